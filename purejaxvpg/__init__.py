@@ -1,0 +1,31 @@
+"""Vanilla policy gradient as one pure, compiled JAX function."""
+
+from purejaxvpg import envs
+from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.evaluate import Evaluation, make_evaluate
+from purejaxvpg.vpg import (
+    Learner,
+    Metrics,
+    TrainResult,
+    TrainState,
+    make_learner,
+    make_segment,
+    make_train,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Evaluation",
+    "Hyperparams",
+    "Learner",
+    "Metrics",
+    "TrainResult",
+    "TrainState",
+    "VPGConfig",
+    "envs",
+    "make_evaluate",
+    "make_learner",
+    "make_segment",
+    "make_train",
+]

@@ -1,0 +1,48 @@
+"""The parts that training and evaluation share: an environment, its policy, its networks."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jax import Array
+
+from purejaxvpg import envs
+from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import Environment
+from purejaxvpg.networks import Networks, make_networks
+from purejaxvpg.normalize import RunningStats, normalize
+from purejaxvpg.policy import Policy, make_policy
+
+
+class Agent(NamedTuple):
+    """What acts, and where.  Pure functions only; parameters are passed in."""
+
+    env: Environment
+    networks: Networks
+    env_params: Callable[[Hyperparams], Any]  # the environment's parameters under `hp`
+    policy: Callable[[Any], Policy]  # env_params -> Policy (bounds may depend on them)
+    see: Callable[[RunningStats, Array], Array]  # (stats, obs [..., *obs_shape]) -> network input
+
+
+@functools.lru_cache(maxsize=256)
+def make_agent(config: VPGConfig) -> Agent:
+    """The agent of a config; the same object for equal configs.
+
+    Raises: ValueError, TypeError or RuntimeError for an environment, an action space or a
+    network that cannot be had; see `envs.make`, `make_policy`, `make_networks`.
+    """
+    env = envs.make(config.env, **dict(config.env_kwargs))
+    default_space = env.action_space(env.default_params)
+    policy = make_policy(config, default_space)
+    networks = make_networks(config, env.obs_shape, policy.num_outputs, policy.free_std)
+
+    def see(stats: RunningStats, obs: Array) -> Array:
+        return normalize(stats, obs, config.obs_clip) if config.normalize_obs else obs
+
+    return Agent(
+        env=env,
+        networks=networks,
+        env_params=lambda hp: envs.resolve_params(env, hp.env_params),
+        policy=lambda env_params: make_policy(config, env.action_space(env_params), default_space),
+        see=see,
+    )

@@ -1,0 +1,170 @@
+"""What an environment is here, and how N of them are stepped: autoreset, limits, statistics.
+
+`Environment` is one environment as pure functions; an adapter (one file per library) makes it
+from a library's own object.  `vectorize` turns it into N environments side by side that start
+again by themselves, and counts their episodes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class Step(NamedTuple):
+    """One step of one environment.  All arrays; obs and final_obs float32 of one shape."""
+
+    state: Any  # after the step; already of the next episode if the library resets by itself
+    obs: Array  # [*obs_shape], observation of `state`
+    final_obs: Array  # [*obs_shape], after the step and before any reset
+    reward: Array  # [], float32
+    terminated: Array  # [], bool: nothing follows
+    truncated: Array  # [], bool: the clock cut it; never together with terminated
+
+
+class Environment(NamedTuple):
+    """One environment as pure functions.  `params` is a pytree whose leaves may be traced."""
+
+    name: str
+    reset: Callable[[Array, Any], tuple[Array, Any]]  # (key, params) -> (obs, state)
+    step: Callable[[Array, Any, Array, Any], Step]  # (key, state, action, params)
+    default_params: Any
+    action_space: Callable[[Any], Any]  # params -> gymnax space
+    observation_space: Callable[[Any], Any]  # params -> gymnax space, as declared
+    obs_shape: tuple[int, ...]  # as observed, which is what counts
+    resets_itself: bool  # step returns the state and obs of a new episode after an end
+
+
+def resolve_params(env: Environment, overrides: Any) -> Any:
+    """The environment's parameters: its defaults, with those named in `overrides` replaced.
+
+    Args:
+      overrides: None, a mapping from field names to (traced) values, or a whole parameter
+        object, which is used as it is.
+
+    Raises: ValueError for a field that the environment does not have, with the close ones.
+    """
+    if overrides is None:
+        return env.default_params
+    if not isinstance(overrides, Mapping):
+        return overrides
+    known = param_names(env.default_params)
+    for name in overrides:
+        if name not in known:
+            raise ValueError(
+                f"env_params.{name} is not a parameter of {env.name}; {suggest(name, known)}"
+            )
+    if isinstance(env.default_params, Mapping):
+        return {**env.default_params, **overrides}
+    return dataclasses.replace(env.default_params, **overrides)
+
+
+def param_names(params: Any) -> tuple[str, ...]:
+    """Names of an environment's parameters (fields of a dataclass, or keys of a mapping)."""
+    if isinstance(params, Mapping):
+        return tuple(params)
+    if dataclasses.is_dataclass(params):
+        return tuple(field.name for field in dataclasses.fields(params))
+    return ()
+
+
+def suggest(name: str, known: tuple[str, ...] | list[str]) -> str:
+    """"did you mean ...?" if some known names are close, else all of them."""
+    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(known) or 'none'}"
+
+
+class EpisodeStats(NamedTuple):
+    """Running episodes of N environments."""
+
+    returns: Array  # [N] float32, undiscounted sum of the rewards so far
+    lengths: Array  # [N] int32, steps so far
+
+
+class VectorState(NamedTuple):
+    """State of N environments."""
+
+    inner: Any  # [N, ...] pytree, the library's states
+    episode: EpisodeStats
+
+
+class VectorStep(NamedTuple):
+    """One step of N environments."""
+
+    obs: Array  # [N, *obs_shape], what the next action answers to (of a new episode after an end)
+    final_obs: Array  # [N, *obs_shape], after the step and before any reset
+    reward: Array  # [N] float32
+    terminated: Array  # [N] bool
+    truncated: Array  # [N] bool
+    episode: EpisodeStats  # of the episode this step belongs to, this step included
+
+
+class VectorEnv(NamedTuple):
+    """N environments as pure functions."""
+
+    reset: Callable[[Array, Any], tuple[VectorState, Array]]  # (key, params) -> (state, obs)
+    step: Callable[[Array, VectorState, Array, Any], tuple[VectorState, VectorStep]]
+
+
+def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = None) -> VectorEnv:
+    """N copies of `env` with fresh resets, episode statistics and an optional time limit.
+
+    After an end, an environment continues from a reset of its own with a key of its own: no
+    reset state is ever shared or used twice.
+
+    Args:
+      max_episode_steps: truncate episodes after this many steps, on top of the environment's
+        own limit; None for no further limit.
+    """
+
+    def reset(key: Array, params: Any) -> tuple[VectorState, Array]:
+        obs, inner = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, num_envs), params)
+        return VectorState(inner, _no_steps(num_envs)), obs
+
+    def step(
+        key: Array, state: VectorState, action: Array, params: Any
+    ) -> tuple[VectorState, VectorStep]:
+        step_key, reset_key = jax.random.split(key)
+        out = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+            jax.random.split(step_key, num_envs), state.inner, action, params
+        )
+        episode = EpisodeStats(state.episode.returns + out.reward, state.episode.lengths + 1)
+
+        truncated = out.truncated
+        if max_episode_steps is not None:
+            truncated |= ~out.terminated & (episode.lengths >= max_episode_steps)
+        done = out.terminated | truncated  # [N]
+        already_reset = (out.terminated | out.truncated) if env.resets_itself else False
+        reset_here = done & ~jnp.asarray(already_reset)  # [N]
+
+        inner, obs = out.state, out.obs
+        if not env.resets_itself or max_episode_steps is not None:
+            fresh_state, fresh_obs = reset(reset_key, params)
+            inner, obs = select(reset_here, (fresh_state.inner, fresh_obs), (inner, obs))
+        # `where`, not a product with (1 - done): one NaN reward must not outlive its episode.
+        running = select(done, _no_steps(num_envs), episode)
+        result = VectorStep(obs, out.final_obs, out.reward, out.terminated, truncated, episode)
+        return VectorState(inner, running), result
+
+    return VectorEnv(reset, step)
+
+
+def _no_steps(num_envs: int) -> EpisodeStats:
+    return EpisodeStats(jnp.zeros(num_envs, jnp.float32), jnp.zeros(num_envs, jnp.int32))
+
+
+def select(mask: Array, on_true: Any, on_false: Any) -> Any:
+    """`jnp.where` over pytrees, row by row.  mask: `[N]`; leaves: `[N, ...]`."""
+
+    def where(x: Array, y: Array) -> Array:
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):  # keys know where, not reshape of masks
+            return jnp.where(mask, x, y)
+        return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 1)), x, y)
+
+    return jax.tree.map(where, on_true, on_false)

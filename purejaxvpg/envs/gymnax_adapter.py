@@ -1,0 +1,241 @@
+"""gymnax environments, and any object in their style, as `Environment`.
+
+An object in gymnax's style has
+
+    default_params                            a pytree (gymnax: a flax dataclass)
+    reset(key, params)                        -> (obs, state)
+    step(key, state, action, params)          -> (obs, state, reward, terminated, truncated, info)
+                                                 with info["final_observation"]; resets itself
+    action_space(params), observation_space(params)
+
+Subclasses of gymnax's `Environment` that keep its `step` are taken apart instead into
+`step_env`, `reset_env` and `is_truncated`: the inherited `step` splits a key and computes a
+whole reset for every environment on every step, which `core.vectorize` does once and better.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import gymnax
+import jax
+import jax.numpy as jnp
+from gymnax.environments import spaces
+from gymnax.environments.environment import Environment as GymnaxEnvironment
+from jax import Array
+
+from purejaxvpg.envs.core import Environment, Step, param_names, suggest
+
+REGISTERED: list[str] = gymnax.registered_envs  # gymnax updates this list in place
+
+
+def make(name: str, **kwargs: Any) -> Environment:
+    """A registered gymnax environment.
+
+    Args:
+      kwargs: arguments of its constructor (such as DeepSea's size), or fields of its parameters
+        (such as CartPole's gravity), which become its defaults.
+
+    Raises: ValueError for a keyword that neither knows; RuntimeError if its data cannot be
+    loaded (MNISTBandit-bsuite downloads them in its constructor).
+    """
+    try:
+        instance, params = gymnax.make(name)
+        accepted = inspect.signature(type(instance)).parameters
+        arguments = {key: value for key, value in kwargs.items() if key in accepted}
+        if arguments:
+            instance, params = gymnax.make(name, **arguments)
+    except OSError as error:
+        raise RuntimeError(
+            f"{name} could not load its data ({error}): it downloads them when it is made; make "
+            f"it once where there is a network, or choose another environment"
+        ) from error
+    fields = {key: value for key, value in kwargs.items() if key not in accepted}
+    known = [*param_names(params), *accepted]
+    for key in fields:
+        if key not in known:
+            raise ValueError(f"{name} has no parameter or argument {key!r}; {suggest(key, known)}")
+    return adapt(instance, name, params.replace(**fields) if fields else params)
+
+
+def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environment:
+    """An object in gymnax's style as an `Environment`; its contract is checked here, by tracing.
+
+    Args:
+      instance: the object.  name: how to call it; its own name if None.
+      params: its default parameters; `instance.default_params` if None.
+
+    Raises: TypeError if it lacks a method; ValueError, naming what was returned and what is
+    expected, if `reset` or `step` break the contract.
+    """
+    for attribute in ("default_params", "reset", "step", "action_space", "observation_space"):
+        if not hasattr(instance, attribute):
+            raise TypeError(
+                f"{type(instance).__name__} is no environment in gymnax's style: it has no "
+                f"{attribute!r} (expected: default_params, reset, step, action_space, "
+                f"observation_space)"
+            )
+    name = name or str(getattr(instance, "name", type(instance).__name__))
+    params = instance.default_params if params is None else params
+    inherited = _keeps_gymnax_step(instance)
+    raw_reset = instance.reset_env if inherited else instance.reset
+    raw_step = _step_in_parts(instance, name) if inherited else _step_whole(instance, name)
+    encode = _observation_encoder(instance.observation_space(params))
+
+    def state_types(key: Array, params: Any) -> Any:
+        # reset may give int where step gives float (gymnax's SimpleBandit), and Python numbers
+        # are weakly typed; a loop needs one type for both: the wider of the two.
+        def both(key: Array) -> tuple[Any, Any]:
+            _, before = raw_reset(key, params)
+            return before, raw_step(key, before, _zero_action(instance, params), params).state
+
+        before, after = jax.eval_shape(both, key)
+        _check_same_structure(name, before, after)
+        return jax.tree.map(lambda x, y: _wider(x.dtype, y.dtype), before, after)
+
+    def reset(key: Array, params: Any) -> tuple[Array, Any]:
+        obs, state = raw_reset(key, params)
+        return encode(obs), _cast(state, state_types(key, params))
+
+    def step(key: Array, state: Any, action: Array, params: Any) -> Step:
+        out = raw_step(key, state, action, params)
+        terminated = jnp.asarray(out.terminated, bool)
+        return Step(
+            state=_cast(out.state, jax.tree.map(lambda x: x.dtype, state)),
+            obs=encode(out.obs),
+            final_obs=encode(out.final_obs),
+            reward=jnp.asarray(out.reward, jnp.float32),
+            terminated=terminated,
+            truncated=jnp.asarray(out.truncated, bool) & ~terminated,
+        )
+
+    obs_shape = _check_contract(name, reset, step, params, _zero_action(instance, params))
+    return Environment(
+        name=name,
+        reset=reset,
+        step=step,
+        default_params=params,
+        action_space=instance.action_space,
+        observation_space=instance.observation_space,
+        obs_shape=obs_shape,
+        resets_itself=not inherited,
+    )
+
+
+def _keeps_gymnax_step(instance: Any) -> bool:
+    # Not `hasattr(step_env)`: gymnax's wrappers forward it to the environment they wrap, and
+    # taking that would silently skip the wrapper.
+    if not isinstance(instance, GymnaxEnvironment):
+        return False
+    return all(
+        inspect.getattr_static(type(instance), method)
+        is inspect.getattr_static(GymnaxEnvironment, method)
+        for method in ("step", "reset")
+    )
+
+
+def _step_in_parts(instance: Any, name: str) -> Callable[..., Step]:
+    def step(key: Array, state: Any, action: Array, params: Any) -> Step:
+        out = instance.step_env(key, state, action, params)
+        obs, state, reward, terminated, _ = _unpack(name, "step_env", out, _STEP_ENV_VALUES)
+        truncated = instance.is_truncated(state, params)
+        return Step(state, obs, obs, reward, terminated, truncated)
+
+    return step
+
+
+def _step_whole(instance: Any, name: str) -> Callable[..., Step]:
+    def step(key: Array, state: Any, action: Array, params: Any) -> Step:
+        out = instance.step(key, state, action, params)
+        obs, state, reward, terminated, truncated, info = _unpack(name, "step", out, _STEP_VALUES)
+        if "final_observation" not in info:
+            raise ValueError(
+                f"{name}.step returned no info['final_observation']; put there the observation "
+                f"after the step and before any reset, as gymnax >= 1.0 does"
+            )
+        return Step(state, obs, info["final_observation"], reward, terminated, truncated)
+
+    return step
+
+
+_STEP_VALUES = "obs, state, reward, terminated, truncated, info"
+_STEP_ENV_VALUES = "obs, state, reward, terminated, info"
+
+
+def _unpack(name: str, method: str, values: Any, expected: str) -> Any:
+    count = len(expected.split(","))
+    given = len(values) if isinstance(values, tuple | list) else 1
+    if given != count:
+        raise ValueError(
+            f"{name}.{method} returned {given} values; expected {count} (gymnax >= 1.0): {expected}"
+        )
+    return values
+
+
+def _check_contract(name: str, reset: Any, step: Any, params: Any, action: Array) -> tuple:
+    """Shape of the observations; ValueError if the shapes of reset and step do not fit."""
+
+    def first_step(key: Array) -> tuple[Array, Step]:
+        obs, state = reset(key, params)
+        return obs, step(key, state, action, params)
+
+    obs, out = jax.eval_shape(first_step, jax.random.key(0))
+    for field in ("reward", "terminated", "truncated"):
+        shape = getattr(out, field).shape
+        if shape != ():
+            raise ValueError(
+                f"{name}.step returned {field} of shape {shape}; expected a scalar, shape () "
+                f"(squeeze it: an extra axis would broadcast [N] to [N, N])"
+            )
+    for field in ("obs", "final_obs"):
+        shape = getattr(out, field).shape
+        if shape != obs.shape:
+            raise ValueError(
+                f"{name}.step returned {field} of shape {shape}, and reset one of {obs.shape}; "
+                f"expected the same shape"
+            )
+    return obs.shape
+
+
+def _check_same_structure(name: str, before: Any, after: Any) -> None:
+    shapes = [
+        [(jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves]
+        for leaves in (jax.tree_util.tree_leaves_with_path(x) for x in (before, after))
+    ]
+    if jax.tree.structure(before) != jax.tree.structure(after) or shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{name}.step returned a state of another structure or shape than reset: "
+            f"{shapes[1]} instead of {shapes[0]}"
+        )
+
+
+def _zero_action(instance: Any, params: Any) -> Array:
+    space = instance.action_space(params)
+    if not isinstance(space, spaces.Discrete | spaces.Box):
+        return jnp.zeros(())  # refused with a better message where the policy is made
+    return jnp.zeros(space.shape, space.dtype)
+
+
+def _observation_encoder(space: Any) -> Callable[[Any], Array]:
+    """Observations as float32 arrays; one-hot for a Discrete space."""
+    if isinstance(space, spaces.Discrete):
+        return lambda obs: jax.nn.one_hot(obs, space.n, dtype=jnp.float32)
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        raise ValueError(
+            f"observation space {space} is not supported; flatten it to one array (a Box) in the "
+            f"environment"
+        )
+    return lambda obs: jnp.asarray(obs, jnp.float32)
+
+
+def _wider(a: Any, b: Any) -> Any:
+    return a if a == b else jnp.promote_types(a, b)
+
+
+def _cast(tree: Any, dtypes: Any) -> Any:
+    def cast(x: Any, dtype: Any) -> Array:
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+            return x
+        return jnp.asarray(x, dtype)  # an explicit dtype also makes weak types strong
+
+    return jax.tree.map(cast, tree, dtypes)

@@ -1,0 +1,101 @@
+"""Evaluation: E whole episodes, compiled, with nothing counted twice and nothing left out."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from purejaxvpg.agent import make_agent
+from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import VectorState, vectorize
+from purejaxvpg.normalize import RunningStats
+
+
+class Evaluation(NamedTuple):
+    """Outcome of E episodes."""
+
+    returns: Array  # [E] float32, undiscounted and unnormalised
+    lengths: Array  # [E] int32, steps
+    finished: Array  # [E] bool; False: cut by the step bound, the return is of what was seen
+
+
+def make_evaluate(
+    config: VPGConfig,
+    num_episodes: int | None = None,
+    greedy: bool = True,
+    max_steps: int | None = None,
+) -> Callable[[Array, Any, RunningStats, Hyperparams], Evaluation]:
+    """A pure function `evaluate(key, policy_params, obs_stats, hp=None) -> Evaluation`.
+
+    E environments run one episode each.  Exactly the first episode of each counts: taking the
+    first E to finish of a longer run would favour short ones.
+
+    Args:
+      num_episodes: E; `config.eval_episodes` if None.
+      greedy: take the policy's mode; otherwise sample, as in training.
+      max_steps: bound of an episode; if None, the environment's own default limit, lowered by
+        `config.max_episode_steps`, or `config.eval_steps` where neither is set.
+
+    The environment has the parameters `hp.env_params`, as in training.
+    """
+    agent = make_agent(config)
+    num_episodes = config.eval_episodes if num_episodes is None else num_episodes
+    if num_episodes < 1:
+        raise ValueError(f"num_episodes={num_episodes} is out of range; accepted: an integer >= 1")
+    env = vectorize(agent.env, num_episodes, config.max_episode_steps)
+
+    def evaluate(
+        key: Array, policy_params: Any, obs_stats: RunningStats, hp: Hyperparams | None = None
+    ) -> Evaluation:
+        env_params = agent.env_params(Hyperparams() if hp is None else hp)
+        policy = agent.policy(env_params)
+        bound = step_bound(config, env_params) if max_steps is None else max_steps
+        reset_key, key = jax.random.split(key)
+        state, obs = env.reset(reset_key, env_params)
+
+        class Loop(NamedTuple):
+            step: Array  # []
+            state: VectorState  # [E, ...]
+            obs: Array  # [E, *obs_shape]
+            alive: Array  # [E] bool, the first episode is still running
+            returns: Array  # [E]
+            lengths: Array  # [E]
+
+        def one_step(loop: Loop) -> Loop:
+            act_key, env_key = jax.random.split(jax.random.fold_in(key, loop.step))
+            outputs = agent.networks.policy(policy_params, agent.see(obs_stats, loop.obs))
+            raw = policy.mode(outputs) if greedy else policy.sample(outputs, act_key)
+            state, out = env.step(env_key, loop.state, policy.to_env(raw), env_params)
+            return Loop(
+                step=loop.step + 1,
+                state=state,
+                obs=out.obs,
+                alive=loop.alive & ~(out.terminated | out.truncated),
+                returns=jnp.where(loop.alive, out.episode.returns, loop.returns),
+                lengths=jnp.where(loop.alive, out.episode.lengths, loop.lengths),
+            )
+
+        start = Loop(
+            step=jnp.zeros((), jnp.int32),
+            state=state,
+            obs=obs,
+            alive=jnp.ones(num_episodes, bool),
+            returns=jnp.zeros(num_episodes, jnp.float32),
+            lengths=jnp.zeros(num_episodes, jnp.int32),
+        )
+        running = lambda loop: loop.alive.any() & (loop.step < bound)
+        end = lax.while_loop(running, one_step, start)
+        return Evaluation(end.returns, end.lengths, ~end.alive)
+
+    return evaluate
+
+
+def step_bound(config: VPGConfig, env_params: Any) -> Any:
+    """Longest episode: the environment's limit and the config's, or eval_steps if neither."""
+    limits = [getattr(env_params, "max_steps_in_episode", None), config.max_episode_steps]
+    known = [limit for limit in limits if limit is not None]
+    if not known:
+        return config.eval_steps
+    return known[0] if len(known) == 1 else jnp.minimum(*known)

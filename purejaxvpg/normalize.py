@@ -1,0 +1,100 @@
+"""Running statistics, and the two normalisers that stand on them.
+
+Both keep their state in arrays inside the training state, so it is saved with the policy, and
+both merge a whole batch at once, so every step of one batch is treated alike.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+
+class RunningStats(NamedTuple):
+    """Mean and variance of everything merged so far.  float32; the identity while count is 0."""
+
+    mean: Array  # [...]
+    var: Array  # [...], population variance
+    count: Array  # [], how many rows were merged
+
+
+def init_stats(shape: tuple[int, ...]) -> RunningStats:
+    """No rows merged yet: mean 0, variance 1."""
+    zeros = jnp.zeros(shape, jnp.float32)
+    return RunningStats(zeros, jnp.ones(shape, jnp.float32), jnp.zeros((), jnp.float32))
+
+
+def merge(stats: RunningStats, rows: Array, weights: Array) -> RunningStats:
+    """Statistics of the rows seen before and of these.
+
+        delta = mean_b - mean_a,      mean = mean_a + delta n_b / n
+        M2    = var_a n_a + var_b n_b + delta^2 n_a n_b / n,      var = M2 / n
+
+    Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm".
+
+    Args:
+      stats: of shape `[...]`.  rows: `[B, ...]`.
+      weights: `[B]`, 1 for a row that counts and 0 for one that is masked out.
+    """
+    weights = weights.astype(jnp.float32)
+    column = weights.reshape(weights.shape + (1,) * (rows.ndim - 1))  # [B, 1, ...]
+    count = weights.sum()
+    divisor = jnp.maximum(count, 1)
+    # `where`, not a product: a masked row may hold anything, NaN included.
+    mean = jnp.where(column > 0, rows, 0).sum(0) / divisor
+    var = jnp.where(column > 0, jnp.square(rows - mean), 0).sum(0) / divisor
+
+    total = stats.count + count
+    share = count / jnp.maximum(total, 1)  # n_b / n
+    delta = mean - stats.mean
+    new_mean = stats.mean + delta * share
+    new_var = stats.var * (1 - share) + var * share + jnp.square(delta) * share * (1 - share)
+    seen = total > 0  # while nothing was merged, stay the identity
+    return RunningStats(
+        jnp.where(seen, new_mean, stats.mean), jnp.where(seen, new_var, stats.var), total
+    )
+
+
+def normalize(stats: RunningStats, rows: Array, clip: float) -> Array:
+    """(rows - mean) / std, clipped to [-clip, clip].  Shapes: `[..., F]` with stats `[F]`."""
+    scaled = (rows - stats.mean) / jnp.sqrt(stats.var + 1e-8)
+    return jnp.clip(scaled, -clip, clip)
+
+
+class RewardStats(NamedTuple):
+    """State of the reward scale."""
+
+    returns: Array  # [N], discounted sum of the running episode's rewards so far
+    stats: RunningStats  # [], of that sum over all steps
+
+
+def init_reward_stats(num_envs: int) -> RewardStats:
+    """No reward seen yet."""
+    return RewardStats(jnp.zeros(num_envs, jnp.float32), init_stats(()))
+
+
+def scale_rewards(
+    state: RewardStats, rewards: Array, done: Array, weights: Array, gamma: ArrayLike
+) -> tuple[RewardStats, Array]:
+    """Rewards divided by the running standard deviation of the discounted return.
+
+        G_t = r_t + gamma G_{t-1},  G = 0 before the first reward of an episode
+
+    The sum starts afresh after *every* end, terminated or truncated: carried across, one
+    episode's rewards would leak into the next one's scale.  The batch is merged first, so its
+    own rewards are already divided by a scale that knows them.
+    Source: Engstrom et al. 2020, "Implementation matters in deep policy gradients", 3.
+
+    Args: rewards, done, weights: `[T, N]` (weights 0: masked out).  gamma: a scalar.
+    Returns: the state with this batch merged, and the scaled rewards `[T, N]`.
+    """
+
+    def forward(returns: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        reward, end = step  # [N] each
+        returns = reward + gamma * returns
+        return jnp.where(end, 0, returns), returns
+
+    running, returns = lax.scan(forward, state.returns, (rewards, done))
+    stats = merge(state.stats, returns.reshape(-1), weights.reshape(-1))
+    return RewardStats(running, stats), rewards / jnp.sqrt(stats.var + 1e-8)

@@ -1,0 +1,175 @@
+"""From an action space to a distribution over its actions.
+
+A `Policy` is a few pure functions of `outputs`, the `[B, O]` numbers that the policy network
+emits.  Continuous actions are kept in two forms.  The *raw* action is what was drawn, and what
+log-probabilities are taken of; `to_env` turns it into what the environment is given:
+
+    bounding="clip"   raw is Gaussian in the units of the space, and is clipped for the
+                      environment; log pi is the Gaussian's, of the unclipped action
+    bounding="tanh"   raw is Gaussian on the real line, squashed into the space by tanh;
+                      log pi is exact, by the change of variables.  Keeping raw spares inverting
+                      tanh, which in float32 fails near the bounds
+
+Both are affine to the space: network outputs around 0 lie in its middle, and 1 is half its
+range.  Dimensions without finite bounds are left as they are.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from purejaxvpg.config import VPGConfig
+
+
+class Policy(NamedTuple):
+    """Pure functions of `outputs` `[B, O]` and raw actions `[B]` (discrete) or `[B, n]`."""
+
+    num_outputs: int  # O
+    free_std: bool  # the second half of the outputs does not depend on the state
+    sample: Callable[[Array, Array], Array]  # (outputs, key) -> raw
+    mode: Callable[[Array], Array]  # outputs -> raw, the greedy action
+    log_prob: Callable[[Array, Array], Array]  # (outputs, raw) -> [B]
+    entropy: Callable[[Array, Array], Array]  # (outputs, raw) -> [B]
+    kl: Callable[[Array, Array], Array]  # (old outputs, new outputs) -> [B], KL(old || new)
+    to_env: Callable[[Array], Array]  # raw -> what the environment's step is given
+
+
+def make_policy(config: VPGConfig, space: Any, default_space: Any = None) -> Policy:
+    """The policy for an action space.
+
+    Args:
+      space: gymnax Discrete or Box; the bounds of a Box may be traced, for they may depend on
+        swept environment parameters.
+      default_space: the same space with concrete bounds, by which it is decided which
+        dimensions are bounded; `space` itself if None.
+
+    Raises: ValueError for any other space, and for bounding="tanh" without finite bounds.
+    """
+    from gymnax.environments import spaces  # here, for importing gymnax takes two seconds
+
+    if isinstance(space, spaces.Discrete):
+        return _categorical(space.n)
+    if isinstance(space, spaces.Box) and jnp.issubdtype(space.dtype, jnp.floating):
+        low, high, bounded = _bounds(space, default_space or space)
+        if config.bounding == "tanh":
+            if not bounded.all():
+                raise ValueError(
+                    f"bounding='tanh' needs finite bounds in every dimension of the action space "
+                    f"{space}; use bounding='clip'"
+                )
+            return _tanh_gaussian(config, space.shape, low, high)
+        return _clipped_gaussian(config, space.shape, low, high, bounded)
+    raise ValueError(
+        f"action space {space} is not supported; supported are Discrete and Box of floats"
+    )
+
+
+def _categorical(num_actions: int) -> Policy:
+    def distribution(outputs: Array) -> distrax.Categorical:
+        return distrax.Categorical(logits=outputs)
+
+    return Policy(
+        num_outputs=num_actions,
+        free_std=False,
+        sample=lambda outputs, key: distribution(outputs).sample(seed=key),
+        mode=lambda outputs: distribution(outputs).mode(),
+        log_prob=lambda outputs, raw: distribution(outputs).log_prob(raw),
+        entropy=lambda outputs, raw: distribution(outputs).entropy(),
+        kl=lambda old, new: distribution(old).kl_divergence(distribution(new)),
+        to_env=lambda raw: raw,
+    )
+
+
+def _clipped_gaussian(
+    config: VPGConfig, shape: tuple[int, ...], low: Array, high: Array, bounded: np.ndarray
+) -> Policy:
+    """log pi(a|s) = -1/2 ( n log 2pi + sum_i [ (a_i - mu_i)^2 / sigma_i^2 + 2 log sigma_i ] )."""
+    center = jnp.where(bounded, (low + high) / 2, 0.0)  # [n]
+    half_range = jnp.where(bounded, (high - low) / 2, 1.0)  # [n]
+
+    def distribution(outputs: Array) -> distrax.MultivariateNormalDiag:
+        mean, std = _mean_and_std(config, outputs)
+        return distrax.MultivariateNormalDiag(center + half_range * mean, half_range * std)
+
+    def to_env(raw: Array) -> Array:
+        clipped = jnp.where(bounded, jnp.clip(raw, low, high), raw)
+        return clipped.reshape(raw.shape[:-1] + shape)
+
+    return Policy(
+        num_outputs=2 * math.prod(shape),
+        free_std=config.std == "free",
+        sample=lambda outputs, key: distribution(outputs).sample(seed=key),
+        mode=lambda outputs: distribution(outputs).mode(),
+        log_prob=lambda outputs, raw: distribution(outputs).log_prob(raw),
+        entropy=lambda outputs, raw: distribution(outputs).entropy(),
+        kl=lambda old, new: distribution(old).kl_divergence(distribution(new)),
+        to_env=to_env,
+    )
+
+
+def _tanh_gaussian(
+    config: VPGConfig, shape: tuple[int, ...], low: Array, high: Array
+) -> Policy:
+    """a = center + half_range tanh(u), u ~ N(mu, sigma):  log pi(a|s) = log N(u) - log |da/du|."""
+    squash = distrax.Block(
+        distrax.Chain([distrax.ScalarAffine((low + high) / 2, (high - low) / 2), distrax.Tanh()]), 1
+    )
+
+    def base(outputs: Array) -> distrax.MultivariateNormalDiag:
+        return distrax.MultivariateNormalDiag(*_mean_and_std(config, outputs))
+
+    def log_prob(outputs: Array, raw: Array) -> Array:
+        return base(outputs).log_prob(raw) - squash.forward_log_det_jacobian(raw)
+
+    def entropy(outputs: Array, raw: Array) -> Array:
+        # H(a) = H(u) + E[log |da/du|].  The expectation has no closed form; the action that was
+        # taken is one sample of it, written as mu + sigma * noise so that the gradient of the
+        # estimate is unbiased as well (exactly so at the parameters that drew the action).
+        mean, std = _mean_and_std(config, outputs)
+        noise = jax.lax.stop_gradient((raw - mean) / std)
+        return base(outputs).entropy() + squash.forward_log_det_jacobian(mean + std * noise)
+
+    return Policy(
+        num_outputs=2 * math.prod(shape),
+        free_std=config.std == "free",
+        sample=lambda outputs, key: base(outputs).sample(seed=key),
+        mode=lambda outputs: base(outputs).mode(),  # the median of a, not the mode of its density
+        log_prob=log_prob,
+        entropy=entropy,
+        kl=lambda old, new: base(old).kl_divergence(base(new)),  # a bijection leaves it unchanged
+        to_env=lambda raw: squash.forward(raw).reshape(raw.shape[:-1] + shape),
+    )
+
+
+def _mean_and_std(config: VPGConfig, outputs: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation, `[B, n]` each, of outputs `[B, 2n]`; both start as configured."""
+    mean, spread = jnp.split(outputs, 2, axis=-1)
+    if config.std == "free":
+        return mean, config.init_std * jnp.exp(spread)
+    # softplus(offset) = init_std - min_std, so that a spread of 0 gives init_std.
+    offset = math.log(math.expm1(config.init_std - config.min_std))
+    return mean, config.min_std + jax.nn.softplus(spread + offset)
+
+
+_UNBOUNDED = 1e30  # gymnax writes float32's largest number where it means infinity
+
+
+def _bounds(space: Any, default_space: Any) -> tuple[Array, Array, np.ndarray]:
+    """Bounds `[n]`, and which dimensions have them (a static fact, of the default space)."""
+    size = math.prod(space.shape)
+
+    def flat(bound: Any) -> Array:
+        return jnp.broadcast_to(jnp.asarray(bound, jnp.float32), space.shape).reshape(size)
+
+    limits = [
+        np.broadcast_to(np.asarray(bound, np.float32), space.shape).reshape(size)
+        for bound in (default_space.low, default_space.high)
+    ]
+    bounded = (np.abs(limits[0]) < _UNBOUNDED) & (np.abs(limits[1]) < _UNBOUNDED)
+    return flat(space.low), flat(space.high), bounded
