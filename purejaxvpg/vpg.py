@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, lax
 
@@ -397,7 +398,7 @@ def improve(
     params = optax.apply_updates(old, step)
 
     metrics |= {"policy_grad_norm": optax.global_norm(grads)}
-    metrics |= {"kl": jnp.nan, "policy_loss_change": jnp.nan}
+    metrics |= {"kl": _NOT_MEASURED, "policy_loss_change": _NOT_MEASURED}
     if config.diagnostics:
         outputs = agent.networks.policy(params, rows.obs)
         log_prob = policy.log_prob(outputs, rows.action)
@@ -440,7 +441,7 @@ def fit(
     carry = (state.params.value, state.opt_state.value)
     (params, opt_state), norms = lax.scan(one_step, carry, length=config.value_iterations)
 
-    after = loss(params, data)[0] if config.diagnostics else jnp.nan
+    after = loss(params, data)[0] if config.diagnostics else _NOT_MEASURED
     norm = norms[0] if config.value_iterations else jnp.zeros(())
     return params, opt_state, {"value_loss_after": after, "value_grad_norm": norm}
 
@@ -494,6 +495,8 @@ def make_segment(config: VPGConfig, num_updates: int) -> Callable[..., TrainResu
 
 
 # ------------------------------------------------------------------------------------ HELPERS
+
+_NOT_MEASURED = np.float32(np.nan)
 
 
 def _flatten(x: Array) -> Array:
