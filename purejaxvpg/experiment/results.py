@@ -1,0 +1,171 @@
+"""A run on disk: one folder, no pickle, and either whole or not there.
+
+    run.json             config, hyperparameters, seeds, versions, device, timing
+    metrics.npz          every metric, [S, U]; evaluations, if there were any
+    policy.safetensors   parameters and observation statistics of every seed, [S, ...]
+    learning_curve.png   put there by the command line
+
+The folder is written under a temporary name beside its place and renamed when complete.
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.runner import Run
+from purejaxvpg.extras import require
+from purejaxvpg.normalize import RunningStats
+
+FORMAT = 1
+
+
+class SavedRun(NamedTuple):
+    """What `load_run` gives back: all that evaluation needs, and the record."""
+
+    config: VPGConfig
+    hyperparams: Hyperparams
+    seeds: np.ndarray  # [S]
+    policy_params: Any  # [S, ...]
+    obs_stats: RunningStats  # [S, ...]
+    metrics: dict[str, np.ndarray]  # [S, U] each
+    record: dict[str, Any]  # run.json
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A folder to write into that takes its final name only when the block ends well.
+
+    Raises: FileExistsError if there is something at `path`; OSError, naming it, if it cannot
+    be written.  Both come before the block is entered, so that no work is lost to them.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; choose another folder or remove it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+    except OSError as error:
+        raise OSError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder"
+        ) from None
+    try:
+        yield partial
+        partial.chmod(0o755)
+        os.rename(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def save_run(folder: Path, result: Run, command: str = "") -> None:
+    """Write a run into a folder that exists (see `new_folder`).
+
+    Raises: ImportError without the extra `cli`; TypeError for a config that holds objects
+    rather than names (an environment or a network of your own): save those yourself.
+    """
+    safetensors = require("safetensors.numpy", "cli")
+    record = {
+        "format": FORMAT,
+        "config": _config_to_json(result.config),
+        "hyperparams": _plain(dataclasses.asdict(result.hyperparams)),
+        "seeds": result.seeds.tolist(),
+        "seconds": result.seconds,
+        "compile_seconds": result.compile_seconds,
+        "command": command,
+        "versions": _versions(),
+        "device": str(jax.devices()[0]),
+    }
+    (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+    arrays = dict(result.metrics._asdict())
+    if result.evaluations is not None:
+        arrays |= {f"evaluation_{k}": v for k, v in result.evaluations._asdict().items()}
+    np.savez_compressed(folder / "metrics.npz", **arrays)
+    tree = {
+        "params": result.state.params._asdict(),
+        "obs_stats": result.state.obs_stats._asdict(),
+    }
+    flat = {k: np.asarray(v) for k, v in flatten_dict(tree, sep="/").items()}
+    safetensors.save_file(flat, folder / "policy.safetensors")
+
+
+def load_run(folder: str | os.PathLike) -> SavedRun:
+    """Read a run folder.
+
+    Raises: FileNotFoundError or ValueError, in one line, if it is no run folder or damaged;
+    ImportError without the extra `cli`.
+    """
+    safetensors = require("safetensors.numpy", "cli")
+    folder = Path(folder)
+    for name in ("run.json", "metrics.npz", "policy.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is no run folder: it has no {name}")
+    try:
+        record = json.loads((folder / "run.json").read_text())
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}, and this version reads {FORMAT}")
+        config = VPGConfig(**_lists_to_tuples(record["config"]))
+        hp = Hyperparams(**record["hyperparams"])
+        tree = unflatten_dict(safetensors.load_file(folder / "policy.safetensors"), sep="/")
+        with np.load(folder / "metrics.npz") as arrays:
+            metrics = {name: arrays[name] for name in arrays.files}
+        return SavedRun(
+            config=config,
+            hyperparams=hp,
+            seeds=np.asarray(record["seeds"]),
+            policy_params=tree["params"]["policy"],
+            obs_stats=RunningStats(**tree["obs_stats"]),
+            metrics=metrics,
+            record=record,
+        )
+    except Exception as error:  # of json, numpy, safetensors or the config: all mean damage
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"run folder {folder} cannot be read: {first_line}") from error
+
+
+def _config_to_json(config: VPGConfig) -> dict[str, Any]:
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    for name, value in fields.items():
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise TypeError(
+                f"{name}={value!r} cannot be written to a run folder; give it by name (for "
+                f"environments: purejaxvpg.envs.register)"
+            ) from None
+    return fields | {"env_kwargs": dict(config.env_kwargs)}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays as JSON has them."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
+    return value
+
+
+def _lists_to_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+
+
+def _versions() -> dict[str, str]:
+    names = ("purejaxvpg", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "numpy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,1 @@
+"""What a person looks at: statistics over seeds, tables and plots."""

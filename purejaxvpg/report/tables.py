@@ -1,0 +1,31 @@
+"""Tables for the terminal."""
+
+import numpy as np
+
+from purejaxvpg.extras import require
+from purejaxvpg.report.statistics import bootstrap, interquartile_mean
+
+
+def summary(title: str, columns: dict[str, np.ndarray]):
+    """A rich table over seeds: mean, interquartile mean with its 95% interval, worst and best.
+
+    Args: columns: name -> `[S]`, one value a seed; seeds without a value (NaN) are counted.
+    Raises: ImportError without the extra `cli`.
+    """
+    require("rich", "cli")
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for heading in ("", "mean", "IQM", "95% of IQM", "worst", "best", "seeds"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for name, values in columns.items():
+        known = np.asarray(values)[~np.isnan(values)]
+        seeds = f"{len(known)} of {len(values)}" if len(known) < len(values) else f"{len(known)}"
+        if not len(known):
+            table.add_row(name, *["-"] * 5, seeds)
+            continue
+        iqm = bootstrap(known, interquartile_mean)
+        interval = "-" if np.isnan(iqm.low) else f"[{iqm.low:.1f}, {iqm.high:.1f}]"
+        numbers = [known.mean(), iqm.value, interval, known.min(), known.max()]
+        table.add_row(name, *[x if isinstance(x, str) else f"{x:.1f}" for x in numbers], seeds)
+    return table
