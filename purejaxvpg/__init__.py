@@ -3,15 +3,9 @@
 from purejaxvpg import envs
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import Evaluation, make_evaluate
-from purejaxvpg.vpg import (
-    Learner,
-    Metrics,
-    TrainResult,
-    TrainState,
-    make_learner,
-    make_segment,
-    make_train,
-)
+from purejaxvpg.state import Metrics, TrainResult, TrainState
+from purejaxvpg.train import make_segment, make_train
+from purejaxvpg.vpg import Learner, make_learner
 
 __version__ = "0.1.0"
 

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 
 from purejaxvpg import envs
@@ -24,14 +25,26 @@ class Agent(NamedTuple):
     see: Callable[[RunningStats, Array], Array]  # (stats, obs [..., *obs_shape]) -> network input
 
 
+def episode_limit(config: VPGConfig, env_params: Any) -> Any:
+    """Longest episode in steps: the environment's limit and the config's, whichever is less.
+
+    None where neither sets one.  Traced if the environment's parameters are.
+    """
+    limits = [getattr(env_params, "max_steps_in_episode", None), config.max_episode_steps]
+    known = [limit for limit in limits if limit is not None]
+    return functools.reduce(jnp.minimum, known) if known else None
+
+
 @functools.lru_cache(maxsize=256)
 def make_agent(config: VPGConfig) -> Agent:
     """The agent of a config; the same object for equal configs.
 
-    Raises: ValueError, TypeError or RuntimeError for an environment, an action space or a
-    network that cannot be had; see `envs.make`, `make_policy`, `make_networks`.
+    Raises: ValueError, TypeError or RuntimeError, in one line, for an environment, an action
+    space or a network that cannot be had (see `envs.make`, `make_policy`, `make_networks`), and
+    for whole episodes that are longer than a rollout.
     """
     env = envs.make(config.env, **dict(config.env_kwargs))
+    _check_episodes_fit(config, env)
     default_space = env.action_space(env.default_params)
     policy = make_policy(config, default_space)
     networks = make_networks(config, env.obs_shape, policy.num_outputs, policy.free_std)
@@ -46,3 +59,13 @@ def make_agent(config: VPGConfig) -> Agent:
         policy=lambda env_params: make_policy(config, env.action_space(env_params), default_space),
         see=see,
     )
+
+
+def _check_episodes_fit(config: VPGConfig, env: Environment) -> None:
+    limit = episode_limit(config, env.default_params)
+    if config.rollout == "episodes" and limit is not None and limit > config.num_steps:
+        raise ValueError(
+            f"rollout='episodes' with num_steps={config.num_steps} cannot hold whole episodes of "
+            f"{env.name}, which last up to {int(limit)} steps; pass num_steps={int(limit)}, "
+            f"or max_episode_steps={config.num_steps} to end episodes sooner"
+        )

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
 import re
 import shlex
 import sys
@@ -51,9 +52,9 @@ def _docstrings(cls: type) -> dict[str, str]:
     """The string under each field of a dataclass, for its help."""
     body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
     docs = {}
-    for field, doc in zip(body, body[1:], strict=False):
+    for field, doc in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr):
-            docs[field.target.id] = " ".join(ast.literal_eval(doc.value).split())  # type: ignore
+            docs[ast.unparse(field.target)] = " ".join(ast.literal_eval(doc.value).split())
     return docs
 
 
@@ -127,9 +128,7 @@ Train = dataclasses.make_dataclass(
 class Eval:
     """Arguments of `purejaxvpg eval`."""
 
-    run: Annotated[
-        str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run folder.")
-    ]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run folder.")]
     num_episodes: int = 32
     """E, episodes per seed."""
     greedy: bool = True
@@ -188,7 +187,7 @@ def evaluate(args: Eval) -> None:
     console.print(tables.summary(title, columns))
     cut = int((~np.asarray(outcome.finished)).sum())
     if cut:
-        console.print(f"{cut} episodes reached the step bound unfinished; their returns are partial")
+        console.print(f"{cut} episodes reached the step bound; their returns are partial")
 
 
 def list_envs(args: Envs) -> None:
@@ -293,10 +292,8 @@ def _config_of(args: Any) -> tuple[VPGConfig, Hyperparams]:
     values = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
     values["env_kwargs"] = _pairs("env_kwargs", args.env_kwargs)
     values["env_params"] = _pairs("env_params", args.env_params) or None
-    config, hp = (
-        cls(**{f.name: values[f.name] for f in dataclasses.fields(cls)})
-        for cls in (VPGConfig, Hyperparams)
-    )
+    config = VPGConfig(**{f.name: values[f.name] for f in dataclasses.fields(VPGConfig)})
+    hp = Hyperparams(**{f.name: values[f.name] for f in dataclasses.fields(Hyperparams)})
     return config, hp
 
 
@@ -352,7 +349,7 @@ def _run_with_progress(config: VPGConfig, hp: Hyperparams, args: Any) -> runner.
 
 def _print_result(result: runner.Run, returns: np.ndarray) -> None:
     config = result.config
-    columns = {
+    columns: dict[str, Any] = {
         f"last {LAST_EPISODES} episodes": returns[:, -1],
         "best window of them": _best(returns),
     }

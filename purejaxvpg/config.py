@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from purejaxvpg.advantages import Estimator, ValueTarget
@@ -109,13 +110,13 @@ class VPGConfig:
     each network; where off, these metrics are NaN."""
 
     def __post_init__(self):
-        set_field = lambda name, value: object.__setattr__(self, name, value)
-        if isinstance(self.env_kwargs, Mapping):
-            set_field("env_kwargs", tuple(sorted(self.env_kwargs.items())))
-        if isinstance(self.hidden_sizes, list):
-            set_field("hidden_sizes", tuple(self.hidden_sizes))
         for field in dataclasses.fields(self):
-            set_field(field.name, _check_type(field, getattr(self, field.name)))
+            value = getattr(self, field.name)
+            if isinstance(value, Mapping):
+                value = tuple(sorted(value.items()))
+            if isinstance(value, list):
+                value = tuple(value)
+            object.__setattr__(self, field.name, _check_type(field, value))
         self._check_ranges()
         self._check_budget()
         self._check_combinations()
@@ -245,7 +246,7 @@ jax.tree_util.register_pytree_with_keys(Hyperparams, _flatten_hyperparams, _unfl
 
 def _check_number(name: str, value: Any, low: float, high: float, accepted: str) -> None:
     """A concrete value must be numeric, not NaN and in range; a tracer passes."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     try:
         array = np.asarray(value)
@@ -326,4 +327,3 @@ def _describe(kind: Any) -> str:
         return "a whole number or None"
     names = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
     return names.get(kind, "a tuple of whole numbers")
-

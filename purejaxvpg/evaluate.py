@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from purejaxvpg.agent import make_agent
+from purejaxvpg.agent import episode_limit, make_agent
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import VectorState, vectorize
 from purejaxvpg.normalize import RunningStats
@@ -26,7 +26,7 @@ def make_evaluate(
     num_episodes: int | None = None,
     greedy: bool = True,
     max_steps: int | None = None,
-) -> Callable[[Array, Any, RunningStats, Hyperparams], Evaluation]:
+) -> Callable[..., Evaluation]:
     """A pure function `evaluate(key, policy_params, obs_stats, hp=None) -> Evaluation`.
 
     E environments run one episode each.  Exactly the first episode of each counts: taking the
@@ -51,7 +51,8 @@ def make_evaluate(
     ) -> Evaluation:
         env_params = agent.env_params(Hyperparams() if hp is None else hp)
         policy = agent.policy(env_params)
-        bound = step_bound(config, env_params) if max_steps is None else max_steps
+        bound = max_steps if max_steps is not None else episode_limit(config, env_params)
+        bound = config.eval_steps if bound is None else bound
         reset_key, key = jax.random.split(key)
         state, obs = env.reset(reset_key, env_params)
 
@@ -85,17 +86,7 @@ def make_evaluate(
             returns=jnp.zeros(num_episodes, jnp.float32),
             lengths=jnp.zeros(num_episodes, jnp.int32),
         )
-        running = lambda loop: loop.alive.any() & (loop.step < bound)
-        end = lax.while_loop(running, one_step, start)
+        end = lax.while_loop(lambda x: x.alive.any() & (x.step < bound), one_step, start)
         return Evaluation(end.returns, end.lengths, ~end.alive)
 
     return evaluate
-
-
-def step_bound(config: VPGConfig, env_params: Any) -> Any:
-    """Longest episode: the environment's limit and the config's, or eval_steps if neither."""
-    limits = [getattr(env_params, "max_steps_in_episode", None), config.max_episode_steps]
-    known = [limit for limit in limits if limit is not None]
-    if not known:
-        return config.eval_steps
-    return known[0] if len(known) == 1 else jnp.minimum(*known)

@@ -112,7 +112,7 @@ def make_networks(
     policy_head, value_head = PolicyHead(num_outputs, free_std), ValueHead()
 
     def features(torso: nn.Module, params: Any, obs: Array) -> Array:
-        x = torso.apply(params, obs)
+        x: Any = torso.apply(params, obs)
         if jnp.ndim(x) != 2 or x.shape[0] != obs.shape[0]:
             raise ValueError(
                 f"network {type(torso).__name__} returned features of shape {jnp.shape(x)} for "
@@ -121,7 +121,8 @@ def make_networks(
         return x
 
     def policy(params: Any, obs: Array) -> Array:
-        return policy_head.apply(params["head"], features(policy_torso, params["torso"], obs))
+        x: Any = policy_head.apply(params["head"], features(policy_torso, params["torso"], obs))
+        return x
 
     def value_inputs(policy_params: Any, obs: Array) -> Array:
         if config.shared_torso:
@@ -130,7 +131,8 @@ def make_networks(
 
     def value(params: Any, inputs: Array) -> Array:
         x = inputs if config.shared_torso else features(value_torso, params["torso"], inputs)
-        return value_head.apply(params["head"], x)
+        values: Any = value_head.apply(params["head"], x)
+        return values
 
     def init(key: Array, obs: Array) -> Params:
         key_torso, key_head, key_value_torso, key_value_head = jax.random.split(key, 4)

@@ -24,10 +24,11 @@ def make_optimizer(
     Args:
       learning_rate: scalar, traced.  update: index of the running update, in [0, U).
     """
+    step_size: Any = learning_rate * _schedule(config)(update)
     return optax.chain(
         optax.clip_by_global_norm(hp.max_grad_norm),
         _rule(config, hp),
-        optax.scale_by_learning_rate(learning_rate * _schedule(config)(update)),
+        optax.scale_by_learning_rate(step_size),
     )
 
 

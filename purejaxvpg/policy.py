@@ -71,7 +71,7 @@ def make_policy(config: VPGConfig, space: Any, default_space: Any = None) -> Pol
 
 
 def _categorical(num_actions: int) -> Policy:
-    def distribution(outputs: Array) -> distrax.Categorical:
+    def distribution(outputs: Array) -> Any:
         return distrax.Categorical(logits=outputs)
 
     return Policy(
@@ -93,7 +93,7 @@ def _clipped_gaussian(
     center = jnp.where(bounded, (low + high) / 2, 0.0)  # [n]
     half_range = jnp.where(bounded, (high - low) / 2, 1.0)  # [n]
 
-    def distribution(outputs: Array) -> distrax.MultivariateNormalDiag:
+    def distribution(outputs: Array) -> Any:
         mean, std = _mean_and_std(config, outputs)
         return distrax.MultivariateNormalDiag(center + half_range * mean, half_range * std)
 
@@ -113,15 +113,13 @@ def _clipped_gaussian(
     )
 
 
-def _tanh_gaussian(
-    config: VPGConfig, shape: tuple[int, ...], low: Array, high: Array
-) -> Policy:
+def _tanh_gaussian(config: VPGConfig, shape: tuple[int, ...], low: Array, high: Array) -> Policy:
     """a = center + half_range tanh(u), u ~ N(mu, sigma):  log pi(a|s) = log N(u) - log |da/du|."""
-    squash = distrax.Block(
+    squash: Any = distrax.Block(
         distrax.Chain([distrax.ScalarAffine((low + high) / 2, (high - low) / 2), distrax.Tanh()]), 1
     )
 
-    def base(outputs: Array) -> distrax.MultivariateNormalDiag:
+    def base(outputs: Array) -> Any:
         return distrax.MultivariateNormalDiag(*_mean_and_std(config, outputs))
 
     def log_prob(outputs: Array, raw: Array) -> Array:
@@ -148,7 +146,7 @@ def _tanh_gaussian(
 
 
 def _mean_and_std(config: VPGConfig, outputs: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation, `[B, n]` each, of outputs `[B, 2n]`; both start as configured."""
+    """Mean and standard deviation, `[B, n]` each, of outputs `[B, 2n]`."""
     mean, spread = jnp.split(outputs, 2, axis=-1)
     if config.std == "free":
         return mean, config.init_std * jnp.exp(spread)

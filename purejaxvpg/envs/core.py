@@ -73,7 +73,7 @@ def param_names(params: Any) -> tuple[str, ...]:
 
 
 def suggest(name: str, known: tuple[str, ...] | list[str]) -> str:
-    """"did you mean ...?" if some known names are close, else all of them."""
+    """ "did you mean ...?" if some known names are close, else all of them."""
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"

@@ -15,7 +15,9 @@ import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import Evaluation
-from purejaxvpg.vpg import Metrics, TrainResult, TrainState, make_learner, make_segment
+from purejaxvpg.state import Metrics, TrainResult, TrainState
+from purejaxvpg.train import make_segment
+from purejaxvpg.vpg import make_learner
 
 
 class Progress(NamedTuple):

@@ -7,6 +7,7 @@ precipice".  The arithmetic is scipy's.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 
@@ -45,7 +46,7 @@ def bootstrap(values: np.ndarray, statistic=interquartile_mean, resamples: int =
     return Estimate(value, interval.low, interval.high)
 
 
-def trailing_return(return_sum: np.ndarray, count: np.ndarray, episodes: int = 20) -> np.ndarray:
+def trailing_return(return_sum: ArrayLike, count: ArrayLike, episodes: int = 20) -> np.ndarray:
     """Mean return of the last `episodes` episodes that had ended by each update.
 
     Episodes come as sums per update, so the window is the shortest span of updates, ending at
@@ -54,9 +55,11 @@ def trailing_return(return_sum: np.ndarray, count: np.ndarray, episodes: int = 2
     Args: return_sum, count: `[S, U]`, the metrics episode_return_sum and episode_count.
     Returns: `[S, U]`; NaN until that many episodes have ended.
     """
-    sums = np.cumsum(np.pad(np.asarray(return_sum, np.float64), ((0, 0), (1, 0))), axis=1)
-    counts = np.cumsum(np.pad(np.asarray(count, np.float64), ((0, 0), (1, 0))), axis=1)
-    out = np.full(return_sum.shape, np.nan)
+    sums, counts = (
+        np.cumsum(np.pad(np.asarray(x, np.float64), ((0, 0), (1, 0))), axis=1)
+        for x in (return_sum, count)
+    )  # [S, U + 1] each, before the first update and after every one
+    out = np.full(np.shape(return_sum), np.nan)
     for s in range(len(out)):
         # first[u]: the latest update to begin at with enough episodes up to and with update u
         first = np.searchsorted(counts[s], counts[s, 1:] - episodes, side="right") - 1

@@ -1,12 +1,15 @@
 """Tables for the terminal."""
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from purejaxvpg.extras import require
 from purejaxvpg.report.statistics import bootstrap, interquartile_mean
 
 
-def summary(title: str, columns: dict[str, np.ndarray]):
+def summary(title: str, columns: Mapping[str, ArrayLike]):
     """A rich table over seeds: mean, interquartile mean with its 95% interval, worst and best.
 
     Args: columns: name -> `[S]`, one value a seed; seeds without a value (NaN) are counted.
@@ -19,7 +22,8 @@ def summary(title: str, columns: dict[str, np.ndarray]):
     for heading in ("", "mean", "IQM", "95% of IQM", "worst", "best", "seeds"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, values in columns.items():
-        known = np.asarray(values)[~np.isnan(values)]
+        values = np.asarray(values)
+        known = values[~np.isnan(values)]
         seeds = f"{len(known)} of {len(values)}" if len(known) < len(values) else f"{len(known)}"
         if not len(known):
             table.add_row(name, *["-"] * 5, seeds)
