@@ -1,6 +1,6 @@
 """Vanilla policy gradient as one pure, compiled JAX function."""
 
-from purejaxvpg import envs
+from purejaxvpg import envs, presets
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import Evaluation, make_evaluate
 from purejaxvpg.state import Metrics, TrainResult, TrainState
@@ -22,4 +22,5 @@ __all__ = [
     "make_learner",
     "make_segment",
     "make_train",
+    "presets",
 ]

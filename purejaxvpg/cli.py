@@ -272,20 +272,19 @@ def _tyro(argv: list[str], train_default: Any) -> Any:
 
 
 def _one_line(box: str) -> str:
-    """tyro's boxed message as one line: its first paragraph, and the options it suggests."""
-    lines = [line.strip("│ ╭╮╰╯").strip() for line in box.splitlines()]
-    paragraphs, current = [], []
-    for line in lines[1:]:
-        if set(line) <= {"─"}:
-            paragraphs.append(" ".join(current))
-            current = []
-        else:
-            current.append(line)
-    message = paragraphs[0] if paragraphs else box.strip()
-    suggestions = [line for line in lines if line.startswith("--")] if len(paragraphs) > 1 else []
-    if suggestions and "Perhaps" in paragraphs[1]:
-        message += f"; perhaps you meant {' or '.join(suggestions[:3])}"
-    return re.sub(r"\s+", " ", message)
+    """tyro's boxed message as one line: its first paragraph, and the flags it suggests."""
+    lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()][1:]  # but the title
+    paragraphs: list[list[str]] = [[]]
+    for line in lines:
+        if len(line) > 9 and set(line) <= {"─", "-"}:  # a rule, in a terminal or a plain file
+            paragraphs.append([])
+        elif line:
+            paragraphs[-1].append(line)
+    first, *rest = [lines for lines in paragraphs if lines]
+    suggested = [line for line in rest[0] if line.startswith("--")] if rest else []
+    if suggested and rest[0][0].startswith("Perhaps"):
+        first.append(f"; perhaps you meant {' or '.join(suggested[:3])}")
+    return re.sub(r"\s+", " ", " ".join(first)).replace(" ;", ";")
 
 
 def _config_of(args: Any) -> tuple[VPGConfig, Hyperparams]:

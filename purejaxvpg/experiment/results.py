@@ -118,7 +118,8 @@ def load_run(folder: str | os.PathLike) -> SavedRun:
         config = VPGConfig(**_lists_to_tuples(record["config"]))
         hp = Hyperparams(**record["hyperparams"])
         tree = unflatten_dict(safetensors.load_file(folder / "policy.safetensors"), sep="/")
-        with np.load(folder / "metrics.npz") as arrays:
+        # Opened here, for np.load leaves a damaged file open.
+        with (folder / "metrics.npz").open("rb") as file, np.load(file) as arrays:
             metrics = {name: arrays[name] for name in arrays.files}
         return SavedRun(
             config=config,

@@ -4,6 +4,7 @@ A file `<environment>.toml` has two tables, `[config]` and `[hyperparams]`, of t
 differ from the defaults; its comments say what was measured with them.
 """
 
+import dataclasses
 import tomllib
 from importlib import resources
 from typing import NamedTuple
@@ -36,3 +37,9 @@ def load(env: str) -> Preset:
     table = tomllib.loads(resources.files(__name__).joinpath(f"{env}.toml").read_text())
     config = VPGConfig(**{"env": env, **table.get("config", {})})
     return Preset(config, Hyperparams(**table.get("hyperparams", {})))
+
+
+def shortened(config: VPGConfig, updates: int) -> VPGConfig:
+    """The same config with a budget of so many updates, to try something out."""
+    steps = updates * config.num_envs * config.num_steps
+    return dataclasses.replace(config, total_steps=steps, eval_every=0)

@@ -63,7 +63,7 @@ def trailing_return(return_sum: ArrayLike, count: ArrayLike, episodes: int = 20)
     for s in range(len(out)):
         # first[u]: the latest update to begin at with enough episodes up to and with update u
         first = np.searchsorted(counts[s], counts[s, 1:] - episodes, side="right") - 1
-        known = first >= 0
-        total = sums[s, 1:] - sums[s, first]
-        out[s, known] = (total / (counts[s, 1:] - counts[s, first]))[known]
+        known = np.flatnonzero(first >= 0)
+        total = sums[s, 1 + known] - sums[s, first[known]]
+        out[s, known] = total / (counts[s, 1 + known] - counts[s, first[known]])
     return out

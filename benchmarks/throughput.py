@@ -1,0 +1,115 @@
+"""Steps per second of training CartPole, over shapes; beside PureJaxRL's if it is at hand.
+
+    python benchmarks/throughput.py
+    python benchmarks/throughput.py --purejaxrl CHECKOUT    # A B A B, in this one process
+
+Same work for both: two tanh layers of 64 for policy and for value, orthogonal initialisation,
+fresh resets, Adam, one policy and one value gradient step on each batch (PureJaxRL's ppo.py with
+one epoch of one minibatch).  What differs: PureJaxRL computes one joint loss with PPO's ratio
+and clipping, shuffles the batch, and returns every step's info; this package returns sums, and
+measures KL and losses after the step (`diagnostics`), shown both on and off.
+"""
+
+import sys
+import types
+from pathlib import Path
+
+import _common
+import jax
+import jax.numpy as jnp
+
+from purejaxvpg import VPGConfig, make_train
+
+SHAPES = ((4, 128), (64, 128), (2048, 32), (2048, 128))
+
+
+def ours(num_envs: int, num_steps: int, updates: int, diagnostics: bool):
+    """A jitted run of this package."""
+    config = VPGConfig(
+        num_envs=num_envs,
+        num_steps=num_steps,
+        total_steps=num_envs * num_steps * updates,
+        value_iterations=1,
+        value_target="lambda_return",
+        diagnostics=diagnostics,
+    )
+    return jax.jit(make_train(config))
+
+
+def purejaxrl(checkout: str):
+    """A function that makes a jitted run of PureJaxRL's ppo.py.
+
+    Its own wrappers expect gymnax before 1.0, and import brax and navix; the two that ppo.py
+    uses are stood in for by gymnax's, with the step's six values put back to five.
+    """
+    from gymnax.wrappers import purerl
+
+    class LogWrapper(purerl.LogWrapper):
+        def step(self, key, state, action, params=None):
+            out = purerl.LogWrapper.step(self, key, state, action, params)
+            obs, state, reward, terminated, truncated, info = out
+            return obs, state, reward, jnp.logical_or(terminated, truncated), info
+
+    wrappers = types.ModuleType("wrappers")
+    wrappers.LogWrapper = LogWrapper
+    wrappers.FlattenObservationWrapper = purerl.FlattenObservationWrapper
+    sys.modules["wrappers"] = wrappers
+    ppo = types.ModuleType("ppo")
+    exec((Path(checkout) / "purejaxrl" / "ppo.py").read_text(), ppo.__dict__)
+
+    def make(num_envs: int, num_steps: int, updates: int):
+        config = {
+            "LR": 3e-4, "NUM_ENVS": num_envs, "NUM_STEPS": num_steps,
+            "TOTAL_TIMESTEPS": num_envs * num_steps * updates, "UPDATE_EPOCHS": 1,
+            "NUM_MINIBATCHES": 1, "GAMMA": 0.99, "GAE_LAMBDA": 0.95, "CLIP_EPS": 0.2,
+            "ENT_COEF": 0.0, "VF_COEF": 0.5, "MAX_GRAD_NORM": 0.5, "ACTIVATION": "tanh",
+            "ENV_NAME": "CartPole-v1", "ANNEAL_LR": False, "DEBUG": False,
+        }  # fmt: skip
+        return jax.jit(ppo.make_train(config))
+
+    return make
+
+
+def main() -> None:
+    """Measure every shape: compile all contenders, then run them in turn."""
+    parser = _common.parser(__doc__)
+    parser.add_argument("--purejaxrl", metavar="CHECKOUT", help="a checkout of PureJaxRL")
+    parser.add_argument("--repeats", type=int, default=7)
+    args = parser.parse_args()
+    repeats = 1 if args.smoke else args.repeats
+    shapes = ((2, 4),) if args.smoke else SHAPES
+    peer = purejaxrl(args.purejaxrl) if args.purejaxrl else None
+    key, results = jax.random.key(0), []
+    print(f"steps/s, median of {repeats} (smallest to largest); compile seconds apart")
+    for num_envs, num_steps in shapes:
+        updates = 2 if args.smoke else max(2, 500_000 // (num_envs * num_steps))
+        runs = {
+            "purejaxvpg": ours(num_envs, num_steps, updates, diagnostics=False),
+            "purejaxvpg, diagnostics": ours(num_envs, num_steps, updates, diagnostics=True),
+        }
+        if peer:
+            runs["PureJaxRL"] = peer(num_envs, num_steps, updates)
+        steps = num_envs * num_steps * updates
+        compiling = {name: _common.seconds(lambda run=run: run(key)) for name, run in runs.items()}
+        rates = {name: [] for name in runs}
+        for _ in range(repeats):  # A B A B: what the machine does meanwhile hits all alike
+            for name, run in runs.items():
+                rates[name].append(steps / _common.seconds(lambda run=run: run(key)))
+        for name in runs:
+            middle, low, high = _common.median_and_spread(rates[name])
+            line = f"{num_envs:>5} x {num_steps:<4} {name:<24} {middle / 1e6:6.2f}M "
+            line += f"({low / 1e6:.2f} to {high / 1e6:.2f})  first call {compiling[name]:.1f} s"
+            if peer and name != "PureJaxRL":
+                pairs = [a / b for a, b in zip(rates[name], rates["PureJaxRL"], strict=True)]
+                ratio = _common.median_and_spread(pairs)[0]
+                line += f"  {ratio:.2f} x PureJaxRL"
+            print(line, flush=True)
+            results.append(
+                {"envs": num_envs, "steps": num_steps, "name": name, "rates": rates[name],
+                 "first_call_seconds": compiling[name]}
+            )  # fmt: skip
+    _common.report(results, args.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The host loop and the run folder: the numbers of one call, and all of them back from disk."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purejaxvpg import Hyperparams, VPGConfig, make_evaluate, make_train
+from purejaxvpg.experiment.results import load_run, new_folder, save_run
+from purejaxvpg.experiment.runner import run, seed_keys, segment_length
+
+CONFIG = VPGConfig(
+    env="CartPole-v1",
+    total_steps=12 * 32,
+    num_envs=4,
+    num_steps=8,
+    hidden_sizes=(8,),
+    value_iterations=2,
+    normalize_obs=True,
+    eval_every=2,
+    eval_episodes=3,
+)
+HP = Hyperparams(policy_lr=1e-2, env_params={"max_steps_in_episode": 20})
+
+
+@pytest.fixture(scope="module")
+def result_and_progress():
+    seen = []
+    result = run(CONFIG, HP, num_seeds=2, first_seed=5, on_progress=seen.append, reports=3)
+    return result, seen
+
+
+def test_segments_give_the_numbers_of_one_call(result_and_progress):
+    result, _ = result_and_progress
+    keys = seed_keys(np.array([5, 6]))
+    whole = jax.jit(jax.vmap(make_train(CONFIG), in_axes=(0, None)))(keys, HP)
+    jax.tree.map(np.testing.assert_array_equal, result.metrics, whole.metrics)
+    jax.tree.map(np.testing.assert_array_equal, result.evaluations, whole.evaluations)
+    np.testing.assert_array_equal(
+        jax.random.key_data(result.state.key), jax.random.key_data(whole.state.key)
+    )
+    jax.tree.map(np.testing.assert_array_equal, result.state.params, whole.state.params)
+
+
+def test_progress_is_told_after_every_segment(result_and_progress):
+    result, seen = result_and_progress
+    assert [p.updates for p in seen] == [4, 8, 12]
+    assert [p.steps for p in seen] == [4 * 32 * 2, 8 * 32 * 2, 12 * 32 * 2]
+    last = slice(8, 12)
+    mean = result.metrics.episode_return_sum[:, last].sum()
+    mean /= result.metrics.episode_count[:, last].sum()
+    assert seen[-1].mean_return == pytest.approx(mean)
+    assert seen[-1].steps_per_second == pytest.approx(seen[-1].steps / result.seconds)
+
+
+def test_a_seed_has_one_key_whatever_its_place():
+    data = jax.random.key_data(seed_keys(np.array([3, 7, 4])))
+    np.testing.assert_array_equal(data[1], jax.random.key_data(jax.random.key(7)))
+
+
+def test_segments_divide_the_run_and_keep_whole_evaluations():
+    assert segment_length(CONFIG, 3) == 4
+    assert segment_length(CONFIG, 1) == 12
+    assert segment_length(CONFIG, 100) == 2
+    prime = VPGConfig(total_steps=7000)
+    assert segment_length(prime, 3) == 1
+    assert segment_length(prime, 1) == 7
+
+
+def test_num_seeds_below_one_is_refused():
+    with pytest.raises(ValueError, match="num_seeds=0"):
+        run(CONFIG, HP, num_seeds=0)
+
+
+def test_a_saved_run_comes_back_whole(result_and_progress, tmp_path):
+    result, _ = result_and_progress
+    with new_folder(tmp_path / "run") as folder:
+        save_run(folder, result, "purejaxvpg train ...")
+    saved = load_run(tmp_path / "run")
+    assert saved.config == CONFIG
+    assert saved.hyperparams == HP
+    assert saved.record["command"] == "purejaxvpg train ..."
+    assert saved.record["versions"]["jax"] == jax.__version__
+    np.testing.assert_array_equal(saved.seeds, [5, 6])
+    jax.tree.map(np.testing.assert_array_equal, saved.policy_params, result.state.params.policy)
+    jax.tree.map(np.testing.assert_array_equal, saved.obs_stats, result.state.obs_stats)
+    for name, values in result.metrics._asdict().items():
+        np.testing.assert_array_equal(saved.metrics[name], values)
+    np.testing.assert_array_equal(saved.metrics["evaluation_returns"], result.evaluations.returns)
+
+
+def test_a_loaded_policy_acts_as_the_trained_one(result_and_progress, tmp_path):
+    result, _ = result_and_progress
+    with new_folder(tmp_path / "run") as folder:
+        save_run(folder, result)
+    saved = load_run(tmp_path / "run")
+    evaluate = jax.jit(jax.vmap(make_evaluate(CONFIG, 2), in_axes=(0, 0, 0, None)))
+    keys = seed_keys(np.array([0, 1]))
+    state = result.state
+    before = evaluate(keys, state.params.policy, state.obs_stats, HP)
+    after = evaluate(keys, saved.policy_params, saved.obs_stats, saved.hyperparams)
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+    assert int(jnp.max(after.lengths)) <= 20  # the environment parameters came along
+
+
+def test_a_folder_takes_its_name_only_when_whole(tmp_path):
+    with pytest.raises(KeyError), new_folder(tmp_path / "run") as folder:  # noqa: PT012
+        (folder / "half").write_text("...")
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious").write_text("x")
+    with pytest.raises(FileExistsError, match="exists already"), new_folder(tmp_path / "run"):
+        pass
+    assert (tmp_path / "run" / "precious").read_text() == "x"
+
+
+def test_an_unwritable_place_is_named_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write .*run"), new_folder(tmp_path / "file" / "run"):
+        pytest.fail("the block must not be entered")
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.npz", "policy.safetensors"])
+def test_a_damaged_or_missing_file_is_one_line(result_and_progress, tmp_path, name):
+    with new_folder(tmp_path / "run") as folder:
+        save_run(folder, result_and_progress[0])
+    file = tmp_path / "run" / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ValueError, match="cannot be read") as error:
+        load_run(tmp_path / "run")
+    assert "\n" not in str(error.value)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=name):
+        load_run(tmp_path / "run")
+
+
+def test_another_format_is_refused(result_and_progress, tmp_path):
+    with new_folder(tmp_path / "run") as folder:
+        save_run(folder, result_and_progress[0])
+    path = tmp_path / "run" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(ValueError, match="format 99"):
+        load_run(tmp_path / "run")
+
+
+def test_objects_in_a_config_cannot_be_saved_and_it_says_so(result_and_progress, tmp_path):
+    result = result_and_progress[0]._replace(config=VPGConfig(kernel_init=jax.nn.initializers.ones))
+    with pytest.raises(TypeError, match="kernel_init=.* by name"):
+        save_run(tmp_path, result)
