@@ -8,6 +8,7 @@ compilation serves all values and `jax.vmap` sweeps them.  No name stands in bot
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
@@ -111,12 +112,8 @@ class VPGConfig:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Mapping):
-                value = tuple(sorted(value.items()))
-            if isinstance(value, list):
-                value = tuple(value)
-            object.__setattr__(self, field.name, _check_type(field, value))
+            value = _check_type(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         self._check_ranges()
         self._check_budget()
         self._check_combinations()
@@ -140,11 +137,6 @@ class VPGConfig:
         _require(limit is None or limit >= 1, self, "max_episode_steps", "None or an integer >= 1")
         sizes = self.hidden_sizes
         _require(all(size >= 1 for size in sizes), self, "hidden_sizes", "integers >= 1")
-        kwargs_ok = all(
-            isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
-            for pair in self.env_kwargs
-        )
-        _require(kwargs_ok, self, "env_kwargs", "a mapping from argument names to values")
         for name in ("env", "env_kwargs", "network", "kernel_init"):
             _check_hashable(self, name)
 
@@ -248,6 +240,8 @@ def _check_number(name: str, value: Any, low: float, high: float, accepted: str)
     """A concrete value must be numeric, not NaN and in range; a tracer passes."""
     if isinstance(value, Tracer):
         return
+    if isinstance(value, list | tuple):  # to jax a list is not an array, but as many leaves
+        raise TypeError(f"{name}={value!r} is a list; pass an array (numpy.asarray)")
     try:
         array = np.asarray(value)
     except Exception:
@@ -285,6 +279,8 @@ def _check_type(field: dataclasses.Field, value: Any) -> Any:
     """The value in its field's type (numpy integers and whole floats become int), or TypeError."""
     kind = field.type
     wrong = TypeError(f"{field.name}={value!r} has the wrong type; accepted: {_describe(kind)}")
+    if field.name == "env_kwargs":
+        return _sorted_pairs(value)
     if kind is Any:
         return value
     if get_origin(kind) is Literal:
@@ -301,7 +297,7 @@ def _check_type(field: dataclasses.Field, value: Any) -> Any:
             raise wrong
         return value
     if kind is float:
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise wrong
         return float(value)
     if kind == int | None and value is None:
@@ -309,15 +305,28 @@ def _check_type(field: dataclasses.Field, value: Any) -> Any:
     if kind in (int, int | None):
         return _whole(value, wrong)
     if get_origin(kind) is tuple:
-        if not isinstance(value, tuple):
+        if not isinstance(value, tuple | list):
             raise wrong
         return tuple(_whole(item, wrong) for item in value)
     raise AssertionError(f"field {field.name} has a type that is not checked: {kind}")
 
 
+def _sorted_pairs(value: Any) -> tuple[tuple[str, Any], ...]:
+    """A mapping, or the pairs that were made of one, as sorted pairs."""
+    pairs = tuple(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(pairs, tuple) or not all(
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
+    ):
+        raise TypeError(
+            f"env_kwargs={value!r} has the wrong type; accepted: a mapping from argument names to "
+            f"values"
+        )
+    return tuple(sorted(pairs, key=lambda pair: pair[0]))
+
+
 def _whole(value: Any, wrong: TypeError) -> int:
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value != int(value):
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    if not is_number or isinstance(value, bool) or not float(value).is_integer():
         raise wrong
     return int(value)
 

@@ -113,9 +113,11 @@ def make_networks(
 
     def features(torso: nn.Module, params: Any, obs: Array) -> Array:
         x: Any = torso.apply(params, obs)
-        if jnp.ndim(x) != 2 or x.shape[0] != obs.shape[0]:
+        shape = getattr(x, "shape", None)
+        if shape is None or len(shape) != 2 or shape[0] != obs.shape[0]:
+            returned = type(x).__name__ if shape is None else f"features of shape {shape}"
             raise ValueError(
-                f"network {type(torso).__name__} returned features of shape {jnp.shape(x)} for "
+                f"network {type(torso).__name__} returned {returned} for "
                 f"observations {obs.shape}; a torso must return [B, F], here [{obs.shape[0]}, F]"
             )
         return x
@@ -154,12 +156,12 @@ def _make_torso(config: VPGConfig, obs_shape: tuple[int, ...]) -> nn.Module:
     if isinstance(network, nn.Module):
         return network
     if network == "auto":
-        network = "cnn" if len(obs_shape) == 3 else "mlp"
+        network = "cnn" if _fits_cnn(obs_shape) else "mlp"
     arguments = (config.hidden_sizes, _activation(config.activation), _kernel_init(config))
     if network == "mlp":
         return MLP(*arguments)
     elif network == "cnn":
-        if len(obs_shape) != 3 or min(obs_shape[:2]) < 3:
+        if not _fits_cnn(obs_shape):
             raise ValueError(
                 f"network='cnn' needs observations (H, W, C) of at least 3x3, and this "
                 f"environment's have shape {obs_shape}; use network='mlp'"
@@ -169,6 +171,10 @@ def _make_torso(config: VPGConfig, obs_shape: tuple[int, ...]) -> nn.Module:
         raise ValueError(
             f"network={network!r} is unknown; choose auto, mlp, cnn, or pass a flax module"
         )
+
+
+def _fits_cnn(obs_shape: tuple[int, ...]) -> bool:
+    return len(obs_shape) == 3 and min(obs_shape[:2]) >= 3
 
 
 def _activation(name: str) -> Callable:

@@ -11,7 +11,8 @@ log-probabilities are taken of; `to_env` turns it into what the environment is g
                       tanh, which in float32 fails near the bounds
 
 Both are affine to the space: network outputs around 0 lie in its middle, and 1 is half its
-range.  Dimensions without finite bounds are left as they are.
+range.  A dimension that is not bounded on both sides is left in its own units (and still clipped
+on the side that is).
 """
 
 import math
@@ -98,8 +99,7 @@ def _clipped_gaussian(
         return distrax.MultivariateNormalDiag(center + half_range * mean, half_range * std)
 
     def to_env(raw: Array) -> Array:
-        clipped = jnp.where(bounded, jnp.clip(raw, low, high), raw)
-        return clipped.reshape(raw.shape[:-1] + shape)
+        return jnp.clip(raw, low, high).reshape(raw.shape[:-1] + shape)
 
     return Policy(
         num_outputs=2 * math.prod(shape),
@@ -133,6 +133,10 @@ def _tanh_gaussian(config: VPGConfig, shape: tuple[int, ...], low: Array, high: 
         noise = jax.lax.stop_gradient((raw - mean) / std)
         return base(outputs).entropy() + squash.forward_log_det_jacobian(mean + std * noise)
 
+    def to_env(raw: Array) -> Array:
+        # Clipped, for center + half_range may round to one float32 beyond the bound.
+        return jnp.clip(squash.forward(raw), low, high).reshape(raw.shape[:-1] + shape)
+
     return Policy(
         num_outputs=2 * math.prod(shape),
         free_std=config.std == "free",
@@ -141,7 +145,7 @@ def _tanh_gaussian(config: VPGConfig, shape: tuple[int, ...], low: Array, high: 
         log_prob=log_prob,
         entropy=entropy,
         kl=lambda old, new: base(old).kl_divergence(base(new)),  # a bijection leaves it unchanged
-        to_env=lambda raw: squash.forward(raw).reshape(raw.shape[:-1] + shape),
+        to_env=to_env,
     )
 
 
@@ -151,7 +155,8 @@ def _mean_and_std(config: VPGConfig, outputs: Array) -> tuple[Array, Array]:
     if config.std == "free":
         return mean, config.init_std * jnp.exp(spread)
     # softplus(offset) = init_std - min_std, so that a spread of 0 gives init_std.
-    offset = math.log(math.expm1(config.init_std - config.min_std))
+    start = config.init_std - config.min_std
+    offset = start + math.log(-math.expm1(-start))  # log(exp(start) - 1), without overflow
     return mean, config.min_std + jax.nn.softplus(spread + offset)
 
 

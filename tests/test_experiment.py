@@ -122,7 +122,7 @@ def test_an_existing_folder_is_left_alone(tmp_path):
 
 def test_an_unwritable_place_is_named_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot write .*run"), new_folder(tmp_path / "file" / "run"):
+    with pytest.raises(OSError, match=r"cannot write .*run"), new_folder(tmp_path / "file" / "run"):
         pytest.fail("the block must not be entered")
 
 
@@ -151,5 +151,5 @@ def test_another_format_is_refused(result_and_progress, tmp_path):
 
 def test_objects_in_a_config_cannot_be_saved_and_it_says_so(result_and_progress, tmp_path):
     result = result_and_progress[0]._replace(config=VPGConfig(kernel_init=jax.nn.initializers.ones))
-    with pytest.raises(TypeError, match="kernel_init=.* by name"):
+    with pytest.raises(TypeError, match=r"kernel_init=.* by name"):
         save_run(tmp_path, result)
