@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -213,11 +214,25 @@ class Hyperparams:
 
     def __post_init__(self):
         for name, (low, high, accepted) in _HYPERPARAM_RANGES.items():
-            _check_number(name, getattr(self, name), low, high, accepted)
+            value = getattr(self, name)
+            _check_number(name, value, low, high, accepted)
+            if isinstance(value, int):  # of another type than 0.003, it would compile anew
+                object.__setattr__(self, name, float(value))
         if isinstance(self.env_params, Mapping):
             object.__setattr__(self, "env_params", dict(self.env_params))
             for name, value in self.env_params.items():
                 _check_number(f"env_params.{name}", value, -math.inf, math.inf, "numbers, not NaN")
+
+
+def as_float32(hp: Hyperparams | None) -> Hyperparams:
+    """The hyperparameters as the algorithm takes them: float32 scalars; defaults for None.
+
+    With `jax_enable_x64` on, a float64 learning rate or discount would turn the loops it enters
+    into float64.  The environment's parameters keep the types that the environment gave them.
+    """
+    hp = Hyperparams() if hp is None else hp
+    cast = {name: jnp.asarray(getattr(hp, name), jnp.float32) for name in _HYPERPARAM_RANGES}
+    return dataclasses.replace(hp, **cast)
 
 
 def _flatten_hyperparams(hp: Hyperparams):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from purejaxvpg.agent import episode_limit, make_agent
-from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
 from purejaxvpg.envs import VectorState, vectorize
 from purejaxvpg.normalize import RunningStats
 
@@ -49,7 +49,7 @@ def make_evaluate(
     def evaluate(
         key: Array, policy_params: Any, obs_stats: RunningStats, hp: Hyperparams | None = None
     ) -> Evaluation:
-        env_params = agent.env_params(Hyperparams() if hp is None else hp)
+        env_params = agent.env_params(as_float32(hp))
         policy = agent.policy(env_params)
         bound = max_steps if max_steps is not None else episode_limit(config, env_params)
         bound = config.eval_steps if bound is None else bound

@@ -69,7 +69,7 @@ class PolicyHead(nn.Module):
             return nn.Dense(self.num_outputs, kernel_init=init)(features)
         half = self.num_outputs // 2
         mean = nn.Dense(half, kernel_init=init)(features)
-        log_std = self.param("log_std", nn.initializers.zeros, (half,))
+        log_std = self.param("log_std", nn.initializers.zeros, (half,), jnp.float32)
         return jnp.concatenate([mean, jnp.broadcast_to(log_std, mean.shape)], axis=-1)
 
 

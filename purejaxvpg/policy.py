@@ -107,7 +107,8 @@ def _clipped_gaussian(
         sample=lambda outputs, key: distribution(outputs).sample(seed=key),
         mode=lambda outputs: distribution(outputs).mode(),
         log_prob=lambda outputs, raw: distribution(outputs).log_prob(raw),
-        entropy=lambda outputs, raw: distribution(outputs).entropy(),
+        # The cast: with x64 on, distrax's constants turn the entropy into float64.
+        entropy=lambda outputs, raw: distribution(outputs).entropy().astype(outputs.dtype),
         kl=lambda old, new: distribution(old).kl_divergence(distribution(new)),
         to_env=to_env,
     )
@@ -131,7 +132,8 @@ def _tanh_gaussian(config: VPGConfig, shape: tuple[int, ...], low: Array, high: 
         # estimate is unbiased as well (exactly so at the parameters that drew the action).
         mean, std = _mean_and_std(config, outputs)
         noise = jax.lax.stop_gradient((raw - mean) / std)
-        return base(outputs).entropy() + squash.forward_log_det_jacobian(mean + std * noise)
+        gaussian = base(outputs).entropy().astype(outputs.dtype)  # see _clipped_gaussian
+        return gaussian + squash.forward_log_det_jacobian(mean + std * noise)
 
     def to_env(raw: Array) -> Array:
         # Clipped, for center + half_range may round to one float32 beyond the bound.

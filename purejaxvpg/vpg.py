@@ -27,7 +27,7 @@ from jax import Array, lax
 from purejaxvpg.advantages import policy_weight, value_regression_target
 from purejaxvpg.agent import Agent, make_agent
 from purejaxvpg.bootstrap import replace_truncated
-from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
 from purejaxvpg.envs import VectorEnv, VectorState, vectorize
 from purejaxvpg.networks import Params
 from purejaxvpg.normalize import init_reward_stats, init_stats, merge, scale_rewards
@@ -66,7 +66,7 @@ def make_learner(config: VPGConfig) -> Learner:
     setup = Setup(config, agent, vectorize(agent.env, config.num_envs, config.max_episode_steps))
 
     def init(key: Array, hp: Hyperparams | None = None) -> TrainState:
-        hp = Hyperparams() if hp is None else hp
+        hp = as_float32(hp)
         key, network_key, env_key = jax.random.split(key, 3)
         env_state, obs = setup.env.reset(env_key, agent.env_params(hp))
         params = agent.networks.init(network_key, obs)
@@ -83,7 +83,7 @@ def make_learner(config: VPGConfig) -> Learner:
         )
 
     def update(state: TrainState, hp: Hyperparams | None = None) -> tuple[TrainState, Metrics]:
-        hp = Hyperparams() if hp is None else hp
+        hp = as_float32(hp)
         state, batch, episodes = collect(setup, state, hp)
         state, rows, judged = judge(setup, state, batch, hp)
         state, improved = improve(setup, state, rows, hp)
@@ -214,7 +214,8 @@ def judge(
         next_values, batch.truncated, batch.final_obs, lambda final_obs: value(see(final_obs))
     )
 
-    rewards, reward_stats = batch.reward, state.reward_stats
+    # `where`: a weight of 0 alone would not silence a reward of inf after the end.
+    rewards, reward_stats = jnp.where(batch.alive, batch.reward, 0), state.reward_stats
     if config.normalize_rewards:
         if config.rollout == "episodes":  # which start afresh
             reward_stats = reward_stats._replace(returns=jnp.zeros_like(reward_stats.returns))
@@ -225,12 +226,13 @@ def judge(
     psi = policy_weight(config.estimator, *trajectory, hp.gamma, hp.gae_lambda, config.n_step)
     target = value_regression_target(config.value_target, *trajectory, hp.gamma, hp.gae_lambda)
 
-    share = batch.alive / batch.alive.sum()  # [T, N], sums to 1
+    alive = batch.alive.astype(jnp.float32)
+    share = alive / alive.sum()  # [T, N], sums to 1
     if config.normalize_advantages:
         mean, variance = _mean_and_variance(psi, share)
         psi = (psi - mean) / (jnp.sqrt(variance) + 1e-8)
     # episodes: 1/|D| sum_tau sum_t, as the formula has it; segments: the mean over steps.
-    weight = batch.alive / config.num_envs if config.rollout == "episodes" else share
+    weight = alive / config.num_envs if config.rollout == "episodes" else share
 
     residual_variance = _mean_and_variance(target - values, share)[1]
     target_variance = _mean_and_variance(target, share)[1]

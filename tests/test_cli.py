@@ -11,7 +11,18 @@ import pytest
 
 from purejaxvpg import Hyperparams, VPGConfig, cli, presets
 
-TINY = "--total-steps 64 --num-envs 2 --num-steps 8 --hidden-sizes 8 --value-iterations 1".split()
+TINY = [
+    "--total-steps",
+    "64",
+    "--num-envs",
+    "2",
+    "--num-steps",
+    "8",
+    "--hidden-sizes",
+    "8",
+    "--value-iterations",
+    "1",
+]
 
 
 @pytest.fixture(scope="module")

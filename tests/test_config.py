@@ -281,8 +281,14 @@ def test_environment_parameters_are_checked_by_name(value, kind):
 )
 def test_numbers_and_arrays_in_range_pass_unchanged(name, value):
     """Ends of the range are in it."""
-    assert getattr(Hyperparams(**{name: value}), name) is value or isinstance(value, dict)
-    jax.tree.map(np.testing.assert_array_equal, getattr(Hyperparams(**{name: value}), name), value)
+    kept = getattr(Hyperparams(**{name: value}), name)
+    assert kept is value or isinstance(value, dict | int)
+    jax.tree.map(np.testing.assert_array_equal, kept, value)
+
+
+def test_whole_numbers_become_floats():
+    """1 and 0.003 are of one type, so that one compilation serves both."""
+    assert type(Hyperparams(policy_lr=1).policy_lr) is float
 
 
 def test_tracers_pass():
