@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from purejaxvpg import make_evaluate, presets
-from purejaxvpg.experiment.runner import run, seed_keys
+from purejaxvpg.experiment.runner import evaluation_keys, run
 from purejaxvpg.report.statistics import bootstrap, trailing_return
 
 
@@ -20,7 +20,7 @@ def measure(env: str, num_seeds: int, episodes: int, smoke: bool) -> dict:
         config = presets.shortened(config, updates=2)
     result = run(config, hp, num_seeds)
     evaluate = jax.jit(jax.vmap(make_evaluate(config, episodes), in_axes=(0, 0, 0, None)))
-    keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(seed_keys(result.seeds))
+    keys = evaluation_keys(result.seeds)
     outcome = evaluate(keys, result.state.params.policy, result.state.obs_stats, hp)
     greedy = bootstrap(np.asarray(outcome.returns).mean(1))
     metrics = result.metrics
@@ -34,7 +34,7 @@ def measure(env: str, num_seeds: int, episodes: int, smoke: bool) -> dict:
         "greedy_high": float(greedy.high),
         "training_last": training[:, -1].tolist(),
         "training_best": np.nanmax(training, axis=1, initial=-np.inf).tolist(),
-        "diverged": int((~np.asarray(metrics.finite)[:, -1]).sum()),
+        "diverged": int((~np.asarray(metrics.finite).all(1)).sum()),
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
     }

@@ -80,7 +80,9 @@ def main() -> None:
     shapes = ((2, 4),) if args.smoke else SHAPES
     peer = purejaxrl(args.purejaxrl) if args.purejaxrl else None
     key, results = jax.random.key(0), []
-    print(f"steps/s, median of {repeats} (smallest to largest); compile seconds apart")
+    print(
+        f"steps/s, median of {repeats} (smallest to largest); first call: compilation and one run"
+    )
     for num_envs, num_steps in shapes:
         updates = 2 if args.smoke else max(2, 500_000 // (num_envs * num_steps))
         runs = {

@@ -9,12 +9,14 @@ is the first reward of its future.  Every method below leaves (1) as it is and c
 the weight Psi_t (Schulman et al. 2016, "High-dimensional continuous control using generalized
 advantage estimation", equation 1):
 
-    total_return     R(tau), the return of the whole episode      unbiased, noisiest
-    future_return    what came after a_t, the "reward-to-go"      unbiased, less noise
-    value_baseline   future_return - V(s_t)                       unbiased for any V
+    total_return     R(tau), the return of the whole episode      unbiased*, noisiest
+    future_return    what came after a_t, the "reward-to-go"      unbiased*, less noise
+    value_baseline   future_return - V(s_t)                       unbiased* for any V
     td               r_{t+1} + gamma V(s_{t+1}) - V(s_t)          least noise, biased if V is wrong
     n_step           n real rewards, then V, minus V(s_t)         between the two
     gae              every n_step at once, weighted by lambda^n   between the two, smoothly
+
+    * where every episode is seen to its true end; a cut one counts on V for what it did not see
 
 One convention holds for all of them.  Arrays are `[T, N]`: T steps, time first, of N
 environments.  At step t, with the action a_t just taken in s_t:
@@ -68,14 +70,14 @@ def future_return(
     Returns: `[T, N]`, R^f_t.
     """
     done = terminated | truncated  # [T, N]
-    after_end = jnp.where(terminated, 0, next_values)  # [T, N], what follows an end at t
+    bootstrap = jnp.where(terminated, 0, next_values)  # [T, N], V(s_{t+1}), 0 if nothing follows
 
     def backward(later: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        reward, after, end = step  # [N] each; later: [N], R^f_{t+1}
-        future = reward + gamma * jnp.where(end, after, later)
+        reward, value_after, done = step  # [N] each; later: [N], R^f_{t+1}
+        future = reward + gamma * jnp.where(done, value_after, later)
         return future, future
 
-    _, returns = lax.scan(backward, next_values[-1], (rewards, after_end, done), reverse=True)
+    _, returns = lax.scan(backward, bootstrap[-1], (rewards, bootstrap, done), reverse=True)
     return returns
 
 
@@ -86,22 +88,23 @@ def total_return(
 
         R(tau) = sum_{k >= 0} gamma^k r_{k+1}         =      R^f_0 of the episode
 
-    Only the first step of an episode has the whole of it in its future, so row 0 of the
-    arrays must be the first step of an episode (`rollout="episodes"`).
+    (of a truncated episode of length L, plus gamma^L V(s_L)).  Two passes: backward for R^f_t,
+    then forward to copy the first step's R^f over its whole episode.  Row 0 of the arrays must
+    therefore be the first step of an episode (`rollout="episodes"`).
     Source: Williams 1992, "REINFORCE"; Spinning Up, "Deriving the simplest policy gradient".
 
     Args and Returns: as `future_return`.
     """
     future = future_return(rewards, next_values, terminated, truncated, gamma)
     done = terminated | truncated
-    first = jnp.concatenate([jnp.ones_like(done[:1]), done[:-1]])  # [T, N], an episode starts
+    starts = jnp.concatenate([jnp.ones_like(done[:1]), done[:-1]])  # [T, N], a first step
 
-    def forward(whole: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        from_here, is_first = step  # [N] each; whole: [N], R(tau) of the running episode
-        whole = jnp.where(is_first, from_here, whole)
-        return whole, whole
+    def forward(episode_return: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        future, starts = step  # [N] each; episode_return: [N], R(tau) of the running episode
+        episode_return = jnp.where(starts, future, episode_return)
+        return episode_return, episode_return
 
-    _, returns = lax.scan(forward, jnp.zeros_like(future[0]), (future, first))
+    _, returns = lax.scan(forward, jnp.zeros_like(future[0]), (future, starts))
     return returns
 
 
@@ -138,7 +141,8 @@ def td(
     Args: as `value_baseline` (a truncated step differs from any other only in whose value
     `next_values` holds).  Returns: `[T, N]`, delta_t.
     """
-    return rewards + gamma * jnp.where(terminated, 0, next_values) - values
+    bootstrap = jnp.where(terminated, 0, next_values)  # [T, N], V(s_{t+1}), 0 if nothing follows
+    return rewards + gamma * bootstrap - values
 
 
 def n_step(
@@ -163,12 +167,12 @@ def n_step(
     Returns: `[T, N]`, Psi_t.
     """
     done = terminated | truncated  # [T, N]
-    after_step = jnp.where(terminated, 0, next_values)  # [T, N], the window ends here
-    one_reward = rewards + gamma * after_step  # [T, N], G^(1)
+    bootstrap = jnp.where(terminated, 0, next_values)  # [T, N], V(s_{t+1}), 0 if nothing follows
+    one_reward = rewards + gamma * bootstrap  # [T, N], G^(1)
 
     def one_more(target: Array, _: None) -> tuple[Array, None]:
-        later = jnp.concatenate([target[1:], after_step[-1:]])  # [T, N], G^(k-1)_{t+1}
-        return rewards + gamma * jnp.where(done, after_step, later), None
+        later = jnp.concatenate([target[1:], bootstrap[-1:]])  # [T, N], G^(k-1)_{t+1}
+        return rewards + gamma * jnp.where(done, bootstrap, later), None
 
     target, _ = lax.scan(one_more, one_reward, length=min(n, len(rewards)) - 1)
     return target - values
@@ -196,8 +200,8 @@ def gae(
     done = terminated | truncated  # [T, N]
 
     def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        residual, end = step  # [N] each; later: [N], A_{t+1}
-        advantage = residual + gamma * gae_lambda * jnp.where(end, 0, later)
+        residual, done = step  # [N] each; later: [N], A_{t+1}
+        advantage = residual + gamma * gae_lambda * jnp.where(done, 0, later)
         return advantage, advantage
 
     _, advantages = lax.scan(backward, jnp.zeros_like(delta[0]), (delta, done), reverse=True)

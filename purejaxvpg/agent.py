@@ -30,7 +30,7 @@ def episode_limit(config: VPGConfig, env_params: Any) -> Any:
 
     None where neither sets one.  Traced if the environment's parameters are.
     """
-    limits = [getattr(env_params, "max_steps_in_episode", None), config.max_episode_steps]
+    limits = [envs.get_param(env_params, "max_steps_in_episode"), config.max_episode_steps]
     known = [limit for limit in limits if limit is not None]
     return functools.reduce(jnp.minimum, known) if known else None
 
@@ -43,8 +43,10 @@ def make_agent(config: VPGConfig) -> Agent:
     space or a network that cannot be had (see `envs.make`, `make_policy`, `make_networks`), and
     for whole episodes that are longer than a rollout.
     """
+    if not isinstance(config, VPGConfig):
+        raise TypeError(f"config={config!r} is not a VPGConfig; pass VPGConfig(...)")
     env = envs.make(config.env, **dict(config.env_kwargs))
-    _check_episodes_fit(config, env)
+    check_episodes_fit(config, env, env.default_params)
     default_space = env.action_space(env.default_params)
     policy = make_policy(config, default_space)
     networks = make_networks(config, env.obs_shape, policy.num_outputs, policy.free_std)
@@ -61,8 +63,9 @@ def make_agent(config: VPGConfig) -> Agent:
     )
 
 
-def _check_episodes_fit(config: VPGConfig, env: Environment) -> None:
-    limit = episode_limit(config, env.default_params)
+def check_episodes_fit(config: VPGConfig, env: Environment, env_params: Any) -> None:
+    """ValueError if rollout="episodes" and episodes may outlast it; concrete parameters only."""
+    limit = episode_limit(config, env_params)
     if config.rollout == "episodes" and limit is not None and limit > config.num_steps:
         raise ValueError(
             f"rollout='episodes' with num_steps={config.num_steps} cannot hold whole episodes of "

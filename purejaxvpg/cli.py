@@ -18,20 +18,20 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from purejaxvpg import envs, presets
+from purejaxvpg import __version__, envs, presets
+from purejaxvpg.agent import check_episodes_fit, make_agent
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.experiment import results, runner
 from purejaxvpg.extras import require
 from purejaxvpg.report import plots, tables
 from purejaxvpg.report.statistics import trailing_return
-from purejaxvpg.vpg import make_learner
 
 tyro = require("tyro", "cli")
-require("rich", "cli")
+for needed_at_the_end in ("rich", "matplotlib", "safetensors"):
+    require(needed_at_the_end, "cli")  # now, not when a run is done and about to be saved
 
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
@@ -146,21 +146,25 @@ def train(args: Any, command: str) -> None:
     """Train, show progress and a table, and write the run folder."""
     with _user_errors():
         config, hp = _config_of(args)
-        make_learner(config)  # everything that can be wrong with the config shows here
-        envs.resolve_params(envs.make(config.env, **dict(config.env_kwargs)), hp.env_params)
+        agent = make_agent(config)  # everything that can be wrong with the config shows here
+        check_episodes_fit(config, agent.env, agent.env_params(hp))
         _check_at_least_one("num_seeds", args.num_seeds)
-        if not 0 <= args.seed < 2**32 - args.num_seeds:
-            raise ValueError(f"seed={args.seed} is out of range; accepted: 0 to 2**32 - 1")
+        last = 2**32 - args.num_seeds
+        if not 0 <= args.seed <= last:
+            raise ValueError(f"seed={args.seed} is out of range; accepted: 0 to {last}")
         out = args.out or f"runs/{config.env}-{time.strftime('%Y%m%d-%H%M%S')}"
     with contextlib.ExitStack() as stack:
         with _user_errors():
             folder = stack.enter_context(results.new_folder(out))
-        result = _run_with_progress(config, hp, args)
+        if args.preset and config.env in presets.available():
+            console.print(f"defaults from the preset of {config.env} (--no-preset: none)")
+        with _out_of_memory():
+            result = _run_with_progress(config, hp, args)
         steps = np.arange(1, config.num_updates + 1) * config.num_envs * config.num_steps
         returns = trailing_return(
             result.metrics.episode_return_sum, result.metrics.episode_count, LAST_EPISODES
         )
-        title = f"{config.env}: purejaxvpg, {args.num_seeds} seeds"
+        title = f"{config.env} ({args.num_seeds} seed{'s' * (args.num_seeds > 1)})"
         plots.learning_curve(folder / "learning_curve.png", steps, returns, title)
         results.save_run(folder, result, command)
     _print_result(result, returns)
@@ -173,9 +177,7 @@ def evaluate(args: Eval) -> None:
         _check_at_least_one("num_episodes", args.num_episodes)
         saved = results.load_run(args.run)
         function = make_evaluate(saved.config, args.num_episodes, args.greedy)
-    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(args.seed), seed))(
-        jnp.asarray(saved.seeds)
-    )
+    keys = runner.evaluation_keys(saved.seeds, args.seed)
     compiled = jax.jit(jax.vmap(function, in_axes=(0, 0, 0, None)))
     outcome = compiled(keys, saved.policy_params, saved.obs_stats, saved.hyperparams)
     kind = "greedy" if args.greedy else "sampled"
@@ -197,18 +199,25 @@ def list_envs(args: Envs) -> None:
         table.add_column(heading, no_wrap=heading == "environment")
     tuned = presets.available()
     for name in envs.registered():
-        try:
-            env = envs.make(name)
-        except RuntimeError:
-            table.add_row(name, "downloads its data, which failed", "", "", "")
+        if name in envs.downloads():
+            table.add_row(name, "downloads its data when it is made", "", "", "")
             continue
-        shape = " x ".join(map(str, env.obs_shape))
-        action = env.action_space(env.default_params)
-        actions = f"{action.n} actions" if hasattr(action, "n") else f"Box {action.shape}"
-        limit = getattr(env.default_params, "max_steps_in_episode", None)
+        env = envs.make(name)
+        spaces = (env.observation_space(env.default_params), env.action_space(env.default_params))
+        limit = envs.get_param(env.default_params, "max_steps_in_episode")
         limit = "none" if limit is None else f"{int(limit)}"
-        table.add_row(name, shape, actions, limit, "yes" if name in tuned else "")
+        table.add_row(name, *map(_describe, spaces), limit, "yes" if name in tuned else "")
     console.print(table)
+
+
+def _describe(space: Any) -> str:
+    """A space in a few letters: its size and, where they are finite and all alike, its bounds."""
+    if hasattr(space, "n"):
+        return f"Discrete({space.n})"
+    low, high = float(np.min(space.low)), float(np.max(space.high))
+    same = np.ptp(np.asarray(space.low)) == 0 and np.ptp(np.asarray(space.high)) == 0
+    bounds = f" in [{low:g}, {high:g}]" if same and max(-low, high) < 1e30 else ""
+    return f"Box{tuple(space.shape)}{bounds}"
 
 
 # ----------------------------------------------------------------------------------- PARSING
@@ -216,6 +225,9 @@ def list_envs(args: Envs) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Parse and run.  Returns the exit code: 0, 2 for bad input, 130 for an interrupt."""
+    if list(argv) == ["--version"]:
+        print(f"purejaxvpg {__version__}")
+        return 0
     try:
         args = _parse(list(argv))
         if isinstance(args, Train):
@@ -301,6 +313,8 @@ def _pairs(flag: str, items: tuple[str, ...]) -> dict[str, Any]:
     pairs = {}
     for item in items:
         name, equals, text = item.partition("=")
+        if name in pairs:
+            raise ValueError(f"--{flag.replace('_', '-')} gives {name} twice")
         if not (name and equals):
             flag = flag.replace("_", "-")
             raise ValueError(f"--{flag} {item} is not name=value; write for example gravity=9.8")
@@ -323,6 +337,19 @@ def _user_errors() -> Iterator[None]:
         yield
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
         raise UserError(" ".join(str(error).split())) from error
+
+
+@contextlib.contextmanager
+def _out_of_memory() -> Iterator[None]:
+    """Running out of memory as one line with the remedy."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) and "Out of memory" not in str(error):
+            raise
+        raise UserError(
+            "out of memory; lower --num-seeds, --num-envs or --num-steps, or --gradient-rows"
+        ) from error
 
 
 # ---------------------------------------------------------------------------------- PRINTING
@@ -350,13 +377,13 @@ def _print_result(result: runner.Run, returns: np.ndarray) -> None:
     config = result.config
     columns: dict[str, Any] = {
         f"last {LAST_EPISODES} episodes": returns[:, -1],
-        "best window of them": _best(returns),
+        "best 20 in a row": _best(returns),
     }
     if result.evaluations is not None:
         columns["last evaluation"] = result.evaluations.returns[:, -1].mean(-1)
     title = f"{config.env}: return after {config.total_steps:,} steps of each seed"
     console.print(tables.summary(title, columns))
-    diverged = int((~result.metrics.finite[:, -1]).sum())
+    diverged = int((~result.metrics.finite.all(1)).sum())
     if diverged:
         console.print(f"{diverged} of {len(result.seeds)} seeds diverged (non-finite numbers)")
     steps = config.total_steps * len(result.seeds)

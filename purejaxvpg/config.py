@@ -59,7 +59,8 @@ class VPGConfig:
     n_step: int = 5
     """Real rewards before V, for estimator n_step."""
     normalize_advantages: bool = True
-    """Shift and scale each batch of weights to mean 0 and standard deviation 1."""
+    """Shift and scale each batch of weights to mean 0 and standard deviation 1 (which takes the
+    learning rate's scale off the reward's, and biases the gradient a little)."""
     value_target: ValueTarget = "future_return"
     """What V is regressed on."""
     value_iterations: int = 10
@@ -167,14 +168,14 @@ class VPGConfig:
 _HYPERPARAM_RANGES: dict[str, tuple[float, float, str]] = {
     "policy_lr": (0.0, math.inf, "a finite number >= 0"),
     "value_lr": (0.0, math.inf, "a finite number >= 0"),
-    "gamma": (0.0, 1.0, "in [0, 1]"),
-    "gae_lambda": (0.0, 1.0, "in [0, 1]"),
+    "gamma": (0.0, 1.0, "a number in [0, 1]"),
+    "gae_lambda": (0.0, 1.0, "a number in [0, 1]"),
     "entropy_coef": (-math.inf, math.inf, "a finite number"),
     "value_coef": (0.0, math.inf, "a finite number >= 0"),
     "max_grad_norm": (0.0, math.inf, "a number > 0 (inf: no clipping)"),
     "adam_eps": (0.0, math.inf, "a finite number > 0"),
-    "greedy_start": (0.0, 1.0, "in [0, 1]"),
-    "greedy_end": (0.0, 1.0, "in [0, 1]"),
+    "greedy_start": (0.0, 1.0, "a number in [0, 1]"),
+    "greedy_end": (0.0, 1.0, "a number in [0, 1]"),
 }
 
 
@@ -222,15 +223,30 @@ class Hyperparams:
             object.__setattr__(self, "env_params", dict(self.env_params))
             for name, value in self.env_params.items():
                 _check_number(f"env_params.{name}", value, -math.inf, math.inf, "numbers, not NaN")
+        elif isinstance(self.env_params, numbers.Number | str):
+            raise TypeError(
+                f"env_params={self.env_params!r} has the wrong type; accepted: a mapping from "
+                f"parameter names to values, or the environment's parameter object"
+            )
 
 
 def as_float32(hp: Hyperparams | None) -> Hyperparams:
     """The hyperparameters as the algorithm takes them: float32 scalars; defaults for None.
 
+    Raises: TypeError for anything else than Hyperparams; ValueError for one that is no scalar.
+
     With `jax_enable_x64` on, a float64 learning rate or discount would turn the loops it enters
     into float64.  The environment's parameters keep the types that the environment gave them.
     """
     hp = Hyperparams() if hp is None else hp
+    if not isinstance(hp, Hyperparams):
+        raise TypeError(f"hp={hp!r} is not an instance of Hyperparams; pass Hyperparams(...)")
+    for name in _HYPERPARAM_RANGES:
+        shape = jnp.shape(getattr(hp, name))
+        if shape:  # [N] would broadcast over the environments, and nothing would tell
+            raise ValueError(
+                f"{name} has shape {shape} where one run takes a scalar; sweep it with jax.vmap"
+            )
     cast = {name: jnp.asarray(getattr(hp, name), jnp.float32) for name in _HYPERPARAM_RANGES}
     return dataclasses.replace(hp, **cast)
 

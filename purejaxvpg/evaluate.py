@@ -21,6 +21,17 @@ class Evaluation(NamedTuple):
     finished: Array  # [E] bool; False: cut by the step bound, the return is of what was seen
 
 
+class Loop(NamedTuple):
+    """What one step of the evaluation hands to the next."""
+
+    step: Array  # []
+    state: VectorState  # [E, ...]
+    obs: Array  # [E, *obs_shape]
+    alive: Array  # [E] bool, the first episode is still running
+    returns: Array  # [E]
+    lengths: Array  # [E]
+
+
 def make_evaluate(
     config: VPGConfig,
     num_episodes: int | None = None,
@@ -35,7 +46,7 @@ def make_evaluate(
     Args:
       num_episodes: E; `config.eval_episodes` if None.
       greedy: take the policy's mode; otherwise sample, as in training.
-      max_steps: bound of an episode; if None, the environment's own default limit, lowered by
+      max_steps: bound of an episode; if None, the environment's limit under `hp`, lowered by
         `config.max_episode_steps`, or `config.eval_steps` where neither is set.
 
     The environment has the parameters `hp.env_params`, as in training.
@@ -44,6 +55,8 @@ def make_evaluate(
     num_episodes = config.eval_episodes if num_episodes is None else num_episodes
     if num_episodes < 1:
         raise ValueError(f"num_episodes={num_episodes} is out of range; accepted: an integer >= 1")
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"max_steps={max_steps} is out of range; accepted: an integer >= 1")
     env = vectorize(agent.env, num_episodes, config.max_episode_steps)
 
     def evaluate(
@@ -55,14 +68,6 @@ def make_evaluate(
         bound = config.eval_steps if bound is None else bound
         reset_key, key = jax.random.split(key)
         state, obs = env.reset(reset_key, env_params)
-
-        class Loop(NamedTuple):
-            step: Array  # []
-            state: VectorState  # [E, ...]
-            obs: Array  # [E, *obs_shape]
-            alive: Array  # [E] bool, the first episode is still running
-            returns: Array  # [E]
-            lengths: Array  # [E]
 
         def one_step(loop: Loop) -> Loop:
             act_key, env_key = jax.random.split(jax.random.fold_in(key, loop.step))

@@ -97,4 +97,6 @@ def scale_rewards(
 
     running, returns = lax.scan(forward, state.returns, (rewards, done))
     stats = merge(state.stats, returns.reshape(-1), weights.reshape(-1))
-    return RewardStats(running, stats), rewards / jnp.sqrt(stats.var + 1e-8)
+    # Returns that do not vary have no scale; dividing by almost nothing would make them huge.
+    scale = jnp.where(stats.var > 1e-8, jnp.sqrt(stats.var), 1.0)
+    return RewardStats(running, stats), rewards / scale

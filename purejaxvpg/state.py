@@ -34,8 +34,8 @@ class EpisodeSums(NamedTuple):
 class Metrics(NamedTuple):
     """One update in numbers, each a float32 scalar `[]` unless noted; stacked to `[U]` by train.
 
-    Episodes come as sums and counts, so that the mean over any span of updates is unbiased:
-    `episode_return_sum.sum() / episode_count.sum()`.
+    Episodes come as sums and counts, so that every finished episode weighs the same in a mean
+    over any span of updates: `episode_return_sum.sum(-1) / episode_count.sum(-1)`.
     """
 
     episode_return_sum: Array  # undiscounted, unnormalised, over the episodes that ended
@@ -45,11 +45,11 @@ class Metrics(NamedTuple):
     policy_loss_change: Array  # after the step, less before
     kl: Array  # KL(before || after the step), mean over the batch, nats
     entropy: Array  # mean over the batch, before the step, nats
-    policy_grad_norm: Array  # global norm, before clipping
+    policy_grad_norm: Array  # global norm, before clipping (of all that the policy's step moves)
     value_loss: Array  # mean (V - R^)^2, before fitting
     value_loss_after: Array  # after fitting
     value_grad_norm: Array  # global norm at the first value iteration, before clipping
-    explained_variance: Array  # 1 - Var(R^ - V) / Var(R^), before fitting
+    explained_variance: Array  # 1 - Var(R^ - V) / Var(R^), before fitting; 0 if R^ is constant
     finite: Array  # bool: parameters, losses and gradients are all finite
 
 

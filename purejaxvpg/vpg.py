@@ -28,7 +28,7 @@ from purejaxvpg.advantages import policy_weight, value_regression_target
 from purejaxvpg.agent import Agent, make_agent
 from purejaxvpg.bootstrap import replace_truncated
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
-from purejaxvpg.envs import VectorEnv, VectorState, vectorize
+from purejaxvpg.envs import VectorEnv, VectorState, select, vectorize
 from purejaxvpg.networks import Params
 from purejaxvpg.normalize import init_reward_stats, init_stats, merge, scale_rewards
 from purejaxvpg.optimize import make_optimizer, summed_grad
@@ -118,7 +118,7 @@ class Carry(NamedTuple):
     env_state: VectorState  # [N, ...]
     obs: Array  # [N, *obs_shape]
     alive: Array  # [N] bool
-    ended: EpisodeSums  # [N] each
+    sums: EpisodeSums  # [N] each, of the episodes that ended so far
 
 
 def collect(
@@ -127,7 +127,8 @@ def collect(
     """Act for T steps in N environments.
 
     `segments` goes on where the last rollout stopped.  `episodes` starts afresh, and marks what
-    lies beyond the end of each environment's first episode as not alive.
+    lies beyond the end of each environment's first episode as not alive; an episode that is
+    still running after T steps is truncated there, as by a time limit, and counted so.
     """
     config, agent, env = setup
     policy, env_params = setup.policy(hp), agent.env_params(hp)
@@ -147,25 +148,25 @@ def collect(
         key, greedy, is_last = x  # [], [N], []
         action_key, env_key = jax.random.split(key)
         outputs = agent.networks.policy(state.params.policy, agent.see(state.obs_stats, carry.obs))
-        action = _where_rows(greedy, policy.mode(outputs), policy.sample(outputs, action_key))
+        action = select(greedy, policy.mode(outputs), policy.sample(outputs, action_key))
         env_state, out = env.step(env_key, carry.env_state, policy.to_env(action), env_params)
 
         truncated = out.truncated
         if whole_episodes:  # the end of the rollout cuts what still runs, like a time limit
             truncated |= is_last & ~out.terminated
         done = out.terminated | truncated
-        # fmt: off
-        step = Batch(carry.obs, action, outputs, out.reward, out.terminated, truncated,
-                     out.final_obs, carry.alive)
-        # fmt: on
-        ended = carry.alive & done  # `where` below: a NaN stays within its own episode
+        ends = carry.alive & done  # `where` below: a NaN stays within its own episode
         sums = EpisodeSums(
-            carry.ended.episode_return_sum + jnp.where(ended, out.episode.returns, 0),
-            carry.ended.episode_length_sum + jnp.where(ended, out.episode.lengths, 0),
-            carry.ended.episode_count + ended,
+            carry.sums.episode_return_sum + jnp.where(ends, out.episode.returns, 0),
+            carry.sums.episode_length_sum + jnp.where(ends, out.episode.lengths, 0),
+            carry.sums.episode_count + ends,
         )
+        # fmt: off
+        row = Batch(carry.obs, action, outputs, out.reward, out.terminated, truncated,
+                    out.final_obs, carry.alive)
+        # fmt: on
         alive = carry.alive & ~done if whole_episodes else carry.alive
-        return Carry(env_state, out.obs, alive, sums), step
+        return Carry(env_state, out.obs, alive, sums), row
 
     none_ended = EpisodeSums(*[jnp.zeros(config.num_envs, jnp.float32)] * 3)
     start = Carry(env_state, obs, jnp.ones(config.num_envs, bool), none_ended)
@@ -173,7 +174,7 @@ def collect(
     xs = (jax.random.split(steps_key, config.num_steps), greedy, is_last)
     end, batch = lax.scan(one_step, start, xs)
     state = state._replace(env_state=end.env_state, obs=end.obs, key=key)
-    return state, batch, jax.tree.map(jnp.sum, end.ended)
+    return state, batch, jax.tree.map(jnp.sum, end.sums)
 
 
 # -------------------------------------------------------------------------------------- JUDGE
@@ -208,8 +209,9 @@ def judge(
     obs = see(_flatten(batch.obs))  # [B, *obs_shape]
     values = value(obs).reshape(batch.reward.shape)  # [T, N], V(s_t)
     next_values = jnp.concatenate([values[1:], value(see(state.obs))[None]])  # [T, N], V(s_{t+1})
-    # ... which after an end is the value of the *next* episode's first state.  A terminated step
-    # never looks at it; a truncated one needs V(final_obs) in its place.
+    # values[t+1] is V(s_{t+1}) only while the episode goes on; after an end it is the value of the
+    # next episode's first state.  A terminated step never reads it; a truncated one gets
+    # V(final_obs) in its place.
     next_values = replace_truncated(
         next_values, batch.truncated, batch.final_obs, lambda final_obs: value(see(final_obs))
     )
@@ -234,12 +236,13 @@ def judge(
     # episodes: 1/|D| sum_tau sum_t, as the formula has it; segments: the mean over steps.
     weight = alive / config.num_envs if config.rollout == "episodes" else share
 
-    residual_variance = _mean_and_variance(target - values, share)[1]
-    target_variance = _mean_and_variance(target, share)[1]
+    _, unexplained = _mean_and_variance(target - values, share)
+    _, variance = _mean_and_variance(target, share)
     metrics = {
         "value_loss": (share * jnp.square(target - values)).sum(),
-        "explained_variance": 1
-        - residual_variance / jnp.where(target_variance > 0, target_variance, 1.0),
+        "explained_variance": jnp.where(
+            variance > 0, 1 - unexplained / jnp.where(variance > 0, variance, 1.0), 0.0
+        ),
     }
     rows = Rows(obs, *map(_flatten, (batch.action, batch.outputs, psi, target, weight, share)))
     if config.normalize_obs:  # only now: one batch is seen through one set of statistics
@@ -256,8 +259,11 @@ def improve(
 ) -> tuple[TrainState, dict[str, Array]]:
     """One step of the policy up the gradient (1).
 
-    The loss  L = -sum_rows weight ( log pi(a|s) Psi + entropy_coef H(pi(.|s)) )  has minus that
-    gradient, and no other meaning: Psi depends on the policy too, so a falling L is no progress.
+        g = E[ sum_t grad log pi(a_t | s_t) Psi_t ]                                            (1)
+
+    Minimising  L = -sum_rows weight ( log pi(a|s) Psi + entropy_coef H(pi(.|s)) )  climbs it (a
+    shared torso adds value_coef times the error (2)).  The value of L measures nothing: Psi was
+    taken under the old policy, so a lower L is not a better policy.
     """
     config, agent, _ = setup
     policy = setup.policy(hp)
@@ -268,19 +274,19 @@ def improve(
     def loss(params: Any, rows: Rows) -> tuple[Array, dict[str, Array]]:
         outputs = agent.networks.policy(params, rows.obs)  # [B, O]
         entropy = policy.entropy(outputs, rows.action)  # [B]
-        gain = policy_loss(outputs, rows)
-        total = gain - hp.entropy_coef * (rows.weight * entropy).sum()
+        loss_pi = policy_loss(outputs, rows)
+        total = loss_pi - hp.entropy_coef * (rows.weight * entropy).sum()
         if config.shared_torso:
             inputs = agent.networks.value_inputs(params, rows.obs)
             errors = agent.networks.value(state.params.value, inputs) - rows.target
             total += hp.value_coef * (rows.share * jnp.square(errors)).sum()
-        return total, {"policy_loss": gain, "entropy": (rows.share * entropy).sum()}
+        return total, {"policy_loss": loss_pi, "entropy": (rows.share * entropy).sum()}
 
     old = state.params.policy
     (_, metrics), grads = summed_grad(loss, old, rows, config.gradient_rows)
     optimizer = make_optimizer(config, hp, hp.policy_lr, state.update)
-    step, opt_state = optimizer.update(grads, state.opt_state.policy, old)
-    new = optax.apply_updates(old, step)
+    change, opt_state = optimizer.update(grads, state.opt_state.policy, old)
+    new = optax.apply_updates(old, change)
 
     metrics["policy_grad_norm"] = optax.global_norm(grads)
     metrics["kl"] = metrics["policy_loss_change"] = _NOT_MEASURED
@@ -301,7 +307,9 @@ def improve(
 def fit(
     setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams
 ) -> tuple[TrainState, dict[str, Array]]:
-    """`value_iterations` steps of V down the squared error (2).
+    """`value_iterations` steps of V down the squared error.
+
+        E[ (V(s_t) - R^_t)^2 ]                                                                 (2)
 
     V is computed from the observations or, with a shared torso, from its features as they are
     after the policy's step; they stay put while the value head is fitted.
@@ -319,8 +327,8 @@ def fit(
     def one_step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Array]:
         params, opt_state = carry
         grads = summed_grad(loss, params, data, config.gradient_rows)[1]
-        step, opt_state = optimizer.update(grads, opt_state, params)
-        return (optax.apply_updates(params, step), opt_state), optax.global_norm(grads)
+        change, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, change), opt_state), optax.global_norm(grads)
 
     start = (state.params.value, state.opt_state.value)
     (params, opt_state), norms = lax.scan(one_step, start, length=config.value_iterations)
@@ -344,11 +352,6 @@ _NOT_MEASURED: Any = np.float32(np.nan)  # numpy: jax would claim a device on im
 def _flatten(x: Array) -> Array:
     """`[A, B, ...]` -> `[A * B, ...]`."""
     return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
-
-
-def _where_rows(mask: Array, x: Array, y: Array) -> Array:
-    """`jnp.where` by rows.  mask: `[N]`; x, y: `[N, ...]`."""
-    return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 1)), x, y)
 
 
 def _mean_and_variance(x: Array, share: Array) -> tuple[Array, Array]:

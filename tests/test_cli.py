@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
+import purejaxvpg
 from purejaxvpg import Hyperparams, VPGConfig, cli, presets
 
 TINY = [
@@ -63,13 +65,34 @@ def test_eval_uses_the_environment_that_training_used(trained, capsys):
     assert re.findall(r"\d+\.\d", row)[0] == "5.0"  # not CartPole's own 500
 
 
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"purejaxvpg {purejaxvpg.__version__}\n"
+
+
+def test_out_of_memory_is_one_line_with_the_remedy(tmp_path, monkeypatch, capsys):
+    def exhausted(*args, **kwargs):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.runner, "run", exhausted)
+    assert cli.main(["train", "CartPole-v1", *TINY]) == 2
+    assert "lower --num-seeds" in capsys.readouterr().err
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 def test_envs_lists_names_spaces_limits_and_presets(capsys):
     assert cli.main(["envs"]) == 0
     printed = capsys.readouterr().out
     row = next(line for line in printed.splitlines() if "CartPole-v1" in line)
-    assert "2 actions" in row
+    assert "Discrete(2)" in row
+    assert "Box(4,)" in row
     assert "500" in row
     assert "yes" in row
+    row = next(line for line in printed.splitlines() if "Pendulum-v1" in line)
+    assert "Box(1,) in [-2, 2]" in row
+    row = next(line for line in printed.splitlines() if "MNISTBandit" in line)
+    assert "downloads" in row
 
 
 def test_every_field_is_a_flag_with_its_help(capsys):
@@ -105,6 +128,11 @@ BAD = {
     "train CartPole-v1 --num-envs many": "--num-envs",
     "train CartPole-v1 --num-seeds 0": "num_seeds=0",
     "train CartPole-v1 --seed -1": "seed=-1",
+    "train CartPole-v1 --seed 4294967296": "accepted: 0 to 4294967295",
+    "train CartPole-v1 --env-params gravity=1 gravity=2": "gives gravity twice",
+    "train CartPole-v1 --env-kwargs gravity=heavy": "gravity='heavy' is not a number",
+    "train CartPole-v1 --env-kwargs env=x": "no parameter or argument 'env'",
+    "train DeepSea-bsuite --env-kwargs size=abc": "cannot be made with {'size': 'abc'}",
     "train CartPole-v1 --estimator gaee": "gaee",
     "train CartPole-v1 --policy-lr -1": "policy_lr=-1 is out of range",
     "train CartPole-v1 --gamma nan": "gamma=nan",

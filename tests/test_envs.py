@@ -482,3 +482,36 @@ def test_environments_step_in_float32_with_x64_on():
         assert out.episode.lengths.dtype == np.int32
         types = jax.tree.map(lambda x, y: x.dtype == y.dtype, states, last)
         assert all(jax.tree.leaves(types))
+
+
+def test_select_takes_whole_rows_of_key_arrays():
+    """Keys in an environment's state, as many a row as there are rows."""
+    mask = jnp.array([True, False])
+    one, other = (jax.random.split(jax.random.key(i), (2, 2)) for i in range(2))
+    taken = jax.random.key_data(envs.select(mask, one, other))
+    np.testing.assert_array_equal(taken[0], jax.random.key_data(one)[0])
+    np.testing.assert_array_equal(taken[1], jax.random.key_data(other)[1])
+
+
+def test_a_hand_made_environment_is_checked_too():
+    cartpole = envs.make("CartPole-v1")
+
+    def step(*args):
+        out = cartpole.step(*args)
+        return out._replace(reward=out.reward[None])
+
+    with pytest.raises(ValueError, match=r"reward of shape \(1,\)"):
+        envs.make(cartpole._replace(step=step))
+
+
+def test_a_class_is_not_an_environment():
+    from gymnax.environments.classic_control.cartpole import CartPole
+
+    with pytest.raises(TypeError, match="is a class; pass an instance"):
+        envs.make(CartPole)
+
+
+def test_a_parameter_of_another_shape_is_refused():
+    """[N] gravities would broadcast over N environments instead of being swept."""
+    with pytest.raises(ValueError, match=r"gravity has shape \(2,\).*jax.vmap"):
+        envs.resolve_params(envs.make("CartPole-v1"), {"gravity": np.ones(2)})

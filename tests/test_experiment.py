@@ -1,15 +1,23 @@
 """The host loop and the run folder: the numbers of one call, and all of them back from disk."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnax.environments.classic_control.cartpole import CartPole
 
-from purejaxvpg import Hyperparams, VPGConfig, make_evaluate, make_train
+from purejaxvpg import Hyperparams, VPGConfig, envs, make_evaluate, make_train
 from purejaxvpg.experiment.results import load_run, new_folder, save_run
-from purejaxvpg.experiment.runner import run, seed_keys, segment_length
+from purejaxvpg.experiment.runner import (
+    _progress,
+    evaluation_keys,
+    run,
+    seed_keys,
+    segment_length,
+)
 
 CONFIG = VPGConfig(
     env="CartPole-v1",
@@ -49,9 +57,9 @@ def test_progress_is_told_after_every_segment(result_and_progress):
     assert [p.updates for p in seen] == [4, 8, 12]
     assert [p.steps for p in seen] == [4 * 32 * 2, 8 * 32 * 2, 12 * 32 * 2]
     last = slice(8, 12)
-    mean = result.metrics.episode_return_sum[:, last].sum()
-    mean /= result.metrics.episode_count[:, last].sum()
-    assert seen[-1].mean_return == pytest.approx(mean)
+    sums = result.metrics.episode_return_sum[:, last].sum(1)
+    means = sums / result.metrics.episode_count[:, last].sum(1)
+    assert seen[-1].mean_return == pytest.approx(means.mean())
     assert seen[-1].steps_per_second == pytest.approx(seen[-1].steps / result.seconds)
 
 
@@ -153,3 +161,53 @@ def test_objects_in_a_config_cannot_be_saved_and_it_says_so(result_and_progress,
     result = result_and_progress[0]._replace(config=VPGConfig(kernel_init=jax.nn.initializers.ones))
     with pytest.raises(TypeError, match=r"kernel_init=.* by name"):
         save_run(tmp_path, result)
+
+
+def test_a_linear_policy_and_nested_arguments_come_back(tmp_path):
+    """A torso without parameters leaves an empty node; JSON turns tuples into lists."""
+    envs.register("Sized", lambda shape: CartPole())
+    config = VPGConfig(
+        env="Sized", env_kwargs={"shape": (3, (4,))}, hidden_sizes=(), num_envs=2, num_steps=4,
+        total_steps=8, value_iterations=1,
+    )  # fmt: skip
+    result = run(config, num_seeds=1)
+    with new_folder(tmp_path / "run") as folder:
+        save_run(folder, result)
+    saved = load_run(tmp_path / "run")
+    assert saved.config == config
+    assert jax.tree.structure(saved.policy_params) == jax.tree.structure(result.state.params.policy)
+
+
+def test_parameters_of_another_shape_are_refused(result_and_progress, tmp_path):
+    with new_folder(tmp_path / "run") as folder:
+        save_run(folder, result_and_progress[0])
+    path = tmp_path / "run" / "run.json"
+    path.write_text(path.read_text().replace("\n      8\n", "\n      9\n"))
+    with pytest.raises(ValueError, match=r"policy.safetensors has params/policy/\S+ \(2, 8.*9"):
+        load_run(tmp_path / "run")
+
+
+def test_evaluation_draws_nothing_that_training_drew():
+    """fold_in(key, i) is split(key, n)[i]: the careless choice would reuse a training key."""
+    seeds = np.arange(4)
+    training = [jax.random.split(key, 64) for key in seed_keys(seeds)]
+    used = {tuple(row) for keys in training for row in jax.random.key_data(keys).tolist()}
+    assert tuple(jax.random.key_data(jax.random.fold_in(jax.random.key(0), 1)).tolist()) in used
+    for seed in range(3):
+        mine = {tuple(row) for row in jax.random.key_data(evaluation_keys(seeds, seed)).tolist()}
+        assert len(mine) == 4
+        assert not mine & used
+
+
+def test_episodes_longer_than_the_rollout_are_refused_under_swept_limits_too():
+    config = VPGConfig(env="Pendulum-v1", rollout="episodes", num_steps=200, total_steps=1600)
+    with pytest.raises(ValueError, match="pass num_steps=400"):
+        run(config, Hyperparams(env_params={"max_steps_in_episode": 400}))
+
+
+def test_mean_return_of_progress_weighs_seeds_alike():
+    metrics = SimpleNamespace(
+        episode_return_sum=np.array([[500.0, 0.0], [20.0, 80.0]]),
+        episode_count=np.array([[1.0, 0.0], [4.0, 16.0]]),
+    )
+    assert _progress(CONFIG, 2, 2, 1.0, metrics).mean_return == pytest.approx((500 + 5) / 2)

@@ -206,3 +206,11 @@ def test_environments_do_not_mix():
     changed, _ = scale(init_reward_stats(N), other, DONE, jnp.ones((T, N)), GAMMA)
     np.testing.assert_array_equal(changed.returns[1:], state.returns[1:])
     assert changed.stats.mean > state.stats.mean
+
+
+def test_rewards_whose_return_never_varies_are_left_as_they_are():
+    """There is no scale to divide by; the square root of almost nothing would blow them up."""
+    ones = jnp.ones((3, 2))
+    done = jnp.ones((3, 2), bool)  # one-step episodes: every return is 1
+    _, scaled = scale_rewards(init_reward_stats(2), ones, done, ones, 0.9)
+    np.testing.assert_array_equal(scaled, ones)

@@ -11,6 +11,9 @@ def test_a_preset_names_its_environment_and_is_valid(name):
     assert preset.config.env == name
     assert name in envs.registered()
     assert presets.shortened(preset.config, 3).num_updates == 3
+    # The command line takes these two from its own flags, and would not see a preset's.
+    assert preset.config.env_kwargs == ()
+    assert preset.hyperparams.env_params is None
 
 
 def test_an_environment_without_preset_is_told_which_have_one():

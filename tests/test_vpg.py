@@ -714,3 +714,20 @@ def test_action_bounds_follow_swept_environment_parameters():
         return jnp.abs(policy.to_env(policy.sample(jnp.zeros((50, 2)), KEY))).max()
 
     np.testing.assert_allclose(jax.vmap(largest)(jnp.array([0.5, 2.0, 8.0])), [0.5, 2.0, 8.0])
+
+
+@pytest.mark.parametrize("name", ["gamma", "gae_lambda", "greedy_start", "policy_lr"])
+def test_a_vector_where_a_scalar_belongs_is_refused(name):
+    """As many values as environments would broadcast over them, and train a wrong run."""
+    config = VPGConfig(num_envs=2, num_steps=4, total_steps=8)
+    hp = Hyperparams(**{name: np.array([0.1, 0.2])})
+    with pytest.raises(ValueError, match=rf"{name} has shape \(2,\).*jax.vmap"):
+        jax.eval_shape(make_train(config), jax.random.key(0), hp)
+
+
+def test_arguments_of_another_type_are_named():
+    config = VPGConfig(num_envs=2, num_steps=4, total_steps=8)
+    with pytest.raises(TypeError, match="pass Hyperparams"):
+        make_train(config)(jax.random.key(0), {"gamma": 0.9})
+    with pytest.raises(TypeError, match="pass VPGConfig"):
+        make_train("CartPole-v1")

@@ -11,21 +11,28 @@ from purejaxvpg.envs.core import (
     Environment,
     VectorEnv,
     VectorState,
+    check_contract,
+    get_param,
     param_names,
     resolve_params,
+    select,
     suggest,
     vectorize,
+    zero_action,
 )
 
 __all__ = [
     "Environment",
     "VectorEnv",
     "VectorState",
+    "downloads",
+    "get_param",
     "make",
     "param_names",
     "register",
     "registered",
     "resolve_params",
+    "select",
     "vectorize",
 ]
 
@@ -55,7 +62,14 @@ def registered() -> list[str]:
     return [*gymnax_adapter.REGISTERED, *_user_factories]
 
 
-def make(env: Any, **kwargs: Any) -> Environment:
+def downloads() -> tuple[str, ...]:
+    """Names of the environments that download their data when they are made."""
+    from purejaxvpg.envs import gymnax_adapter
+
+    return gymnax_adapter.DOWNLOADS
+
+
+def make(env: Any, /, **kwargs: Any) -> Environment:
     """An environment by name, or from an object in gymnax's style.
 
     The same arguments give the same object again: a new instance would compile anew.
@@ -83,7 +97,9 @@ def _make_cached(env: Any, kwargs: tuple) -> Environment:
 
 def _make(env: Any, kwargs: dict[str, Any]) -> Environment:
     if isinstance(env, Environment):
-        return env
+        return _checked(env)
+    if isinstance(env, type):
+        raise TypeError(f"env={env!r} is a class; pass an instance of it, or register it by a name")
     from purejaxvpg.envs import gymnax_adapter
 
     if not isinstance(env, str):
@@ -92,7 +108,13 @@ def _make(env: Any, kwargs: dict[str, Any]) -> Environment:
         return gymnax_adapter.adapt(env)
     if env in _user_factories:
         made = _user_factories[env](**kwargs)
-        return made if isinstance(made, Environment) else gymnax_adapter.adapt(made, env)
+        return _checked(made) if isinstance(made, Environment) else gymnax_adapter.adapt(made, env)
     if env in gymnax_adapter.REGISTERED:
         return gymnax_adapter.make(env, **kwargs)
     raise ValueError(f"environment {env!r} is unknown; {suggest(env, registered())}")
+
+
+def _checked(env: Environment) -> Environment:
+    action = zero_action(env.action_space(env.default_params))
+    check_contract(env.name, env.reset, env.step, env.default_params, action)
+    return env

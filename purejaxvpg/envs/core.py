@@ -46,17 +46,24 @@ def resolve_params(env: Environment, overrides: Any) -> Any:
       overrides: None, a mapping from field names to (traced) values, or a whole parameter
         object, which is used as it is.
 
-    Raises: ValueError for a field that the environment does not have, with the close ones.
+    Raises: ValueError for a field that the environment does not have, with the close ones, and
+    for a value of another shape than the default's.
     """
     if overrides is None:
         return env.default_params
     if not isinstance(overrides, Mapping):
         return overrides
     known = param_names(env.default_params)
-    for name in overrides:
+    for name, value in overrides.items():
         if name not in known:
             raise ValueError(
                 f"env_params.{name} is not a parameter of {env.name}; {suggest(name, known)}"
+            )
+        given, expected = jnp.shape(value), jnp.shape(get_param(env.default_params, name))
+        if given != expected:
+            raise ValueError(
+                f"env_params.{name} has shape {given} where one run takes {expected}; sweep it "
+                f"with jax.vmap"
             )
     if isinstance(env.default_params, Mapping):
         return {**env.default_params, **overrides}
@@ -72,12 +79,47 @@ def param_names(params: Any) -> tuple[str, ...]:
     return ()
 
 
+def get_param(params: Any, name: str) -> Any:
+    """One of an environment's parameters; None if it has none of that name."""
+    return params.get(name) if isinstance(params, Mapping) else getattr(params, name, None)
+
+
 def suggest(name: str, known: tuple[str, ...] | list[str]) -> str:
     """ "did you mean ...?" if some known names are close, else all of them."""
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
     return f"known: {', '.join(known) or 'none'}"
+
+
+def check_contract(name: str, reset: Any, step: Any, params: Any, action: Array) -> tuple:
+    """Shape of the observations; ValueError, in one line, if reset and step do not fit."""
+
+    def first_step(key: Array) -> tuple[Array, Step]:
+        obs, state = reset(key, params)
+        return obs, step(key, state, action, params)
+
+    obs, out = jax.eval_shape(first_step, jax.random.key(0))
+    for field in ("reward", "terminated", "truncated"):
+        shape = getattr(out, field).shape
+        if shape != ():
+            raise ValueError(
+                f"{name}.step returned {field} of shape {shape}; expected a scalar, shape () "
+                f"(squeeze it: an extra axis would broadcast [N] to [N, N])"
+            )
+    for field in ("obs", "final_obs"):
+        shape = getattr(out, field).shape
+        if shape != obs.shape:
+            raise ValueError(
+                f"{name}.step returned {field} of shape {shape}, and reset one of {obs.shape}; "
+                f"expected the same shape"
+            )
+    return obs.shape
+
+
+def zero_action(space: Any) -> Array:
+    """Some action of a space, to trace a step with."""
+    return jnp.zeros(getattr(space, "shape", ()), getattr(space, "dtype", jnp.float32))
 
 
 class EpisodeStats(NamedTuple):
@@ -163,8 +205,6 @@ def select(mask: Array, on_true: Any, on_false: Any) -> Any:
     """`jnp.where` over pytrees, row by row.  mask: `[N]`; leaves: `[N, ...]`."""
 
     def where(x: Array, y: Array) -> Array:
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):  # keys know where, not reshape of masks
-            return jnp.where(mask, x, y)
         return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 1)), x, y)
 
     return jax.tree.map(where, on_true, on_false)

@@ -9,11 +9,13 @@ An object in gymnax's style has
     action_space(params), observation_space(params)
 
 Subclasses of gymnax's `Environment` that keep its `step` are taken apart instead into
-`step_env`, `reset_env` and `is_truncated`: the inherited `step` splits a key and computes a
-whole reset for every environment on every step, which `core.vectorize` does once and better.
+`step_env`, `reset_env` and `is_truncated`, so that the reset is `core.vectorize`'s to make and
+not part of every step.
 """
 
 import inspect
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -24,38 +26,58 @@ from gymnax.environments import spaces
 from gymnax.environments.environment import Environment as GymnaxEnvironment
 from jax import Array
 
-from purejaxvpg.envs.core import Environment, Step, param_names, suggest
+from purejaxvpg.envs.core import (
+    Environment,
+    Step,
+    check_contract,
+    param_names,
+    suggest,
+    zero_action,
+)
 
 REGISTERED: list[str] = gymnax.registered_envs  # gymnax updates this list in place
 
 
-def make(name: str, **kwargs: Any) -> Environment:
+# Environments that download their data when they are made.
+DOWNLOADS = ("MNISTBandit-bsuite",)
+
+
+def make(name: str, /, **kwargs: Any) -> Environment:
     """A registered gymnax environment.
 
     Args:
       kwargs: arguments of its constructor (such as DeepSea's size), or fields of its parameters
         (such as CartPole's gravity), which become its defaults.
 
-    Raises: ValueError for a keyword that neither knows; RuntimeError if its data cannot be
-    loaded (MNISTBandit-bsuite downloads them in its constructor).
+    Raises: ValueError for a keyword that neither knows, or a value that neither takes;
+    RuntimeError if its data cannot be loaded (MNISTBandit-bsuite downloads them).
     """
+    instance, params = _construct(name, {})
+    accepted = inspect.signature(type(instance)).parameters
+    arguments = {key: value for key, value in kwargs.items() if key in accepted}
+    if arguments:
+        instance, params = _construct(name, arguments)
+    fields = {key: value for key, value in kwargs.items() if key not in accepted}
+    known = [*param_names(params), *accepted]
+    for key, value in fields.items():
+        if key not in known:
+            raise ValueError(f"{name} has no parameter or argument {key!r}; {suggest(key, known)}")
+        if isinstance(value, str):
+            raise ValueError(f"{name}'s parameter {key}={value!r} is not a number")
+    return adapt(instance, name, params.replace(**fields) if fields else params)
+
+
+def _construct(name: str, arguments: dict[str, Any]) -> tuple[Any, Any]:
     try:
-        instance, params = gymnax.make(name)
-        accepted = inspect.signature(type(instance)).parameters
-        arguments = {key: value for key, value in kwargs.items() if key in accepted}
-        if arguments:
-            instance, params = gymnax.make(name, **arguments)
-    except OSError as error:
+        return gymnax.make(name, **arguments)
+    except (OSError, EOFError, zlib.error, struct.error) as error:
         raise RuntimeError(
             f"{name} could not load its data ({error}): it downloads them when it is made; make "
             f"it once where there is a network, or choose another environment"
         ) from error
-    fields = {key: value for key, value in kwargs.items() if key not in accepted}
-    known = [*param_names(params), *accepted]
-    for key in fields:
-        if key not in known:
-            raise ValueError(f"{name} has no parameter or argument {key!r}; {suggest(key, known)}")
-    return adapt(instance, name, params.replace(**fields) if fields else params)
+    except (TypeError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ValueError(f"{name} cannot be made with {arguments}: {first_line}") from error
 
 
 def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environment:
@@ -87,7 +109,8 @@ def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environ
         # are weakly typed; a loop needs one type for both: the wider of the two.
         def both(key: Array) -> tuple[Any, Any]:
             _, before = raw_reset(key, params)
-            return before, raw_step(key, before, _zero_action(instance, params), params).state
+            action = zero_action(instance.action_space(params))
+            return before, raw_step(key, before, action, params).state
 
         before, after = jax.eval_shape(both, key)
         _check_same_structure(name, before, after)
@@ -109,7 +132,9 @@ def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environ
             truncated=jnp.asarray(out.truncated, bool) & ~terminated,
         )
 
-    obs_shape = _check_contract(name, reset, step, params, _zero_action(instance, params))
+    obs_shape = check_contract(
+        name, reset, step, params, zero_action(instance.action_space(params))
+    )
     return Environment(
         name=name,
         reset=reset,
@@ -172,31 +197,6 @@ def _unpack(name: str, method: str, values: Any, expected: str) -> Any:
     return values
 
 
-def _check_contract(name: str, reset: Any, step: Any, params: Any, action: Array) -> tuple:
-    """Shape of the observations; ValueError if the shapes of reset and step do not fit."""
-
-    def first_step(key: Array) -> tuple[Array, Step]:
-        obs, state = reset(key, params)
-        return obs, step(key, state, action, params)
-
-    obs, out = jax.eval_shape(first_step, jax.random.key(0))
-    for field in ("reward", "terminated", "truncated"):
-        shape = getattr(out, field).shape
-        if shape != ():
-            raise ValueError(
-                f"{name}.step returned {field} of shape {shape}; expected a scalar, shape () "
-                f"(squeeze it: an extra axis would broadcast [N] to [N, N])"
-            )
-    for field in ("obs", "final_obs"):
-        shape = getattr(out, field).shape
-        if shape != obs.shape:
-            raise ValueError(
-                f"{name}.step returned {field} of shape {shape}, and reset one of {obs.shape}; "
-                f"expected the same shape"
-            )
-    return obs.shape
-
-
 def _check_same_structure(name: str, before: Any, after: Any) -> None:
     shapes = [
         [(jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves]
@@ -207,13 +207,6 @@ def _check_same_structure(name: str, before: Any, after: Any) -> None:
             f"{name}.step returned a state of another structure or shape than reset: "
             f"{shapes[1]} instead of {shapes[0]}"
         )
-
-
-def _zero_action(instance: Any, params: Any) -> Array:
-    space = instance.action_space(params)
-    if not isinstance(space, spaces.Discrete | spaces.Box):
-        return jnp.zeros(())  # refused with a better message where the policy is made
-    return jnp.zeros(space.shape, space.dtype)
 
 
 def _observation_encoder(space: Any) -> Callable[[Any], Array]:

@@ -22,12 +22,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.runner import Run
 from purejaxvpg.extras import require
+from purejaxvpg.networks import Params
 from purejaxvpg.normalize import RunningStats
+from purejaxvpg.state import TrainState
+from purejaxvpg.vpg import make_learner
 
 FORMAT = 1
 
@@ -63,10 +65,16 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
         ) from None
     try:
         yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    try:
         partial.chmod(0o755)
         os.rename(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:  # somebody took the name meanwhile; what was written is whole
+        raise OSError(
+            f"cannot rename to {path} ({error.strerror}); it is kept as {partial}"
+        ) from None
 
 
 def save_run(folder: Path, result: Run, command: str = "") -> None:
@@ -92,12 +100,9 @@ def save_run(folder: Path, result: Run, command: str = "") -> None:
     if result.evaluations is not None:
         arrays |= {f"evaluation_{k}": v for k, v in result.evaluations._asdict().items()}
     np.savez_compressed(folder / "metrics.npz", **arrays)
-    tree = {
-        "params": result.state.params._asdict(),
-        "obs_stats": result.state.obs_stats._asdict(),
-    }
-    flat = {k: np.asarray(v) for k, v in flatten_dict(tree, sep="/").items()}
-    safetensors.save_file(flat, folder / "policy.safetensors")
+    leaves, _ = _named_leaves(result.state)
+    arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}
+    safetensors.save_file(arrays, folder / "policy.safetensors")
 
 
 def load_run(folder: str | os.PathLike) -> SavedRun:
@@ -117,22 +122,46 @@ def load_run(folder: str | os.PathLike) -> SavedRun:
             raise ValueError(f"format {record['format']}, and this version reads {FORMAT}")
         config = VPGConfig(**_lists_to_tuples(record["config"]))
         hp = Hyperparams(**record["hyperparams"])
-        tree = unflatten_dict(safetensors.load_file(folder / "policy.safetensors"), sep="/")
+        arrays = safetensors.load_file(folder / "policy.safetensors")
+        params, obs_stats = _restore(arrays, config, hp, len(record["seeds"]))
         # Opened here, for np.load leaves a damaged file open.
-        with (folder / "metrics.npz").open("rb") as file, np.load(file) as arrays:
-            metrics = {name: arrays[name] for name in arrays.files}
+        with (folder / "metrics.npz").open("rb") as file, np.load(file) as found:
+            metrics = {name: found[name] for name in found.files}
         return SavedRun(
             config=config,
             hyperparams=hp,
             seeds=np.asarray(record["seeds"]),
-            policy_params=tree["params"]["policy"],
-            obs_stats=RunningStats(**tree["obs_stats"]),
+            policy_params=params.policy,
+            obs_stats=obs_stats,
             metrics=metrics,
             record=record,
         )
     except Exception as error:  # of json, numpy, safetensors or the config: all mean damage
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"run folder {folder} cannot be read: {first_line}") from error
+
+
+def _named_leaves(state: TrainState) -> tuple[dict[str, Any], Any]:
+    """What acting needs, `(params, obs_stats)`, as names and leaves, and its structure."""
+    kept = {"params": state.params._asdict(), "obs_stats": state.obs_stats._asdict()}
+    leaves, structure = jax.tree_util.tree_flatten_with_path(kept)
+    names = ["/".join(str(part.key) for part in path) for path, _ in leaves]
+    return dict(zip(names, [leaf for _, leaf in leaves], strict=True)), structure
+
+
+def _restore(
+    arrays: dict[str, np.ndarray], config: VPGConfig, hp: Hyperparams, num_seeds: int
+) -> tuple[Params, RunningStats]:
+    """Arrays in the structure that the config's networks have, every shape checked."""
+    state = jax.eval_shape(make_learner(config).init, jax.random.key(0), hp)
+    expected, structure = _named_leaves(state)
+    for name, leaf in expected.items():
+        shape = (num_seeds, *leaf.shape)
+        if name not in arrays or arrays[name].shape != shape:
+            given = arrays[name].shape if name in arrays else "missing"
+            raise ValueError(f"policy.safetensors has {name} {given}, and its config says {shape}")
+    kept = jax.tree.unflatten(structure, [arrays[name] for name in expected])
+    return Params(**kept["params"]), RunningStats(**kept["obs_stats"])
 
 
 def _config_to_json(config: VPGConfig) -> dict[str, Any]:
@@ -157,8 +186,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _lists_to_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+def _lists_to_tuples(value: Any) -> Any:
+    """JSON has no tuples, and a config no lists."""
+    if isinstance(value, dict):
+        return {k: _lists_to_tuples(v) for k, v in value.items()}
+    return tuple(map(_lists_to_tuples, value)) if isinstance(value, list) else value
 
 
 def _versions() -> dict[str, str]:

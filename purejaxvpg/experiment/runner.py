@@ -13,11 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purejaxvpg.agent import check_episodes_fit, make_agent
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import Evaluation
 from purejaxvpg.state import Metrics, TrainResult, TrainState
 from purejaxvpg.train import make_segment
 from purejaxvpg.vpg import make_learner
+
+EVALUATION = 0xE7A1  # a branch of a seed's key that its training never splits off
 
 
 class Progress(NamedTuple):
@@ -27,7 +30,7 @@ class Progress(NamedTuple):
     num_updates: int  # U
     steps: int  # done, of all seeds together
     steps_per_second: float  # of all seeds together, compilation excluded
-    mean_return: float  # of the episodes that ended in the last segment; NaN if none did
+    mean_return: float  # mean over seeds of the episodes that ended in the last segment, or NaN
 
 
 class Run(NamedTuple):
@@ -46,6 +49,16 @@ class Run(NamedTuple):
 def seed_keys(seeds: np.ndarray) -> jax.Array:
     """The key of each seed: `jax.random.key(seed)`, whatever its place among the seeds.  [S]"""
     return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+
+
+def evaluation_keys(seeds: np.ndarray, seed: int = 0) -> jax.Array:
+    """Keys to evaluate these training seeds with, apart from all that trained them.  [S]
+
+    `fold_in(key, i)` is the key that `split(key, n)` gives at place i, so evaluating with
+    `fold_in(seed's key, 1)` would draw the numbers again that the networks were made of.
+    """
+    base = jax.random.fold_in(jax.random.key(seed), EVALUATION)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(base, jnp.asarray(seeds, jnp.uint32))
 
 
 def run(
@@ -69,6 +82,8 @@ def run(
     if num_seeds < 1:
         raise ValueError(f"num_seeds={num_seeds} is out of range; accepted: an integer >= 1")
     hp = Hyperparams() if hp is None else hp
+    agent = make_agent(config)
+    check_episodes_fit(config, agent.env, agent.env_params(hp))
     seeds = np.arange(first_seed, first_seed + num_seeds)
     length = segment_length(config, reports if on_progress else 1)
     start = time.perf_counter()
@@ -114,6 +129,7 @@ def _progress(
     config: VPGConfig, num_seeds: int, done: int, seconds: float, metrics: Any
 ) -> Progress:
     steps = done * config.num_envs * config.num_steps * num_seeds
-    episodes = metrics.episode_count.sum()
-    mean = metrics.episode_return_sum.sum() / episodes if episodes else float("nan")
-    return Progress(done, config.num_updates, steps, steps / seconds, float(mean))
+    sums, counts = metrics.episode_return_sum.sum(1), metrics.episode_count.sum(1)  # [S]
+    means = sums[counts > 0] / counts[counts > 0]  # seeds weigh the same, however long episodes are
+    mean = float(means.mean()) if len(means) else float("nan")
+    return Progress(done, config.num_updates, steps, steps / seconds, mean)

@@ -28,13 +28,16 @@ def learning_curve(path: Path, steps: np.ndarray, returns: np.ndarray, title: st
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot(steps, returns.T, color="0.6", linewidth=0.6, alpha=0.5)
-    known = np.flatnonzero(~np.isnan(returns).any(axis=0))
-    if len(known):
+    shown = returns[~np.isnan(returns[:, -1])]  # a seed that diverged must not blank the others
+    known = np.flatnonzero(~np.isnan(shown).any(axis=0))
+    if len(shown) and len(known):
         picked = known[np.unique(np.linspace(0, len(known) - 1, POINTS).astype(int))]
-        curve = bootstrap(returns[:, picked], resamples=500)
+        curve = bootstrap(shown[:, picked], resamples=500)
         axes.fill_between(steps[picked], curve.low, curve.high, color=BLUE, alpha=0.25, lw=0)
         axes.plot(steps[picked], curve.value, color=BLUE, linewidth=2.2)
-    axes.plot([], [], color=BLUE, linewidth=2.2, label="interquartile mean, 95% interval")
+    of = f" of {len(shown)} seeds" if len(shown) < len(returns) else ""
+    label = f"interquartile mean{of}, 95% interval"
+    axes.plot([], [], color=BLUE, linewidth=2.2, label=label)
     axes.plot([], [], color="0.6", linewidth=0.9, label=f"each of {len(returns)} seeds")
     axes.set(title=title, xlabel="environment steps", ylabel="return, last 20 episodes")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g}M" if x >= 1e6 else f"{x / 1e3:g}k")
