@@ -58,14 +58,12 @@ def _docstrings(cls: type) -> dict[str, str]:
     return docs
 
 
-# Fields that take Python objects in the library take names, or name=value pairs, here.
-_FLAG_TYPES: dict[str, Any] = {
-    "env_kwargs": tuple[str, ...],
-    "env_params": tuple[str, ...],
-    "network": Literal["auto", "mlp", "cnn"],
-    "kernel_init": str,
+# Fields that take Python objects in the library take names here, or name=value pairs.
+_NAMES: dict[str, Any] = {"network": Literal["auto", "mlp", "cnn"], "kernel_init": str}
+_PAIRS = {
+    "env_kwargs": "Constructor arguments of the environment",
+    "env_params": "Environment parameters that differ from the environment's defaults",
 }
-_PAIRS = "; as name=value, several apart by spaces"
 
 
 def _flags(cls: type) -> list[tuple[str, Any, Any]]:
@@ -75,14 +73,11 @@ def _flags(cls: type) -> list[tuple[str, Any, Any]]:
         if field.name == "env":
             continue
         kind = float if cls is Hyperparams else field.type
-        kind = _FLAG_TYPES.get(field.name, kind)
-        pairs = field.name in ("env_kwargs", "env_params")
-        text = docs[field.name].split(" (a mapping")[0] if pairs else docs[field.name]
-        if field.name == "env_params":
-            text = "Environment parameters that differ from the environment's defaults"
-        help_text = text.rstrip(".") + _PAIRS if pairs else text
-        default = () if pairs else field.default
-        annotated = Annotated[kind, tyro.conf.arg(help=help_text)]
+        kind, text, default = _NAMES.get(field.name, kind), docs[field.name], field.default
+        if field.name in _PAIRS:
+            kind, default = tuple[str, ...], ()
+            text = f"{_PAIRS[field.name]}; as name=value, several apart by spaces"
+        annotated = Annotated[kind, tyro.conf.arg(help=text)]
         flags.append((field.name, annotated, dataclasses.field(default=default)))
     return flags
 
@@ -253,12 +248,9 @@ def _parse(argv: list[str]) -> Any:
     preset = presets.load(args.env)
     defaults = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
     for part in preset:
-        names = [f.name for f in dataclasses.fields(part) if f.name not in ("env", *_PAIR_FIELDS)]
+        names = [f.name for f in dataclasses.fields(part) if f.name not in ("env", *_PAIRS)]
         defaults |= {name: getattr(part, name) for name in names}
     return _tyro(argv, Train(**defaults))
-
-
-_PAIR_FIELDS = ("env_kwargs", "env_params")
 
 
 def _tyro(argv: list[str], train_default: Any) -> Any:
@@ -377,7 +369,7 @@ def _print_result(result: runner.Run, returns: np.ndarray) -> None:
     config = result.config
     columns: dict[str, Any] = {
         f"last {LAST_EPISODES} episodes": returns[:, -1],
-        "best 20 in a row": _best(returns),
+        f"best {LAST_EPISODES} in a row": _best(returns),
     }
     if result.evaluations is not None:
         columns["last evaluation"] = result.evaluations.returns[:, -1].mean(-1)

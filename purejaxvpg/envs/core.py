@@ -85,7 +85,7 @@ def get_param(params: Any, name: str) -> Any:
 
 
 def suggest(name: str, known: tuple[str, ...] | list[str]) -> str:
-    """ "did you mean ...?" if some known names are close, else all of them."""
+    """What to write instead of an unknown name: the close ones, or else all that are known."""
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"

@@ -9,8 +9,8 @@ An object in gymnax's style has
     action_space(params), observation_space(params)
 
 Subclasses of gymnax's `Environment` that keep its `step` are taken apart instead into
-`step_env`, `reset_env` and `is_truncated`, so that the reset is `core.vectorize`'s to make and
-not part of every step.
+`step_env`, `reset_env` and `is_truncated`, so that resetting is left to `core.vectorize` and the
+observation before a reset need not be carried in a dictionary.
 """
 
 import inspect
@@ -36,7 +36,6 @@ from purejaxvpg.envs.core import (
 )
 
 REGISTERED: list[str] = gymnax.registered_envs  # gymnax updates this list in place
-
 
 # Environments that download their data when they are made.
 DOWNLOADS = ("MNISTBandit-bsuite",)
