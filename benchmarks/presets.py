@@ -10,7 +10,7 @@ import numpy as np
 
 from purejaxvpg import make_evaluate, presets
 from purejaxvpg.experiment.runner import evaluation_keys, run
-from purejaxvpg.report.statistics import bootstrap, trailing_return
+from purejaxvpg.statistics import bootstrap, trailing_return
 
 
 def measure(env: str, num_seeds: int, episodes: int, smoke: bool) -> dict:

@@ -27,7 +27,7 @@ from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.experiment import results, runner
 from purejaxvpg.extras import require
 from purejaxvpg.report import plots, tables
-from purejaxvpg.report.statistics import trailing_return
+from purejaxvpg.statistics import trailing_return
 
 tyro = require("tyro", "cli")
 for needed_at_the_end in ("rich", "matplotlib", "safetensors"):

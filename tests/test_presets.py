@@ -27,7 +27,7 @@ def test_every_seed_of_cartpole_reaches_475_and_stays():
     import numpy as np
 
     from purejaxvpg.experiment.runner import run
-    from purejaxvpg.report.statistics import trailing_return
+    from purejaxvpg.statistics import trailing_return
 
     preset = presets.load("CartPole-v1")
     metrics = run(preset.config, preset.hyperparams, 16).metrics

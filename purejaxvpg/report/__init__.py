@@ -1,1 +1,1 @@
-"""What a person looks at: statistics over seeds, tables and plots."""
+"""What a person looks at: tables, plots and the page of a study."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from purejaxvpg.extras import require
-from purejaxvpg.report.statistics import bootstrap
+from purejaxvpg.statistics import bootstrap
 
 BLUE = "#0072B2"  # Okabe and Ito's palette
 POINTS = 100  # more are not seen, and each costs a bootstrap

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from purejaxvpg.extras import require
-from purejaxvpg.report.statistics import bootstrap, interquartile_mean
+from purejaxvpg.statistics import bootstrap, interquartile_mean
 
 
 def summary(title: str, columns: Mapping[str, ArrayLike]):
