@@ -34,7 +34,7 @@ def make_train(config: VPGConfig) -> Callable[..., TrainResult]:
 def make_segment(config: VPGConfig, num_updates: int) -> Callable[..., TrainResult]:
     """`num_updates` updates of a run, `segment(state, hp=None) -> TrainResult`.
 
-    Segments laid end to end give the same numbers as one call of `train`.
+    Segments laid end to end give the numbers of one call of `train`, up to rounding.
 
     Raises: ValueError if `eval_every` does not divide `num_updates`; else as `make_learner`.
     """

