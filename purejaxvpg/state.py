@@ -50,7 +50,7 @@ class Metrics(NamedTuple):
     value_loss_after: Array  # after fitting
     value_grad_norm: Array  # global norm at the first value iteration, before clipping
     explained_variance: Array  # 1 - Var(R^ - V) / Var(R^), before fitting; 0 if R^ is constant
-    finite: Array  # bool: parameters, losses and gradients are all finite
+    finite: Array  # bool: parameters, losses and gradients are all below 1.8e19, none is NaN
 
 
 class TrainResult(NamedTuple):

@@ -346,6 +346,9 @@ def fit(
 
 # ------------------------------------------------------------------------------------ HELPERS
 
+# A number whose square is beyond float32 is lost: an error or a norm taken of it is infinite.  (A
+# policy of weights 1e30 is saturated, and its loss may well be 0.)
+_OVERFLOWS = float(np.sqrt(np.finfo(np.float32).max))  # 1.8e19
 _NOT_MEASURED: Any = np.float32(np.nan)  # numpy: jax would claim a device on import
 
 
@@ -364,4 +367,5 @@ def _all_finite(config: VPGConfig, params: Params, metrics: dict[str, Array]) ->
     # Without diagnostics three metrics are NaN by design.
     unmeasured = () if config.diagnostics else ("kl", "policy_loss_change", "value_loss_after")
     numbers = [x for name, x in metrics.items() if name not in unmeasured]
-    return jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves((params, numbers))]))
+    leaves = jax.tree.leaves((params, numbers))
+    return jnp.all(jnp.array([(jnp.abs(x) < _OVERFLOWS).all() for x in leaves]))
