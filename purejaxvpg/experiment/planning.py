@@ -1,0 +1,119 @@
+"""Before anything runs: how many programs, how wide, in how much memory, for how long."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from purejaxvpg.agent import check_episodes_fit, make_agent
+from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment import memory
+from purejaxvpg.experiment.grid import Design, Group, resolve
+from purejaxvpg.experiment.placement import Shard, compile_program, stack_hyperparams
+from purejaxvpg.experiment.runner import segment_length
+
+SEGMENTS = 10  # at least so many looks at a chunk, if the number of updates can be divided so
+
+
+class GroupPlan(NamedTuple):
+    """How the runs of one compiled program will be computed."""
+
+    group: Group
+    num_runs: int
+    width: int  # runs on each device
+    num_devices: int
+    chunks: int
+    device_bytes: int  # predicted, on each device
+    bytes_per_run: float | None  # None where the width was given or too few runs to measure
+    measuring: int  # programs compiled to measure memory
+
+
+def plan_group(
+    group: Group,
+    hps: Hyperparams,
+    num_runs: int,
+    devices: Sequence[Any],
+    shard: Shard,
+    chunk_size: int | Literal["auto"],
+    memory_limit: int | None,
+) -> GroupPlan:
+    """Width and chunks of a group.
+
+    Raises: ValueError, with the remedy, if not even one run fits.
+    """
+    number = len(devices) if shard == "runs" else 1
+    length = segment_length(group.config, SEGMENTS)
+    if shard == "envs":
+        chunk_size = 1 if chunk_size == "auto" else chunk_size
+    per_device = math.ceil(num_runs / number)
+    if chunk_size != "auto" or (memory_limit is None and per_device <= max(memory.MEASURED_WIDTHS)):
+        width = per_device if chunk_size == "auto" else chunk_size
+        program = compile_program(group.config, length, width, devices, hps, shard)
+        used, per_run, measuring = program.device_bytes, None, 0
+    else:
+        limit = memory.device_limit(devices) if memory_limit is None else memory_limit
+        line = memory.measure_memory(group.config, length, devices, hps)
+        on_cpu = devices[0].platform == "cpu"
+        width = memory.choose_width(
+            num_runs, number, line, limit, cache_bound=on_cpu and memory_limit is None
+        )
+        width = _agreed_width(width)
+        used, per_run, measuring = line.at(width), line.per_run, len(memory.MEASURED_WIDTHS)
+    chunks = math.ceil(num_runs / (width * number))
+    return GroupPlan(group, num_runs, width, number, chunks, used, per_run, measuring)
+
+
+def plan(
+    config: VPGConfig,
+    design: Design,
+    num_seeds: int,
+    hp: Hyperparams | None = None,
+    chunk_size: int | Literal["auto"] = "auto",
+    memory_limit: int | None = None,
+    devices: Sequence[Any] | None = None,
+) -> Iterator[tuple[GroupPlan, float, float]]:
+    """What a sweep would do, group by group: `(plan, compile seconds, seconds predicted)`.
+
+    The time comes from a short probe: one segment of one chunk at the width planned.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    for group in resolve(design, config, Hyperparams() if hp is None else hp):
+        check_group(group, "runs", len(devices))
+        hps = stack_hyperparams(group.config, group.hyperparams)
+        num_runs = len(group.settings) * num_seeds
+        begun = time.perf_counter()
+        found = plan_group(group, hps, num_runs, devices, "runs", chunk_size, memory_limit)
+        length = segment_length(group.config, SEGMENTS)
+        program = compile_program(group.config, length, found.width, devices, hps)
+        compiling = time.perf_counter() - begun
+        rows = np.arange(program.rows) % len(group.settings)
+        hp_rows = program.place(jax.tree.map(lambda x, rows=rows: x[rows], hps))
+        state = jax.block_until_ready(
+            program.init(np.arange(program.rows, dtype=np.uint32), hp_rows)
+        )
+        begun = time.perf_counter()
+        jax.block_until_ready(program.advance(state, hp_rows))
+        segments = group.config.num_updates // length * found.chunks
+        yield found, compiling, (time.perf_counter() - begun) * segments
+
+
+def check_group(group: Group, shard: Shard, num_devices: int) -> None:
+    agent = make_agent(group.config)
+    for hp in group.hyperparams:
+        check_episodes_fit(group.config, agent.env, agent.env_params(hp))
+    if shard == "envs" and group.config.num_envs % num_devices:
+        raise ValueError(
+            f"shard='envs' splits num_envs={group.config.num_envs} over {num_devices} devices, "
+            f"which does not divide it; choose a multiple"
+        )
+
+
+def _agreed_width(width: int) -> int:
+    if jax.process_count() == 1:
+        return width
+    from jax.experimental import multihost_utils
+
+    return int(np.asarray(multihost_utils.process_allgather(np.asarray(width))).min())
