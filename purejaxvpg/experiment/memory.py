@@ -1,5 +1,7 @@
 """How many runs fit: bytes as a line in the width, measured by compiling two narrow programs."""
 
+import contextlib
+import ctypes
 import math
 import os
 from collections.abc import Sequence
@@ -8,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.placement import compile_program
+from purejaxvpg.experiment.placement import program_bytes
 
 # On a CPU a wider chunk is no faster once its working set leaves the cache, and slower beyond:
 # 1.32M steps/s at 13 MB a device (16 runs of 4 x 128), 1.15M at 53 MB (64 runs).
@@ -36,10 +38,8 @@ def measure_memory(
 ) -> Memory:
     """Compile two narrow programs and lay a line through what they need (it is linear)."""
     narrow, wide = MEASURED_WIDTHS
-    used = [
-        compile_program(config, length, width, devices[:1], hp_like).device_bytes
-        for width in MEASURED_WIDTHS
-    ]
+    used = [program_bytes(config, length, width, devices[0], hp_like) for width in MEASURED_WIDTHS]
+    return_freed_memory()
     per_run = (used[1] - used[0]) / (wide - narrow)
     return Memory(used[0] - narrow * per_run, per_run)
 
@@ -73,3 +73,14 @@ def choose_width(
         widest = max(min(widest, memory.widest(CPU_WORKING_SET)), 1)
     chunks = math.ceil(num_runs / (widest * num_devices))
     return math.ceil(num_runs / (chunks * num_devices))
+
+
+def return_freed_memory() -> None:
+    """Give what was freed back to the system.
+
+    The compiler leaves hundreds of megabytes free but held by the C library's allocator, which
+    count as this process's until a study's own arrays need them.  Does nothing where the C
+    library is not GNU's.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

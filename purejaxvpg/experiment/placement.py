@@ -61,9 +61,20 @@ def compile_program(
       shard: runs: each device computes `width` runs.  envs: all devices compute one run
         together, its N environments and its batch split over them.
     """
-    shapes = tuple((leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves(hp_like))
-    structure = jax.tree.structure(hp_like)
-    return _compile_program(config, length, width, tuple(devices), structure, shapes, shard)
+    return _compile_program(config, length, width, tuple(devices), *_likeness(hp_like), shard)
+
+
+def program_bytes(
+    config: VPGConfig, length: int, width: int, device: Any, hp_like: Hyperparams
+) -> int:
+    """Bytes that a chunk of `width` runs takes on one device, told by compiling it."""
+    traced = _trace(config, length, width, (device,), *_likeness(hp_like), "runs")
+    return _bytes(_compile_segment(traced))
+
+
+def _likeness(hp_like: Hyperparams) -> tuple[Any, tuple]:
+    leaves = tuple((leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves(hp_like))
+    return jax.tree.structure(hp_like), leaves
 
 
 @functools.lru_cache(maxsize=32)
@@ -77,52 +88,80 @@ def _compile_program(
     shard: Shard,
 ) -> Program:
     start = time.perf_counter()
+    traced = _trace(config, length, width, devices, hp_structure, hp_shapes, shard)
+    with jax.set_mesh(traced.mesh):
+        jitted = jax.jit(traced.init, out_shardings=traced.layout)
+        init = jitted.lower(traced.seeds, traced.hp).compile()
+    advance = _compile_segment(traced)
+    place = functools.partial(_place, sharding=traced.over_runs)
+    rows = traced.seeds.shape[0]
+    return Program(
+        width=width,
+        rows=rows,
+        own_rows=_own_rows(traced.over_runs, rows),
+        init=lambda seeds, hp: init(place(seeds), hp),
+        advance=advance,
+        place=place,
+        state_like=traced.state,
+        device_bytes=_bytes(advance),
+        compile_seconds=time.perf_counter() - start,
+    )
+
+
+class _Traced(NamedTuple):
+    """A chunk's functions, and the shapes and layouts of what they take."""
+
+    init: Callable[..., TrainState]  # (seeds [W] uint32, hp [W]) -> state
+    segment: Callable[..., Any]  # (state, hp [W]) -> TrainResult
+    seeds: Any
+    hp: Any
+    state: Any
+    mesh: Mesh
+    over_runs: NamedSharding  # of seeds, hyperparameters and metrics
+    layout: Any  # of the state
+    shard: Shard
+
+
+def _trace(
+    config: VPGConfig,
+    length: int,
+    width: int,
+    devices: tuple[Any, ...],
+    hp_structure: Any,
+    hp_shapes: tuple,
+    shard: Shard,
+) -> _Traced:
     mesh = Mesh(np.asarray(devices), (shard,), axis_types=(AxisType.Auto,))
     rows = width * len(devices) if shard == "runs" else width
-    one_init, one_segment = make_learner(config).init, make_segment(config, length)
+    one_init, segment = make_learner(config).init, jax.vmap(make_segment(config, length))
 
-    def train_init(seeds: jax.Array, hp: Hyperparams) -> TrainState:  # [W] uint32
+    def init(seeds: jax.Array, hp: Hyperparams) -> TrainState:  # [W] uint32
         return jax.vmap(lambda seed, hp: one_init(jax.random.key(seed), hp))(seeds, hp)
 
-    train_segment = jax.vmap(one_segment)
     over_runs = NamedSharding(mesh, P("runs") if shard == "runs" else P())
+    layout = over_runs if shard == "runs" else _over_environments(mesh)
     leaves = [jax.ShapeDtypeStruct((rows, *s), d, sharding=over_runs) for s, d in hp_shapes]
     hp = jax.tree.unflatten(hp_structure, leaves)
     seeds = jax.ShapeDtypeStruct((rows,), np.uint32, sharding=over_runs)
-
+    state = _with_layout(jax.eval_shape(init, seeds, hp), layout)
     if shard == "runs":
         # Each device by itself: split by the compiler instead, a loop that runs until the last
         # row is done would wait for all devices in every turn.
         spread = {"mesh": mesh, "in_specs": P("runs"), "out_specs": P("runs"), "check_vma": False}
-        train_init = jax.shard_map(train_init, **spread)
-        train_segment = jax.shard_map(train_segment, **spread)
-        layout = over_runs
-    else:
-        layout = _over_environments(mesh)
-    with jax.set_mesh(mesh):
-        init = jax.jit(train_init, out_shardings=layout).lower(seeds, hp).compile()
-        state = _with_layout(jax.eval_shape(train_init, seeds, hp), layout)
-        jitted = jax.jit(train_segment, donate_argnums=0)
-        if shard == "envs":
-            result = jax.eval_shape(train_segment, state, hp)
-            jitted = jax.jit(
-                train_segment,
-                donate_argnums=0,
-                out_shardings=jax.tree.map(lambda _: over_runs, result)._replace(state=layout),
-            )
-        advance = jitted.lower(state, hp).compile()
-    place = functools.partial(_place, sharding=over_runs)
-    return Program(
-        width=width,
-        rows=rows,
-        own_rows=_own_rows(over_runs, rows),
-        init=lambda seeds, hp: init(place(seeds), hp),
-        advance=advance,
-        place=place,
-        state_like=state,
-        device_bytes=_bytes(advance),
-        compile_seconds=time.perf_counter() - start,
-    )
+        init, segment = jax.shard_map(init, **spread), jax.shard_map(segment, **spread)
+    return _Traced(init, segment, seeds, hp, state, mesh, over_runs, layout, shard)
+
+
+def _compile_segment(traced: _Traced) -> Any:
+    out_shardings = None
+    with jax.set_mesh(traced.mesh):
+        if traced.shard == "envs":
+            result = jax.eval_shape(traced.segment, traced.state, traced.hp)
+            out_shardings = jax.tree.map(lambda _: traced.over_runs, result)
+            out_shardings = out_shardings._replace(state=traced.layout)
+        # The old state is given up to the new one: without that, two would be held at once.
+        jitted = jax.jit(traced.segment, donate_argnums=0, out_shardings=out_shardings)
+        return jitted.lower(traced.state, traced.hp).compile()
 
 
 def _over_environments(mesh: Mesh) -> TrainState:

@@ -20,6 +20,7 @@ import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.grid import Group, Range, Sampler, make_design, resolve
+from purejaxvpg.experiment.memory import return_freed_memory
 from purejaxvpg.experiment.placement import (
     Program,
     Shard,
@@ -196,6 +197,7 @@ class _Sweep:
             self.plans[group.config] = plan_group(group, hps, len(own), *args)
         width = self.plans[group.config].width
         program = compile_program(group.config, length, width, self.devices, hps, self.shard)
+        return_freed_memory()
         self.compile_seconds += time.perf_counter() - begun
         for first in range(0, len(left), program.rows):
             begun = time.perf_counter()
