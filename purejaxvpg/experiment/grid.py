@@ -16,8 +16,11 @@ import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AnySet
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 from scipy.stats import qmc
 
@@ -46,7 +49,8 @@ class Uniform:
 
     def at(self, fraction: float) -> float:
         """The value below which this fraction, in [0, 1], lies."""
-        return float(self.low + (self.high - self.low) * fraction)
+        value = self.low * (1 - fraction) + self.high * fraction  # high - low may overflow
+        return float(min(max(value, self.low), self.high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +67,10 @@ class LogUniform:
 
     def at(self, fraction: float) -> float:
         """The value below which this fraction, in [0, 1], lies."""
+        if fraction in (0, 1):  # exp(log(x)) is x but for rounding
+            return float(self.high if fraction else self.low)
         low, high = math.log(self.low), math.log(self.high)
-        return min(max(math.exp(low + (high - low) * fraction), self.low), self.high)
+        return float(min(max(math.exp(low + (high - low) * fraction), self.low), self.high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +80,9 @@ class Choice:
     options: tuple[Any, ...]
 
     def __post_init__(self):
-        object.__setattr__(self, "options", tuple(self.options))
+        if isinstance(self.options, str) or not _is_list(self.options):
+            raise TypeError(f"Choice({self.options!r}) has no list of options; pass one")
+        object.__setattr__(self, "options", tuple(_plain(option) for option in self.options))
         if not self.options:
             raise ValueError("Choice() has nothing to choose from; give at least one option")
 
@@ -86,10 +94,14 @@ class Choice:
 Range = Uniform | LogUniform | Choice
 
 
+def _is_number(x: Any) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool)
+
+
 def _check_range(span: Any) -> None:
     ends = (span.low, span.high)
-    numbers = all(isinstance(x, int | float) and math.isfinite(x) for x in ends)
-    if not (numbers and span.low < span.high):
+    finite = all(_is_number(x) and math.isfinite(x) for x in ends)
+    if not (finite and span.low < span.high):
         raise ValueError(f"{span} is no range; accepted: finite numbers, low < high")
 
 
@@ -156,14 +168,19 @@ def make_design(
             given = ", ".join(f"{name} has {n}" for name, n in lengths.items())
             raise ValueError(f"zip pairs lists of one length, and {given}; make them equal")
         axes.append(Axis("zip", tuple(lists), tuple(_transposed(lists.values()))))
+    if num_samples and not sample:
+        raise ValueError(f"num_samples={num_samples} of nothing; give the ranges to sample from")
     if sample:
         axes.append(_sampled(sample, num_samples, sampler, sample_seed))
     return Design(tuple(axes))
 
 
 def _sampled(sample: dict[str, Range], number: int, sampler: str, seed: int) -> Axis:
-    if number < 1:
-        raise ValueError(f"num_samples={number} is out of range; accepted: an integer >= 1")
+    for name, given, least in (("num_samples", number, 1), ("sample_seed", seed, 0)):
+        if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < least:
+            raise ValueError(
+                f"{name}={given!r} is out of range; accepted with sample: an integer >= {least}"
+            )
     for name, span in sample.items():
         if not isinstance(span, Range):
             raise TypeError(
@@ -209,16 +226,28 @@ def _check_names(names: list[str]) -> None:
 
 
 def _values(name: str, given: Any, repeats: bool = False) -> list[Any]:
-    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
-        raise TypeError(f"the values of {name} are {given!r}; accepted: a list of values")
-    values = [value.item() if isinstance(value, np.generic) else value for value in given]
-    values = [tuple(value) if isinstance(value, list) else value for value in values]
+    if not _is_list(given):
+        hint = "; a range goes with sample" if isinstance(given, Range) else ""
+        raise TypeError(f"the values of {name} are {given!r}; accepted: a list of values{hint}")
+    values = [_plain(value) for value in given]
     if not values:
         raise ValueError(f"axis {name} has no values; give at least one, or leave it out")
     twice = [value for i, value in enumerate(values) if value in values[:i]]
     if twice and not repeats:
         raise ValueError(f"axis {name} has {twice[0]!r} twice; name each value once")
     return values
+
+
+def _is_list(given: Any) -> bool:
+    unordered = isinstance(given, str | bytes | Mapping | AnySet)  # or no list of its letters
+    return hasattr(given, "__iter__") and not unordered and getattr(given, "ndim", 1) > 0
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy and jax as Python's, lists and arrays as tuples."""
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        value = value.tolist()
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 # ------------------------------------------------------------------------------------- GROUPS
@@ -244,7 +273,8 @@ def resolve(design: Design, config: VPGConfig, hp: Hyperparams) -> list[Group]:
             own_config, own_hp = _apply(setting, config, hp)
         except (ValueError, TypeError) as error:
             said = ", ".join(f"{name}={value!r}" for name, value in setting.items())
-            raise type(error)(f"setting {said or '(base)'}: {error}") from None
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"setting {said or '(base)'}: {error}") from None
         groups.setdefault(own_config, []).append((place, own_hp))
     return [
         Group(config, *(tuple(column) for column in _pairs(*members, strict=True)))
@@ -252,27 +282,52 @@ def resolve(design: Design, config: VPGConfig, hp: Hyperparams) -> list[Group]:
     ]
 
 
+def configs(design: Design, config: VPGConfig) -> list[VPGConfig]:
+    """The config of each setting, [H].  Makes no environment, so any study can be read anywhere."""
+    if not STATIC & set(design.names):
+        return [config] * math.prod(design.shape)
+    return [_with_static(setting, config) for setting in design.settings()]
+
+
+def _with_static(setting: dict[str, Any], config: VPGConfig) -> VPGConfig:
+    static = {name: value for name, value in setting.items() if name in STATIC}
+    return dataclasses.replace(config, **static)
+
+
 def _apply(
     setting: dict[str, Any], config: VPGConfig, hp: Hyperparams
 ) -> tuple[VPGConfig, Hyperparams]:
-    static = {name: value for name, value in setting.items() if name in STATIC}
     traced = {name: value for name, value in setting.items() if name in TRACED}
     for name, value in traced.items():
-        if np.shape(value) != () or isinstance(value, bool | str):
+        if isinstance(value, bool | str | tuple):
             raise TypeError(f"{name}={value!r} is not a number; an axis holds one number a point")
     in_env = {
-        name.removeprefix(ENV_PARAMS): value
+        name.removeprefix(ENV_PARAMS): np.asarray(value) if isinstance(value, tuple) else value
         for name, value in setting.items()
         if name.startswith(ENV_PARAMS)
     }
-    config = dataclasses.replace(config, **static)
-    env_params = hp.env_params
-    if in_env:
-        Hyperparams(env_params=in_env)  # are they numbers?
-        env = envs.make(config.env, **dict(config.env_kwargs))
-        if env_params is None or isinstance(env_params, Mapping):
-            env_params = {**(env_params or {}), **in_env}
-            envs.resolve_params(env, env_params)  # known names, right shapes?
-        else:  # a whole parameter object: put the values into it
-            env_params = envs.resolve_params(env._replace(default_params=env_params), in_env)
-    return config, dataclasses.replace(hp, **traced, env_params=env_params)
+    config, hp = _with_static(setting, config), dataclasses.replace(hp, **traced)
+    if in_env or "env" in setting or hp.env_params is not None:
+        hp = dataclasses.replace(hp, env_params=_env_params(in_env, config, hp.env_params))
+    return config, hp
+
+
+def _env_params(in_env: dict[str, Any], config: VPGConfig, base: Any) -> Any:
+    """The environment's parameters of a setting, in the form of `base`; all checked."""
+    Hyperparams(env_params=in_env)  # are they numbers?
+    env = envs.make(config.env, **dict(config.env_kwargs))
+    defaults = env.default_params
+    if base is not None and not isinstance(base, Mapping):  # a whole parameter object
+        if envs.param_names(base) != envs.param_names(defaults):
+            raise TypeError(
+                f"env_params is a parameter object of another environment than {env.name}; pass a "
+                f"mapping of the parameters that differ from the defaults"
+            )
+        return envs.resolve_params(env._replace(default_params=base), in_env) if in_env else base
+    found = {**(base or {}), **in_env}
+    envs.resolve_params(env, found)  # known names, right shapes?
+    for name, value in found.items():
+        whole = np.asarray(envs.get_param(defaults, name)).dtype.kind in "iu"
+        if whole and not (np.isfinite(value).all() and np.equal(np.floor(value), value).all()):
+            raise ValueError(f"env_params.{name}={value} is not whole, and that of {env.name} is")
+    return found or None
