@@ -5,6 +5,7 @@ import ctypes
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from purejaxvpg.experiment.placement import program_bytes
 # 1.32M steps/s at 13 MB a device (16 runs of 4 x 128), 1.15M at 53 MB (64 runs).
 CPU_WORKING_SET = 24 * 2**20
 MEASURED_WIDTHS = (2, 4)
+UNBOUNDED = 2**31  # runs a device; more than any study has
 
 
 class Memory(NamedTuple):
@@ -26,11 +28,13 @@ class Memory(NamedTuple):
 
     def widest(self, limit: float) -> int:
         """Runs a device that stay within `limit` bytes (0: not even one does)."""
+        if self.per_run <= 0:  # the compiler found room for more runs in what it had rounded up
+            return UNBOUNDED if self.fixed <= limit else 0
         return max(int((limit - self.fixed) // self.per_run), 0)
 
     def at(self, width: int) -> int:
         """Bytes on each device at a width."""
-        return int(self.fixed + self.per_run * width)
+        return math.ceil(self.fixed + self.per_run * width)
 
 
 def measure_memory(
@@ -49,8 +53,21 @@ def device_limit(devices: Sequence[Any]) -> int:
     stats = devices[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(0.9 * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = free_host_bytes()
     return int(0.9 * free / max(len(jax.local_devices()), 1))  # the host's memory is shared
+
+
+def free_host_bytes() -> int:
+    """Memory that this machine has left; half of all it has, where it does not say."""
+    try:  # what is free, and what is only kept in case it is read again
+        lines = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
+        return next(int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:")
+    except (OSError, StopIteration):  # not Linux
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 2**32
 
 
 def choose_width(
