@@ -3,6 +3,8 @@
 Source: Jamieson and Talwalkar 2016, "Non-stochastic best arm identification"; Karnin et al. 2013.
 """
 
+import math
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +20,10 @@ class SuccessiveHalving(NamedTuple):
 
     def check(self) -> None:
         """Raises: ValueError for numbers out of range."""
-        if self.rungs < 2:
-            raise ValueError(f"rungs={self.rungs} is out of range; accepted: an integer >= 2")
-        if not 0 < self.keep < 1:
-            raise ValueError(f"keep={self.keep} is out of range; accepted: in (0, 1)")
+        if not isinstance(self.rungs, int) or self.rungs < 2:
+            raise ValueError(f"rungs={self.rungs!r} is out of range; accepted: an integer >= 2")
+        if not isinstance(self.keep, Real) or not 0 < self.keep < 1:
+            raise ValueError(f"keep={self.keep!r} is out of range; accepted: in (0, 1)")
 
     def ends(self, num_updates: int, segment: int) -> list[int]:
         """Updates at which the rungs end: each `keep` times the next, in whole segments."""
@@ -39,11 +41,14 @@ def survivors(scores: np.ndarray, alive: np.ndarray, keep: float) -> np.ndarray:
     """The settings that go on: the best share, at least one, by interquartile mean over seeds.
 
     Args: scores: `[H, S]`, NaN for a run that diverged (it counts as the worst of all); alive:
-    `[A]` places of the settings still in.  Equal scores: the earlier setting goes on.
+    `[A]` places of the settings still in.  Of equal settings the one with fewer diverged runs
+    goes on, else the earlier.
     """
     ranked = interquartile_mean(with_diverged_as_worst(scores[alive]), axis=1)
-    order = np.argsort(-np.nan_to_num(ranked, nan=-np.inf), kind="stable")
-    number = max(int(np.ceil(len(alive) * keep)), 1)
+    # A diverged run has the score of the worst that did not, which is as good as that one here.
+    diverged = (~np.isfinite(scores[alive])).sum(1)
+    order = np.lexsort((alive, diverged, -np.nan_to_num(ranked, nan=-np.inf)))
+    number = max(math.ceil(round(len(alive) * keep, 9)), 1)  # 0.07 * 100 is 7.000000000000001
     return np.sort(alive[order[:number]])
 
 
