@@ -12,6 +12,8 @@ import pytest
 
 import purejaxvpg
 from purejaxvpg import Hyperparams, VPGConfig, cli, presets
+from purejaxvpg.cli import flags
+from purejaxvpg.experiment import runner
 
 TINY = [
     "--total-steps",
@@ -75,7 +77,7 @@ def test_out_of_memory_is_one_line_with_the_remedy(tmp_path, monkeypatch, capsys
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.runner, "run", exhausted)
+    monkeypatch.setattr(runner, "run", exhausted)
     assert cli.main(["train", "CartPole-v1", *TINY]) == 2
     assert "lower --num-seeds" in capsys.readouterr().err
     assert list((tmp_path / "runs").iterdir()) == []
@@ -109,18 +111,18 @@ def test_every_field_is_a_flag_with_its_help(capsys):
 
 
 def test_the_preset_gives_the_defaults_and_flags_go_before_it():
-    args = cli._parse(["train", "Pendulum-v1", "--gamma", "0.5"])
-    config, hp = cli._config_of(args)
+    args = flags.parse(["train", "Pendulum-v1", "--gamma", "0.5"])
+    config, hp = flags.config_of(args)
     preset = presets.load("Pendulum-v1")
     assert config == preset.config
     assert hp == dataclasses.replace(preset.hyperparams, gamma=0.5)
-    config, hp = cli._config_of(cli._parse(["train", "Pendulum-v1", "--no-preset"]))
+    config, hp = flags.config_of(flags.parse(["train", "Pendulum-v1", "--no-preset"]))
     assert config == VPGConfig(env="Pendulum-v1")
     assert hp == Hyperparams()
 
 
 BAD = {
-    "": "Expected one of {train, eval, envs}",
+    "": "Expected one of {train, eval, sweep, plan, merge, report, envs}",
     "train": "Missing from purejaxvpg train: ENV",
     "tran CartPole-v1": "tran",
     "train CartPole-v2": "did you mean CartPole-v1",
@@ -178,7 +180,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.runner, "run", interrupted)
+    monkeypatch.setattr(runner, "run", interrupted)
     assert cli.main(["train", "CartPole-v1", *TINY, "--out", "kept"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from purejaxvpg import cli, envs
+from purejaxvpg import envs
+from purejaxvpg.cli import flags
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -25,9 +26,9 @@ def test_commands_parse_and_scripts_exist():
     for command in COMMANDS:
         program, *arguments = shlex.split(command, comments=True)
         if program == "purejaxvpg":
-            parsed = cli._parse(arguments)
-            if isinstance(parsed, cli.Train):
-                cli._config_of(parsed)
+            parsed = flags.parse(arguments)
+            if isinstance(parsed, flags.Train):
+                flags.config_of(parsed)
         else:
             assert (ROOT / (arguments[0] if program == "python" else program)).is_file(), command
 
