@@ -123,7 +123,12 @@ class VPGConfig:
     @property
     def num_updates(self) -> int:
         """U, updates of the run."""
-        return self.total_steps // (self.num_envs * self.num_steps)
+        return self.total_steps // self.steps_per_update
+
+    @property
+    def steps_per_update(self) -> int:
+        """N*T, environment steps of one update."""
+        return self.num_envs * self.num_steps
 
     def _check_ranges(self):
         for name in ("total_steps", "num_envs", "num_steps", "n_step", "gradient_rows",

@@ -3,6 +3,9 @@
 import jax
 import pytest
 
+# Before jax starts: studies are tested on 1, 2 and 8 devices.  All else runs on the first.
+jax.config.update("jax_num_cpu_devices", 8)
+
 
 @pytest.fixture
 def x64():

@@ -26,8 +26,7 @@ class GroupPlan(NamedTuple):
     width: int  # runs on each device
     num_devices: int
     chunks: int
-    device_bytes: int  # predicted, on each device
-    bytes_per_run: float | None  # None where the width was given or too few runs to measure
+    device_bytes: int | None  # predicted, on each device; None where nothing was measured
     measuring: int  # programs compiled to measure memory
 
 
@@ -49,10 +48,11 @@ def plan_group(
     if shard == "envs":
         chunk_size = 1 if chunk_size == "auto" else chunk_size
     per_device = math.ceil(num_runs / number)
-    if chunk_size != "auto" or (memory_limit is None and per_device <= max(memory.MEASURED_WIDTHS)):
-        width = per_device if chunk_size == "auto" else chunk_size
-        program = compile_program(group.config, length, width, devices, hps, shard)
-        used, per_run, measuring = program.device_bytes, None, 0
+    used, measuring = None, 0
+    if chunk_size != "auto":
+        width = chunk_size
+    elif memory_limit is None and per_device <= max(memory.MEASURED_WIDTHS):
+        width = per_device
     else:
         limit = memory.device_limit(devices) if memory_limit is None else memory_limit
         line = memory.measure_memory(group.config, length, devices, hps)
@@ -61,9 +61,9 @@ def plan_group(
             num_runs, number, line, limit, cache_bound=on_cpu and memory_limit is None
         )
         width = _agreed_width(width)
-        used, per_run, measuring = line.at(width), line.per_run, len(memory.MEASURED_WIDTHS)
+        used, measuring = line.at(width), len(memory.MEASURED_WIDTHS)
     chunks = math.ceil(num_runs / (width * number))
-    return GroupPlan(group, num_runs, width, number, chunks, used, per_run, measuring)
+    return GroupPlan(group, num_runs, width, number, chunks, used, measuring)
 
 
 def plan(
@@ -71,6 +71,7 @@ def plan(
     design: Design,
     num_seeds: int,
     hp: Hyperparams | None = None,
+    *,
     chunk_size: int | Literal["auto"] = "auto",
     memory_limit: int | None = None,
     devices: Sequence[Any] | None = None,
@@ -94,13 +95,16 @@ def plan(
         state = jax.block_until_ready(
             program.init(np.arange(program.rows, dtype=np.uint32), hp_rows)
         )
+        state, *_ = jax.block_until_ready(program.advance(state, hp_rows))  # to warm up
         begun = time.perf_counter()
         jax.block_until_ready(program.advance(state, hp_rows))
         segments = group.config.num_updates // length * found.chunks
-        yield found, compiling, (time.perf_counter() - begun) * segments
+        seconds = (time.perf_counter() - begun) * segments
+        yield found._replace(device_bytes=program.device_bytes), compiling, seconds
 
 
 def check_group(group: Group, shard: Shard, num_devices: int) -> None:
+    """ValueError if the settings of a group cannot be run, or not so spread over the devices."""
     agent = make_agent(group.config)
     for hp in group.hyperparams:
         check_episodes_fit(group.config, agent.env, agent.env_params(hp))
@@ -117,3 +121,15 @@ def _agreed_width(width: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(np.asarray(multihost_utils.process_allgather(np.asarray(width))).min())
+
+
+def agreed(done: set[int]) -> set[int]:
+    """Runs done as any process knows them: all must choose the same chunks."""
+    if jax.process_count() == 1:
+        return done
+    from jax.experimental import multihost_utils
+
+    most = int(multihost_utils.process_allgather(np.asarray(len(done))).max())
+    padded = np.full(most, -1, np.int32)
+    padded[: len(done)] = sorted(done)
+    return set(np.asarray(multihost_utils.process_allgather(padded)).ravel().tolist()) - {-1}

@@ -32,10 +32,6 @@ class SuccessiveHalving(NamedTuple):
         rounded = sorted({max(round(share * blocks), 1) for share in shares})
         return [block * segment for block in rounded]
 
-    def to_json(self) -> dict[str, Any]:
-        """As study.json holds it."""
-        return {"method": "successive_halving", **self._asdict()}
-
 
 def survivors(scores: np.ndarray, alive: np.ndarray, keep: float) -> np.ndarray:
     """The settings that go on: the best share, at least one, by interquartile mean over seeds.
@@ -61,3 +57,13 @@ def make_pruning(prune: Any, rungs: int, keep: float) -> SuccessiveHalving | Non
     method = SuccessiveHalving(rungs, keep)
     method.check()
     return method
+
+
+def pruning_to_json(pruning: SuccessiveHalving | None) -> dict[str, Any] | None:
+    """As study.json holds it."""
+    return {"method": "successive_halving", **pruning._asdict()} if pruning else None
+
+
+def pruning_from_json(held: dict[str, Any] | None) -> SuccessiveHalving | None:
+    """What `pruning_to_json` wrote.  Raises: ValueError as `make_pruning`."""
+    return make_pruning(held["method"], held["rungs"], held["keep"]) if held else None

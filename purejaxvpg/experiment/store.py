@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
@@ -39,6 +40,8 @@ class Part(NamedTuple):
     metrics: Metrics  # [k, end - start]
     evaluations: Evaluation | None  # [k, V, E]
     state: Sequence[np.ndarray] | None  # leaves [k, ...] at `end`, where the runs go on from it
+    width: int = 0  # runs that each device computed at a time
+    seconds: float = 0.0  # this part's share of the time that its chunk took
 
 
 class Spec(NamedTuple):
@@ -76,7 +79,13 @@ class Store:
     ValueError if it holds another study; OSError, naming it, if it cannot be written.
     """
 
-    def __init__(self, spec: Spec, folder: str | os.PathLike | None, join: bool):
+    def __init__(
+        self,
+        spec: Spec,
+        folder: str | os.PathLike | None,
+        join: bool,
+        begun: dict[str, Any] | None = None,  # the record so far, for a study that begins here
+    ):
         self.folder = None if folder is None else Path(folder)
         self.parts: list[Part] = []
         if self.folder is None:
@@ -96,7 +105,7 @@ class Store:
                 (self.folder / "parts").mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise OSError(f"cannot write {folder}: {error.strerror}; choose another") from None
-            self.describe(identity)
+            self.describe({**identity, "record": plain(begun or {})})
         self.parts, damaged = read_parts(self.folder)
         for path, reason in damaged:
             warnings.warn(f"{path} is damaged ({reason}); its runs are run again", stacklevel=3)
@@ -112,6 +121,24 @@ class Store:
         self.parts.append(part)
         if self.folder is not None:
             write_part(self.folder, part)
+
+    def record(self) -> dict[str, Any]:
+        """How the study was run so far, as study.json says."""
+        return {} if self.folder is None else _read_json(self.folder).get("record", {})
+
+    def join_others(self, others: bool) -> None:
+        """Take in the parts that other processes or shards have put into the folder meanwhile."""
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices("study")
+        if others and self.folder is not None:
+            self.parts, _ = read_parts(self.folder)
+
+    def width(self, runs: np.ndarray) -> int:
+        """Runs a device that were computed at a time, of parts with any of these runs; or 0."""
+        found = [part.width for part in self.parts if np.isin(part.runs, runs).any()]
+        return found[0] if found else 0
 
     def done(self, start: int, end: int) -> set[int]:
         """Runs that have been through exactly this span."""
@@ -134,6 +161,7 @@ class Store:
 def write_part(folder: Path, part: Part) -> None:
     """Write a part under the name that its contents decide."""
     arrays: dict[str, Any] = {"runs": part.runs, "span": np.asarray([part.start, part.end])}
+    arrays |= {"width": np.asarray(part.width), "seconds": np.asarray(part.seconds)}
     arrays |= {f"metric.{name}": x for name, x in part.metrics._asdict().items()}
     if part.evaluations is not None:
         arrays |= {f"evaluation.{name}": x for name, x in part.evaluations._asdict().items()}
@@ -170,6 +198,8 @@ def _part(arrays: dict[str, np.ndarray]) -> Part:
         metrics=Metrics(**group("metric.")),
         evaluations=Evaluation(**evaluations) if evaluations else None,
         state=[state[name] for name in sorted(state)] if state else None,
+        width=int(arrays["width"]),
+        seconds=float(arrays["seconds"]),
     )
 
 

@@ -11,6 +11,7 @@ Every setting runs the same seeds, and a run's key is `jax.random.key(seed)`: it
 neither on its place in the study nor on the chunk, the device or the shard it falls into.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -29,8 +30,14 @@ from purejaxvpg.experiment.placement import (
     restore,
     stack_hyperparams,
 )
-from purejaxvpg.experiment.planning import SEGMENTS, GroupPlan, check_group, plan_group
-from purejaxvpg.experiment.pruning import SuccessiveHalving, make_pruning, survivors
+from purejaxvpg.experiment.planning import SEGMENTS, GroupPlan, agreed, check_group, plan_group
+from purejaxvpg.experiment.pruning import (
+    SuccessiveHalving,
+    make_pruning,
+    pruning_from_json,
+    pruning_to_json,
+    survivors,
+)
 from purejaxvpg.experiment.record import plain, versions
 from purejaxvpg.experiment.runner import segment_length
 from purejaxvpg.experiment.store import Part, Spec, Store, assemble, write_cube
@@ -96,16 +103,50 @@ def sweep(
     """
     hp = Hyperparams() if hp is None else hp
     design = make_design(grid, zip, sample, num_samples, sampler, sample_seed)
-    seeds = make_seeds(num_seeds, first_seed)
     pruning = make_pruning(prune, rungs, keep)
+    spec = Spec(config, hp, design, make_seeds(num_seeds, first_seed), pruning_to_json(pruning))
+    prepared = prepare(
+        spec,
+        chunk_size=chunk_size,
+        memory_limit=memory_limit,
+        devices=devices,
+        shard=shard,
+        part=part,
+        folder=folder,
+        resume=resume,
+        on_progress=on_progress,
+        command=command,
+    )
+    return prepared.run()
+
+
+def prepare(
+    spec: Spec,
+    *,
+    chunk_size: int | Literal["auto"] = "auto",
+    memory_limit: int | None = None,
+    devices: Sequence[Any] | None = None,
+    shard: Shard = "runs",
+    part: tuple[int, int] | None = None,
+    folder: Any = None,
+    resume: bool = False,
+    on_progress: Callable[[SweepProgress], None] | None = None,
+    command: str = "",
+) -> "Sweep":
+    """A study that is checked, has its folder and its widths, and only waits for `run()`.
+
+    Args and Raises: as `sweep`.
+    """
     devices = list(jax.devices() if devices is None else devices)
+    pruning = pruning_from_json(spec.prune)
     _check_combination(chunk_size, memory_limit, shard, part, pruning, folder, resume)
-    groups = resolve(design, config, hp)
+    groups = resolve(spec.design, spec.config, spec.hyperparams)
     for group in groups:
         check_group(group, shard, len(devices))
-    spec = Spec(config, hp, design, seeds, pruning.to_json() if pruning else None)
-    store = Store(spec, folder, join=resume or part is not None or jax.process_count() > 1)
-    study = _Sweep(
+    begun = {"command": command, "versions": versions(), "device": str(devices[0])}
+    together = part is not None or jax.process_count() > 1
+    store = Store(spec, folder, join=resume or together, begun=begun)
+    study = Sweep(
         spec=spec,
         store=store,
         groups=groups,
@@ -116,134 +157,147 @@ def sweep(
         chunk_size=chunk_size,
         memory_limit=memory_limit,
         on_progress=on_progress or (lambda _: None),
-        command=command,
+        begun=begun,
     )
-    return study.run()
+    study.plan()
+    return study
 
 
-class _Sweep:
+@dataclasses.dataclass
+class Sweep:
     """One call of `sweep`: what it was asked, and how far it is."""
 
-    def __init__(self, **asked: Any):
-        self.spec: Spec
-        self.store: Store
-        self.groups: list[Group]
-        self.devices: list[Any]
-        self.shard: Shard
-        self.part: tuple[int, int]
-        self.pruning: SuccessiveHalving | None
-        self.chunk_size: int | Literal["auto"]
-        self.memory_limit: int | None
-        self.on_progress: Callable[[SweepProgress], None]
-        self.command: str
-        self.__dict__.update(asked)
+    spec: Spec
+    store: Store
+    groups: list[Group]
+    devices: list[Any]
+    shard: Shard
+    part: tuple[int, int]
+    pruning: SuccessiveHalving | None
+    chunk_size: int | Literal["auto"]
+    memory_limit: int | None
+    on_progress: Callable[[SweepProgress], None]
+    begun: dict[str, Any]
+
+    plans: list[GroupPlan | None] = dataclasses.field(default_factory=list)  # of each group
+    seconds: float = 0.0  # running
+    compile_seconds: float = 0.0
+    steps_done: int = 0
+    steps_left: int = 0
+    runs_done: int = 0
+    num_runs: int = 0
+
+    def __post_init__(self):
         self.alive = np.arange(sum(len(group.settings) for group in self.groups))  # settings
-        self.seconds = self.compile_seconds = 0.0
-        self.steps_done = self.steps_left = self.runs_done = self.num_runs = 0
-        self.plans: dict[VPGConfig, GroupPlan] = {}
+
+    def plan(self) -> None:
+        """Choose the width of every group, before anything runs."""
+        begun = time.perf_counter()
+        for group in self.groups:
+            own = self._own(group, self.alive)
+            if not len(own):
+                self.plans.append(None)
+                continue
+            # A study that goes on keeps the width it began with: another width rounds otherwise.
+            known = self.store.width(own) if self.chunk_size == "auto" else 0
+            if self.chunk_size == "auto" and not known:
+                self._tell("measuring memory")
+            hps = stack_hyperparams(group.config, group.hyperparams)
+            asked = known or self.chunk_size
+            args = (len(own), self.devices, self.shard, asked, self.memory_limit)
+            self.plans.append(plan_group(group, hps, *args))
+        self.compile_seconds += time.perf_counter() - begun
 
     def run(self) -> Study:
+        """Train what is not done yet.  An interrupt loses the chunks that are running."""
         num_rungs = self.pruning.rungs if self.pruning else 1
         for rung in range(num_rungs):
-            todo = [(group, *self._todo(group, rung)) for group in self.groups]
-            self.num_runs = sum(len(own) for _, own, *_ in todo)
-            self.runs_done = self.num_runs - sum(len(left) for _, _, left, *_ in todo)
+            todo = [self._todo(group, rung) for group in self.groups]
+            self.num_runs = sum(len(turn.own) for turn in todo)
+            self.runs_done = self.num_runs - sum(len(turn.left) for turn in todo)
             self.steps_left = sum(
-                len(left) * (end - start) * group.config.num_envs * group.config.num_steps
-                for group, _, left, start, end in todo
+                len(turn.left) * (turn.end - turn.start) * group.config.steps_per_update
+                for group, turn in zip(self.groups, todo, strict=True)
             )
-            for group, own, left, start, end in todo:
-                if len(left):
-                    self._run_group(group, own, left, start, end)
+            for group, found, turn in zip(self.groups, self.plans, todo, strict=True):
+                if found is not None and len(turn.left):
+                    self._run_group(group, found.width, turn)
             if self.pruning and rung < num_rungs - 1:
                 scores = assemble(self.spec, self.store.parts, {}).scores()
                 self.alive = survivors(scores, self.alive, self.pruning.keep)
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            multihost_utils.sync_global_devices("study")
-            again = Store(self.spec, self.store.folder, join=True)  # the others' parts too
-            self.store = again
+        self.store.join_others(self.part[1] > 1 or jax.process_count() > 1)
         return self._finish()
 
-    def _todo(self, group: Group, rung: int) -> tuple[np.ndarray, np.ndarray, int, int]:
-        """Runs of this group in this rung, those of them still to do, and the span."""
+    def _own(self, group: Group, settings: np.ndarray) -> np.ndarray:
+        """This share's runs, h * S + s, of those settings of the group that are named."""
         num_seeds = len(self.spec.seeds)
-        alive = [h for h in group.settings if h in set(self.alive.tolist())]
-        runs = np.asarray([h * num_seeds + s for h in alive for s in range(num_seeds)], np.int64)
+        chosen = np.intersect1d(group.settings, settings)
+        runs = (chosen[:, None] * num_seeds + np.arange(num_seeds)).ravel()
         index, of = self.part
         total = sum(len(g.settings) for g in self.groups) * num_seeds
-        own = runs[(runs >= total * index // of) & (runs < total * (index + 1) // of)]
-        length = segment_length(group.config, SEGMENTS)
-        updates = group.config.num_updates
-        ends = self.pruning.ends(updates, length) if self.pruning else [updates]
-        bounds = [0, *ends]
-        if rung >= len(ends):  # a short run may have fewer rungs: it is through already
-            return own, own[:0], updates, updates
-        start, end = bounds[rung], bounds[rung + 1]
-        done = _agreed(self.store.done(start, end))
-        return own, np.asarray([r for r in own if int(r) not in done], np.int64), start, end
+        return runs[(runs >= total * index // of) & (runs < total * (index + 1) // of)]
 
-    def _run_group(
-        self, group: Group, own: np.ndarray, left: np.ndarray, start: int, end: int
-    ) -> None:
+    def _todo(self, group: Group, rung: int) -> "Turn":
+        own = self._own(group, self.alive)
+        updates = group.config.num_updates
+        length = segment_length(group.config, SEGMENTS)
+        bounds = [0, *(self.pruning.ends(updates, length) if self.pruning else [updates])]
+        if rung + 1 >= len(bounds):  # a short run may have fewer rungs: it is through already
+            return Turn(own, own[:0], updates, updates)
+        start, end = bounds[rung : rung + 2]
+        done = agreed(self.store.done(start, end))
+        return Turn(own, own[[int(run) not in done for run in own]], start, end)
+
+    def _run_group(self, group: Group, width: int, turn: "Turn") -> None:
         begun = time.perf_counter()
-        self._tell(f"compiling for {len(left)} runs")
+        self._tell(f"compiling for {len(turn.left)} runs")
         hps = stack_hyperparams(group.config, group.hyperparams)
         length = segment_length(group.config, SEGMENTS)
-        if group.config not in self.plans:
-            # By all the runs of this share, so that a resumed study has the width it began with.
-            args = (self.devices, self.shard, self.chunk_size, self.memory_limit)
-            self.plans[group.config] = plan_group(group, hps, len(own), *args)
-        width = self.plans[group.config].width
         program = compile_program(group.config, length, width, self.devices, hps, self.shard)
         return_freed_memory()
         self.compile_seconds += time.perf_counter() - begun
-        for first in range(0, len(left), program.rows):
+        for first in range(0, len(turn.left), program.rows):
             begun = time.perf_counter()
-            chunk = left[first : first + program.rows]
-            part = self._run_chunk(program, group, hps, chunk, (start, end, length))
-            if part is not None:
-                self.store.add(part)
+            chunk = turn.left[first : first + program.rows]
+            part = self._run_chunk(program, group, hps, chunk, turn)
+            seconds = time.perf_counter() - begun
+            self.seconds += seconds
             self.runs_done += len(chunk)
-            self.seconds += time.perf_counter() - begun
+            if part is not None:
+                share = seconds * len(part.runs) / len(chunk)
+                self.store.add(part._replace(width=width, seconds=share))
+            self._tell("running")
 
     def _run_chunk(
-        self,
-        program: Program,
-        group: Group,
-        hps: Hyperparams,
-        chunk: np.ndarray,
-        span: tuple[int, int, int],
+        self, program: Program, group: Group, hps: Hyperparams, chunk: np.ndarray, turn: "Turn"
     ) -> Part | None:
-        start, end, length = span
         num_seeds = len(self.spec.seeds)
         padded = np.concatenate([chunk, np.full(program.rows - len(chunk), chunk[0])])
         rows = np.searchsorted(group.settings, padded // num_seeds)
         hp = program.place(jax.tree.map(lambda x: x[rows], hps))
-        if start == 0:
+        if turn.start == 0:
             seeds = self.spec.seeds[padded % num_seeds].astype(np.uint32)
             state = program.init(seeds, hp)
         else:
-            leaves = self.store.states(padded, start)
+            leaves = self.store.states(padded, turn.start)
             structure = jax.tree.structure(program.state_like)
             state = restore(program, jax.tree.unflatten(structure, leaves))
-        found, steps = [], len(chunk) * length * group.config.num_envs * group.config.num_steps
+        found, length = [], segment_length(group.config, SEGMENTS)
         begun = time.perf_counter()
-        for _ in range(start, end, length):
+        for _ in range(turn.start, turn.end, length):
             state, metrics, evaluations = program.advance(state, hp)
             found.append(fetch((metrics, evaluations)))
-            self.steps_done += steps
-            self.steps_left -= steps
+            self.steps_done += len(chunk) * length * group.config.steps_per_update
+            self.steps_left -= len(chunk) * length * group.config.steps_per_update
             self._tell("running", time.perf_counter() - begun)
         own = program.own_rows[program.own_rows < len(chunk)]
         if not len(own):
             return None
         kept = slice(0, len(own))  # padding comes last, and so do its rows
         metrics, evaluations = jax.tree.map(lambda *x: np.concatenate(x, 1)[kept], *found)
-        goes_on = self.pruning is not None and end < group.config.num_updates
+        goes_on = self.pruning is not None and turn.end < group.config.num_updates
         leaves = [x[kept] for x in jax.tree.leaves(fetch(state))] if goes_on else None
-        return Part(chunk[own], start, end, metrics, evaluations, leaves)
+        return Part(chunk[own], turn.start, turn.end, metrics, evaluations, leaves)
 
     def _tell(self, status: str, running: float = 0.0) -> None:
         seconds = self.seconds + running
@@ -255,32 +309,52 @@ class _Sweep:
         )
 
     def _finish(self) -> Study:
-        plans = list(self.plans.values())
+        plans = [found for found in self.plans if found is not None]
         record = {
-            "command": self.command,
-            "versions": versions(),
-            "device": str(self.devices[0]),
+            **self.begun,
+            **self.store.record(),  # of a study that goes on: how it began
             "num_devices": len(self.devices),
             "num_processes": jax.process_count(),
-            "widths": [plan.width for plan in plans],
-            "chunks": [plan.chunks for plan in plans],
+            "widths": [found.width for found in plans],
+            "chunks": [found.chunks for found in plans],
             "compilations": len(plans),
-            "compilations_to_measure_memory": sum(plan.measuring for plan in plans),
-            "seconds": self.seconds,
+            "compilations_to_measure_memory": sum(found.measuring for found in plans),
+            "seconds": sum(part.seconds for part in self.store.parts),
+            "steps": self._steps(),
             "compile_seconds": self.compile_seconds,
-            "steps": self.steps_done,
             "settings_at_the_end": self.alive.tolist(),
             "complete": False,
         }
+        if record["versions"] != self.begun["versions"]:
+            record["versions_at_the_end"] = self.begun["versions"]
         study = assemble(self.spec, self.store.parts, record)
         whole = study.done.all() if not self.pruning else study.done[self.alive].all()
         record["complete"] = bool(whole)
-        if self.store.folder is not None and self.part == (0, 1) and jax.process_index() == 0:
-            self.store.describe({**self.spec.to_json(), "record": plain(record)})
         study = assemble(self.spec, self.store.parts, record)
-        if whole and jax.process_index() == 0:
-            write_cube(self.store, study)
+        if self.store.folder is not None and jax.process_index() == 0:
+            if whole or self.part == (0, 1):
+                self.store.describe({**self.spec.to_json(), "record": plain(record)})
+            if whole:
+                write_cube(self.store, study)
         return study
+
+    def _steps(self) -> int:
+        """Environment steps of all the parts there are."""
+        per_update = {h: g.config.steps_per_update for g in self.groups for h in g.settings}
+        num_seeds = len(self.spec.seeds)
+        return sum(
+            len(part.runs) * (part.end - part.start) * per_update[int(part.runs[0]) // num_seeds]
+            for part in self.store.parts
+        )
+
+
+class Turn(NamedTuple):
+    """What a group has to do in one rung."""
+
+    own: np.ndarray  # this share's runs
+    left: np.ndarray  # those of them that are still to do
+    start: int  # updates [start, end)
+    end: int
 
 
 # ------------------------------------------------------------------------------------ CHECKS
@@ -324,15 +398,3 @@ def _check_combination(
             "prune compares all settings, and a shard sees only its own; run it in one process "
             "(it uses all local devices)"
         )
-
-
-def _agreed(done: set[int]) -> set[int]:
-    """Runs done as any process knows them: all must choose the same chunks."""
-    if jax.process_count() == 1:
-        return done
-    from jax.experimental import multihost_utils
-
-    most = int(multihost_utils.process_allgather(np.asarray(len(done))).max())
-    padded = np.full(most, -1, np.int32)
-    padded[: len(done)] = sorted(done)
-    return set(np.asarray(multihost_utils.process_allgather(padded)).ravel().tolist()) - {-1}
