@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from purejaxvpg.config import VPGConfig
+from purejaxvpg.config import Hyperparams, VPGConfig
 
 
 def config_to_json(config: VPGConfig) -> dict[str, Any]:
@@ -18,21 +18,41 @@ def config_to_json(config: VPGConfig) -> dict[str, Any]:
     Raises: TypeError for a config that holds objects (an environment or a network of your own)
     rather than names.
     """
-    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    fields = {f.name: _numbers(getattr(config, f.name)) for f in dataclasses.fields(config)}
     for name, value in fields.items():
         try:
             json.dumps(value)
         except TypeError:
+            said = " ".join(repr(value).split())  # flax shows a module on many lines
             raise TypeError(
-                f"{name}={value!r} cannot be written to a run folder; give it by name (for "
+                f"{name}={said} cannot be written to a run folder; give it by name (for "
                 f"environments: purejaxvpg.envs.register)"
             ) from None
-    return fields | {"env_kwargs": dict(config.env_kwargs)}
+    return fields | {"env_kwargs": dict(fields["env_kwargs"])}
 
 
 def config_from_json(fields: dict[str, Any]) -> VPGConfig:
     """The config that `config_to_json` wrote.  Raises: as VPGConfig."""
     return VPGConfig(**lists_to_tuples(fields))
+
+
+def _numbers(value: Any) -> Any:
+    """Numpy's numbers as Python's; objects as they are."""
+    if isinstance(value, tuple):
+        return tuple(map(_numbers, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def hyperparams_from_json(fields: dict[str, Any]) -> Hyperparams:
+    """The hyperparameters that `plain` made JSON of; a parameter object comes as a mapping.
+
+    Raises: as Hyperparams.
+    """
+    params = fields.get("env_params")
+    if isinstance(params, dict):  # JSON has no arrays
+        arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in params.items()}
+        fields = {**fields, "env_params": arrays}
+    return Hyperparams(**fields)
 
 
 def plain(value: Any) -> Any:
