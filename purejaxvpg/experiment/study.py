@@ -3,12 +3,14 @@
 Letters: H settings, S seeds, U updates, V evaluations, E episodes of each.
 """
 
+import json
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.grid import Design
+from purejaxvpg.experiment.record import config_to_json, plain
 from purejaxvpg.extras import require
 from purejaxvpg.statistics import trailing_return
 
@@ -56,11 +58,17 @@ class Study(NamedTuple):
         return (self.metrics["finite"] == 0).any(-1)
 
     def returns(self, episodes: int = LAST_EPISODES) -> np.ndarray:
-        """Mean return of the last `episodes` episodes by each update.  [H, S, U]"""
+        """Mean return of the last `episodes` episodes by each update.  [H, S, U]
+
+        NaN before so many ended, after the last update done, and from an infinite return on.
+        """
         sums, counts = self.metrics["episode_return_sum"], self.metrics["episode_count"]
-        flat_sums, flat_counts = (np.nan_to_num(x).reshape(-1, x.shape[-1]) for x in (sums, counts))
+        known = ~np.isnan(counts)
+        lost = np.logical_or.accumulate(known & ~np.isfinite(sums), axis=-1)
+        usable, rows = known & ~lost, (-1, sums.shape[-1])
+        flat_sums, flat_counts = (np.where(usable, x, 0).reshape(rows) for x in (sums, counts))
         found = trailing_return(flat_sums, flat_counts, episodes).reshape(sums.shape)
-        return np.where(np.isnan(counts), np.nan, found)
+        return np.where(usable, found, np.nan)
 
     def scores(self) -> np.ndarray:
         """One number a run, [H, S]: what its policy got in the end.
@@ -71,9 +79,12 @@ class Study(NamedTuple):
         """
         last = np.maximum(self.updates - 1, 0)[..., None]  # [H, S, 1]
         if self.evaluations:
-            means = self.evaluations["returns"].mean(-1)  # [H, S, V]
-            known = ~np.isnan(means)
-            place = means.shape[-1] - 1 - np.argmax(known[..., ::-1], axis=-1)
+            # Settings with fewer evaluations, or fewer episodes of each, have NaN beyond theirs.
+            real = ~np.isnan(self.evaluations["finished"])  # [H, S, V, E]
+            sums = np.where(real, self.evaluations["returns"], 0).sum(-1)
+            held = real.sum(-1)  # [H, S, V] episodes
+            means = np.where(held > 0, sums / np.maximum(held, 1), np.nan)
+            place = means.shape[-1] - 1 - np.argmax(held[..., ::-1] > 0, axis=-1)
             score = np.take_along_axis(means, place[..., None], -1)[..., 0]
         else:
             score = np.take_along_axis(self.returns(), last, -1)[..., 0]
@@ -85,6 +96,9 @@ class Study(NamedTuple):
 
     def to_xarray(self) -> Any:
         """An `xarray.Dataset`: a dimension for each axis of the design, then seed and update.
+
+        Values that are neither numbers nor strings label their axis as text; the attributes
+        hold the config, the hyperparameters and the record as JSON.
 
         Raises: ImportError without the extra `sweep`.
         """
@@ -110,15 +124,17 @@ def _to_xarray(study: Study) -> Any:
     shape, dims = study.design.shape, tuple(axis.dim for axis in study.design.axes)
 
     def cube(x: np.ndarray, *rest: str, units: str = "1") -> Any:  # [H, ...] -> [*axes, ...]
-        data = x.reshape(*shape, *x.shape[1:])
+        data = x.reshape((*shape, *x.shape[1:]))
         return (dims + rest, data, {"units": units})
 
-    coordinates: dict[str, Any] = {"seed": study.seeds}
+    coordinates: dict[str, Any] = {
+        "seed": study.seeds,
+        "update": np.arange(1, study.steps.shape[-1] + 1),
+    }
     for axis in study.design.axes:
         columns = {name: [p[i] for p in axis.points] for i, name in enumerate(axis.names)}
         for name, values in columns.items():
-            plain = [v if isinstance(v, int | float | str) else str(v) for v in values]
-            coordinates[name] = (axis.dim, np.asarray(plain))
+            coordinates[name] = (axis.dim, _labels(values))
     variables = {
         name: cube(x, "seed", "update", units=UNITS.get(name, "1"))
         for name, x in study.metrics.items()
@@ -132,4 +148,25 @@ def _to_xarray(study: Study) -> Any:
         "pruned": cube(study.pruned),
         "environment_steps": cube(study.steps, "update", units="environment steps of one run"),
     }
-    return xarray.Dataset(variables, coordinates, {"title": "a purejaxvpg sweep"})
+    return xarray.Dataset(variables, coordinates, _attributes(study))
+
+
+def _labels(values: list[Any]) -> np.ndarray:
+    """One type for all of an axis: numbers where all are, truth values where all are, or text."""
+    kinds = {type(value) for value in values}
+    if kinds == {bool} or kinds <= {int, float}:
+        return np.asarray(values)
+    return np.asarray([str(value) for value in values])
+
+
+def _attributes(study: Study) -> dict[str, str]:
+    try:
+        config = json.dumps(config_to_json(study.config))
+    except TypeError:  # it holds objects, and is of this process alone
+        config = repr(study.config)
+    return {
+        "title": "a purejaxvpg sweep",
+        "config": config,
+        "hyperparams": json.dumps(plain(study.hyperparams), default=repr),
+        "record": json.dumps(plain(study.record), default=repr),
+    }
