@@ -4,14 +4,13 @@
     parts/*.npz     results of some runs over some span of updates, each written whole or not
     study.nc        the labelled cube, when the study is complete (with the extra `sweep`)
 
-A part says itself which runs it holds, so parts of any size, from any process, shard or machine,
-make one study.  Writing the same part twice gives the same file.
+A part says itself which runs it holds, and of which study, so parts of any size, from any process,
+shard or machine, make one study.  Writing the same part twice gives the same file.  A file that is
+damaged, or of another study, is named and left out: no number comes from it.
 """
 
-import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,26 +21,20 @@ import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import Evaluation
-from purejaxvpg.experiment.grid import Axis, Design, Group, resolve
-from purejaxvpg.experiment.record import config_from_json, config_to_json, lists_to_tuples, plain
+from purejaxvpg.experiment.grid import Axis, Design, configs
+from purejaxvpg.experiment.parts import Origin, Part, digest, read_parts, write_part, write_whole
+from purejaxvpg.experiment.record import (
+    config_from_json,
+    config_to_json,
+    hyperparams_from_json,
+    lists_to_tuples,
+    plain,
+)
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.extras import require
 from purejaxvpg.state import Metrics
 
 FORMAT = 1
-
-
-class Part(NamedTuple):
-    """Results of k runs over updates [start, end)."""
-
-    runs: np.ndarray  # [k] int, h * S + s
-    start: int
-    end: int
-    metrics: Metrics  # [k, end - start]
-    evaluations: Evaluation | None  # [k, V, E]
-    state: Sequence[np.ndarray] | None  # leaves [k, ...] at `end`, where the runs go on from it
-    width: int = 0  # runs that each device computed at a time
-    seconds: float = 0.0  # this part's share of the time that its chunk took
 
 
 class Spec(NamedTuple):
@@ -88,43 +81,46 @@ class Store:
     ):
         self.folder = None if folder is None else Path(folder)
         self.parts: list[Part] = []
+        self.identity: dict[str, Any] = {}  # the study as study.json has it, less the record
         if self.folder is None:
             return
-        identity = spec.to_json()
+        self.identity = identity = spec.to_json()
         if (self.folder / "study.json").exists():
             if not join:
                 raise FileExistsError(
                     f"{folder} holds a study already; resume it (resume=True, --resume) or choose "
                     f"another folder"
                 )
-            _check_same(self.folder, identity)
-        else:
-            if self.folder.exists() and any(self.folder.iterdir()) and not join:
-                raise FileExistsError(f"{folder} is not empty; choose another folder")
-            try:
-                (self.folder / "parts").mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OSError(f"cannot write {folder}: {error.strerror}; choose another") from None
-            self.describe({**identity, "record": plain(begun or {})})
-        self.parts, damaged = read_parts(self.folder)
-        for path, reason in damaged:
-            warnings.warn(f"{path} is damaged ({reason}); its runs are run again", stacklevel=3)
+            self.identity = _check_same(self.folder, identity)
+        elif self.folder.is_dir() and any(_foreign(path, join) for path in self.folder.iterdir()):
+            raise FileExistsError(f"{folder} is not empty, and no study; choose another folder")
+        try:
+            (self.folder / "parts").mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "study.json").exists():
+                self.describe({**identity, "record": plain(begun or {})})
+        except OSError as error:
+            reason = error.strerror or error
+            raise OSError(f"cannot write {folder}: {reason}; choose another folder") from None
+        self.parts, unusable = read_parts(self.folder, self.identity)
+        for path, reason in unusable:
+            warnings.warn(f"{path} is left out, its runs are run again: {reason}", stacklevel=3)
 
-    def describe(self, identity: dict[str, Any]) -> None:
-        """Write study.json (the record goes into it too when the study ends)."""
+    def describe(self, said: dict[str, Any]) -> None:
+        """Write study.json: what the study is (which may have grown), and its record."""
         assert self.folder is not None
-        text = json.dumps(identity, indent=2) + "\n"
-        _write(self.folder / "study.json", lambda file: file.write(text.encode()))
+        self.identity = {name: value for name, value in said.items() if name != "record"}
+        text = json.dumps({**said, "sha256": digest(said)}, indent=2) + "\n"
+        write_whole(self.folder / "study.json", text.encode())
 
     def add(self, part: Part) -> None:
         """Keep a part; on disk it is there whole, or not at all."""
         self.parts.append(part)
         if self.folder is not None:
-            write_part(self.folder, part)
+            write_part(self.folder, part, Origin(self.identity))
 
     def record(self) -> dict[str, Any]:
         """How the study was run so far, as study.json says."""
-        return {} if self.folder is None else _read_json(self.folder).get("record", {})
+        return {} if self.folder is None else read_spec(self.folder)[1]
 
     def join_others(self, others: bool) -> None:
         """Take in the parts that other processes or shards have put into the folder meanwhile."""
@@ -133,7 +129,7 @@ class Store:
 
             multihost_utils.sync_global_devices("study")
         if others and self.folder is not None:
-            self.parts, _ = read_parts(self.folder)
+            self.parts, _ = read_parts(self.folder, self.identity)
 
     def width(self, runs: np.ndarray) -> int:
         """Runs a device that were computed at a time, of parts with any of these runs; or 0."""
@@ -155,86 +151,23 @@ class Store:
         return [np.stack([state[leaf][i] for state, i in rows]) for leaf in range(len(rows[0][0]))]
 
 
-# ------------------------------------------------------------------------------------- FILES
+def _foreign(path: Path, join: bool) -> bool:
+    """Not what another process or shard puts there when it begins the study at this moment."""
+    return not (join and (path.name == "parts" or path.name.startswith(".study.json.")))
 
 
-def write_part(folder: Path, part: Part) -> None:
-    """Write a part under the name that its contents decide."""
-    arrays: dict[str, Any] = {"runs": part.runs, "span": np.asarray([part.start, part.end])}
-    arrays |= {"width": np.asarray(part.width), "seconds": np.asarray(part.seconds)}
-    arrays |= {f"metric.{name}": x for name, x in part.metrics._asdict().items()}
-    if part.evaluations is not None:
-        arrays |= {f"evaluation.{name}": x for name, x in part.evaluations._asdict().items()}
-    if part.state is not None:
-        arrays |= {f"state.{i:03d}": x for i, x in enumerate(part.state)}
-    digest = hashlib.sha256(np.ascontiguousarray(part.runs, np.int64).tobytes()).hexdigest()[:12]
-    name = f"{part.start:08d}-{part.end:08d}-{digest}.npz"
-    _write(folder / "parts" / name, lambda file: np.savez(file, **arrays))
-
-
-def read_parts(folder: Path) -> tuple[list[Part], list[tuple[Path, str]]]:
-    """The parts of a study folder, and the files that are damaged, each with the reason."""
-    parts, damaged = [], []
-    for path in sorted((folder / "parts").glob("*.npz")):
-        try:
-            # Opened here, for np.load leaves a damaged file open.  Zip checks every sum.
-            with path.open("rb") as file, np.load(file) as found:
-                arrays = {name: found[name] for name in found.files}
-            parts.append(_part(arrays))
-        except Exception as error:  # of zip, numpy or a missing name: all mean damage
-            damaged.append((path, str(error) or type(error).__name__))
-    return parts, damaged
-
-
-def _part(arrays: dict[str, np.ndarray]) -> Part:
-    def group(prefix: str) -> dict[str, Any]:
-        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-    evaluations, state = group("evaluation."), group("state.")
-    return Part(
-        runs=arrays["runs"],
-        start=int(arrays["span"][0]),
-        end=int(arrays["span"][1]),
-        metrics=Metrics(**group("metric.")),
-        evaluations=Evaluation(**evaluations) if evaluations else None,
-        state=[state[name] for name in sorted(state)] if state else None,
-        width=int(arrays["width"]),
-        seconds=float(arrays["seconds"]),
-    )
-
-
-def _write(path: Path, fill: Any) -> None:
-    """A file that takes its name only when it is whole and on the disk."""
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
-def _check_same(folder: Path, identity: dict[str, Any]) -> None:
-    held = _read_json(folder)
-    different = [name for name in identity if held.get(name) != identity[name]]
-    if different:
+def _check_same(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    held = read_spec(folder)[0].to_json()
+    if different := _different(held, identity):
         raise ValueError(
-            f"{folder} holds another study (its {' and '.join(different)} differ); choose another "
-            f"folder, or give the arguments that it was begun with"
+            f"{folder} holds another study (its {different} differ); choose another folder, or "
+            f"give the arguments that it was begun with"
         )
+    return held
 
 
-def _read_json(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "study.json").read_text())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{folder} is no study folder: it has no study.json") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder}/study.json cannot be read: {error}") from None
+def _different(x: dict[str, Any], y: dict[str, Any]) -> str:
+    return " and ".join(name for name in x if digest(x[name]) != digest(y[name]))
 
 
 # ------------------------------------------------------------------------------- READING BACK
@@ -247,62 +180,78 @@ def load_study(folder: str | os.PathLike) -> Study:
     """
     folder = Path(folder)
     spec, record = read_spec(folder)
-    parts, damaged = read_parts(folder)
-    for path, reason in damaged:
-        warnings.warn(f"{path} is damaged ({reason}) and left out", stacklevel=2)
+    parts, unusable = read_parts(folder, spec.to_json())
+    for path, reason in unusable:
+        warnings.warn(f"{path} is left out: {reason}", stacklevel=2)
     return assemble(spec, parts, record)
 
 
 def read_spec(folder: Path) -> tuple[Spec, dict[str, Any]]:
-    """What the study in a folder is, and the record of how it was run."""
-    held = _read_json(folder)
+    """What the study in a folder is, and the record of how it was run.
+
+    Raises: FileNotFoundError or ValueError, in one line, if it is no study or damaged.
+    """
     try:
+        held = json.loads((folder / "study.json").read_text())
+        if not isinstance(held, dict) or "format" not in held:
+            raise ValueError("it describes no study")
         if held["format"] != FORMAT:
             raise ValueError(f"format {held['format']}, and this version reads {FORMAT}")
+        if held.pop("sha256", None) != digest(held):
+            raise ValueError("it was changed or damaged: its sum is wrong")
         axes = tuple(Axis(d, tuple(n), lists_to_tuples(p)) for d, n, p in held["axes"])
         spec = Spec(
             config_from_json(held["config"]),
-            Hyperparams(**held["hyperparams"]),
+            hyperparams_from_json(held["hyperparams"]),
             Design(axes),
             np.asarray(held["seeds"]),
             held["prune"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{folder} is no study folder: it has no study.json") from None
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{folder}/study.json cannot be read: {error}") from error
     return spec, held.get("record", {})
 
 
 def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> Study:
-    """Put the parts of shards that ran apart into one study folder.
+    """Put the parts of shards that ran apart into one study folder, which may be one of theirs.
 
     Raises: ValueError, in one line, if they are parts of different studies, or damaged;
-    FileNotFoundError for a folder that is no study.
+    FileNotFoundError for a folder that is no study; FileExistsError, OSError as `Store`.
     """
-    if not sources:
-        raise ValueError("nothing to merge; name at least one study folder")
-    specs = [read_spec(Path(source))[0] for source in sources]
-    first = specs[0].to_json()
-    for source, spec in zip(sources, specs, strict=True):
-        different = [name for name, value in spec.to_json().items() if value != first[name]]
-        if different:
+    if isinstance(sources, str | os.PathLike) or not sources:
+        raise ValueError(f"sources={sources!r} to merge; name at least one study folder, in a list")
+    once: dict[Path, Path] = {}
+    for source in map(Path, sources):
+        once.setdefault(source.resolve(), source)
+    held = {source: read_spec(source) for source in once.values()}
+    first, found = next(iter(held)), []
+    spec, record = held[first]
+    for source, (own, _) in held.items():
+        if different := _different(spec.to_json(), own.to_json()):
             raise ValueError(
-                f"{source} and {sources[0]} are parts of different studies (their "
-                f"{' and '.join(different)} differ); merge parts of one study"
+                f"{source} and {first} are parts of different studies (their {different} differ); "
+                f"merge parts of one study"
             )
-    found = []
-    for source in sources:
-        parts, damaged = read_parts(Path(source))
-        if damaged:
-            raise ValueError(f"{damaged[0][0]} is damaged ({damaged[0][1]}); run that shard again")
+        parts, unusable = read_parts(source, own.to_json())
+        if unusable:
+            raise ValueError(f"{unusable[0][0]}: {unusable[0][1]}; run that shard again")
         found += parts
-    store = Store(specs[0], folder, join=True)
+    store = Store(spec, folder, join=True)
     for part in found:
         store.add(part)
-    records = [read_spec(Path(source))[1] for source in sources]
-    record = {**records[0], "merged_from": len(sources)}
-    record["seconds"] = sum(r.get("seconds", 0.0) for r in records)
-    store.describe({**first, "record": record})
-    return assemble(specs[0], store.parts, record)
+    store.parts, _ = read_parts(Path(folder), store.identity)  # each once, and all that is there
+    record = {**record, "merged_from": len(held)}
+    record["seconds"] = sum(part.seconds for part in store.parts)
+    done = assemble(spec, store.parts, {}).done
+    alive = record.get("settings_at_the_end") if spec.prune else None  # of the others, no more
+    record["complete"] = bool((done if alive is None else done[alive]).all())
+    study = assemble(spec, store.parts, record)
+    store.describe({**store.identity, "record": plain(record)})
+    if study.complete:
+        write_cube(store, study)
+    return study
 
 
 # ---------------------------------------------------------------------------------- ASSEMBLY
@@ -310,59 +259,58 @@ def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> St
 
 def assemble(spec: Spec, parts: Sequence[Part], record: dict[str, Any]) -> Study:
     """The cube that parts make; NaN where none of them reaches."""
-    groups = resolve(spec.design, spec.config, spec.hyperparams)
-    num_settings, num_seeds = sum(len(g.settings) for g in groups), len(spec.seeds)
-    configs: dict[int, Group] = {h: group for group in groups for h in group.settings}
-    num_updates = np.asarray([configs[h].config.num_updates for h in range(num_settings)])
-    most = int(num_updates.max())
+    each, num_seeds = configs(spec.design, spec.config), len(spec.seeds)  # [H]
+    num_updates = np.asarray([config.num_updates for config in each])
+    num_settings, most = len(each), int(num_updates.max())
     shape = (num_settings * num_seeds, most)
     metrics = {name: np.full(shape, np.nan, np.float32) for name in Metrics._fields}
+    evaluations = _no_evaluations(each, num_seeds)
     updates = np.zeros(shape[0], np.int64)
-    for part in parts:
+    for part in sorted(parts, key=lambda part: part.start):
+        rows = updates[part.runs] >= part.start  # else what led there is lost, and it is run again
+        runs = part.runs[rows]
         for name, values in part.metrics._asdict().items():
-            metrics[name][part.runs, part.start : part.end] = values
-        updates[part.runs] = np.maximum(updates[part.runs], part.end)
+            metrics[name][runs, part.start : part.end] = values[rows]
+        if part.evaluations is not None and len(runs):
+            first = part.start // each[int(runs[0]) // num_seeds].eval_every
+            for name, values in part.evaluations._asdict().items():
+                _, count, own = values.shape
+                evaluations[name][runs, first : first + count, :own] = values[rows]
+        updates[runs] = np.maximum(updates[runs], part.end)
 
     steps = np.full((num_settings, most), np.nan)
-    for h, group in configs.items():
-        batch = group.config.num_envs * group.config.num_steps
-        steps[h, : num_updates[h]] = np.arange(1, num_updates[h] + 1) * batch
+    for h, config in enumerate(each):
+        steps[h, : num_updates[h]] = np.arange(1, num_updates[h] + 1) * config.steps_per_update
+    cubes = {k: v.reshape(num_settings, num_seeds, *v.shape[1:]) for k, v in metrics.items()}
     updates = updates.reshape(num_settings, num_seeds)
-    reached = updates.max(1)
-    ended = spec.prune is not None and record.get("complete", False)
+    stopped = (updates.max(1) < num_updates) & (spec.prune is not None)
+    stopped[record.get("settings_at_the_end", [])] = False  # of these, what is missing is lost
     return Study(
         config=spec.config,
         hyperparams=spec.hyperparams,
         design=spec.design,
         seeds=spec.seeds,
         steps=steps,
-        metrics={k: v.reshape(num_settings, num_seeds, most) for k, v in metrics.items()},
-        evaluations=_evaluations(configs, parts, num_settings, num_seeds),
+        metrics=cubes,
+        evaluations={
+            k: v.reshape(num_settings, num_seeds, *v.shape[1:]) for k, v in evaluations.items()
+        },
         updates=updates,
         num_updates=num_updates,
-        pruned=(reached < num_updates) & bool(ended),
+        pruned=stopped & bool(record.get("complete", False)),
         record=record,
     )
 
 
-def _evaluations(
-    configs: dict[int, Group], parts: Sequence[Part], num_settings: int, num_seeds: int
-) -> dict[str, np.ndarray]:
-    evaluating = [group.config for group in configs.values() if group.config.eval_every]
+def _no_evaluations(each: Sequence[VPGConfig], num_seeds: int) -> dict[str, np.ndarray]:
+    """NaN where evaluations may come, `[H * S, V, E]`; {} if no setting evaluates."""
+    evaluating = [config for config in each if config.eval_every]
     if not evaluating:
         return {}
     most = max(config.num_updates // config.eval_every for config in evaluating)
     episodes = max(config.eval_episodes for config in evaluating)
-    shape = (num_settings * num_seeds, most, episodes)
-    cubes = {name: np.full(shape, np.nan, np.float32) for name in Evaluation._fields}
-    for part in parts:
-        if part.evaluations is None:
-            continue
-        first = part.start // configs[int(part.runs[0]) // num_seeds].config.eval_every
-        for name, values in part.evaluations._asdict().items():
-            _, count, own = values.shape
-            cubes[name][part.runs, first : first + count, :own] = values
-    return {k: v.reshape(num_settings, num_seeds, most, episodes) for k, v in cubes.items()}
+    shape = (len(each) * num_seeds, most, episodes)
+    return {name: np.full(shape, np.nan, np.float32) for name in Evaluation._fields}
 
 
 def write_cube(store: Store, study: Study) -> None:
@@ -370,14 +318,9 @@ def write_cube(store: Store, study: Study) -> None:
     if store.folder is None:
         return
     try:
-        require("h5py", "sweep")
+        for library in ("h5netcdf", "h5py"):
+            require(library, "sweep")
         data = study.to_xarray()
     except ImportError:
         return
-    data.attrs |= {
-        "config": json.dumps(config_to_json(study.config)),
-        "hyperparams": json.dumps(plain(study.hyperparams)),
-        "record": json.dumps(plain(study.record)),
-    }
-    netcdf = bytes(data.to_netcdf(engine="h5netcdf"))
-    _write(store.folder / "study.nc", lambda file: file.write(netcdf))
+    write_whole(store.folder / "study.nc", bytes(data.to_netcdf(engine="h5netcdf")))

@@ -1,0 +1,135 @@
+"""Part files: results of some runs over some span of updates, unharmed and of the right study.
+
+A part file is an .npz whose last 64 bytes, the comment of the zip, are the SHA-256 of all bytes
+before them: zip has a sum for each array, and none for the directory of their names and places.
+"""
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from purejaxvpg.evaluate import Evaluation
+from purejaxvpg.state import Metrics
+
+SUM = 64  # characters of a SHA-256
+
+
+class Part(NamedTuple):
+    """Results of k runs over updates [start, end)."""
+
+    runs: np.ndarray  # [k] int, h * S + s
+    start: int
+    end: int
+    metrics: Metrics  # [k, end - start]
+    evaluations: Evaluation | None  # [k, V, E]
+    state: Sequence[np.ndarray] | None  # leaves [k, ...] at `end`, where the runs go on from it
+    width: int = 0  # runs that each device computed at a time
+    seconds: float = 0.0  # this part's share of the time that its chunk took
+
+
+class Origin:
+    """What a part says of the study that it is of: the study, and the settings of its own runs.
+
+    Not the other settings: a search grows by settings, and keeps its parts.
+    """
+
+    def __init__(self, said: dict[str, Any]):
+        """Args: said: the study as study.json has it."""
+        whole = {name: said[name] for name in ("config", "hyperparams", "seeds", "prune")}
+        whole["axes"] = [[dim, names] for dim, names, _ in said["axes"]]
+        self.study = digest(whole)
+        self.points = list(itertools.product(*[points for _, _, points in said["axes"]]))
+        self.num_seeds = len(said["seeds"])
+
+    def of(self, runs: np.ndarray) -> str:
+        """The mark of a part that holds these runs."""
+        settings = np.unique(np.asarray(runs) // self.num_seeds).tolist()
+        return digest([self.study, [self.points[h : h + 1] for h in settings]])
+
+
+def digest(said: Any) -> str:
+    """SHA-256 of what JSON can say, by meaning: 1 is 1.0, and the order of names is nothing."""
+    meant = json.loads(json.dumps(said), parse_int=float)
+    return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
+
+
+def write_part(folder: Path, part: Part, origin: Origin) -> None:
+    """Write a part under the name of its runs and span: the same part, the same file."""
+    arrays: dict[str, Any] = {"runs": part.runs, "span": np.asarray([part.start, part.end])}
+    arrays |= {"width": np.asarray(part.width), "seconds": np.asarray(part.seconds)}
+    arrays |= {f"metric.{name}": x for name, x in part.metrics._asdict().items()}
+    if part.evaluations is not None:
+        arrays |= {f"evaluation.{name}": x for name, x in part.evaluations._asdict().items()}
+    if part.state is not None:
+        arrays |= {f"state.{i}": x for i, x in enumerate(part.state)}
+    arrays["origin"] = np.asarray(origin.of(part.runs))
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with zipfile.ZipFile(buffer, "a") as file:
+        file.comment = bytes(SUM)
+    data = buffer.getvalue()[:-SUM]
+    runs = np.ascontiguousarray(part.runs, np.int64).tobytes()
+    name = f"{part.start:08d}-{part.end:08d}-{hashlib.sha256(runs).hexdigest()[:12]}.npz"
+    write_whole(folder / "parts" / name, data + hashlib.sha256(data).hexdigest().encode())
+
+
+def read_parts(folder: Path, said: dict[str, Any]) -> tuple[list[Part], list[tuple[Path, str]]]:
+    """The parts of a study folder, and the files that cannot be used, each with the reason.
+
+    Args: said: the study as study.json has it.
+    """
+    parts, unusable, origin = [], [], Origin(said)
+    for path in sorted((folder / "parts").glob("*.npz")):
+        try:
+            data = path.read_bytes()
+            if hashlib.sha256(data[:-SUM]).hexdigest().encode() != data[-SUM:]:
+                raise ValueError("damaged, or no part of a study: its sum is wrong")
+            with np.load(io.BytesIO(data), allow_pickle=False) as found:
+                arrays = {name: found[name] for name in found.files}
+            if str(arrays["origin"]) != origin.of(arrays["runs"]):
+                raise ValueError("it belongs to another study")
+            parts.append(_part(arrays))
+        except Exception as error:  # whatever zip or numpy raise on a file of another make
+            unusable.append((path, (str(error).splitlines() or [type(error).__name__])[0]))
+    return parts, unusable
+
+
+def _part(arrays: dict[str, np.ndarray]) -> Part:
+    def group(prefix: str) -> dict[str, Any]:
+        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+    evaluations, state = group("evaluation."), group("state.")
+    return Part(
+        runs=arrays["runs"],
+        start=int(arrays["span"][0]),
+        end=int(arrays["span"][1]),
+        metrics=Metrics(**group("metric.")),
+        evaluations=Evaluation(**evaluations) if evaluations else None,
+        state=[state[name] for name in sorted(state, key=int)] if state else None,
+        width=int(arrays["width"]),
+        seconds=float(arrays["seconds"]),
+    )
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A file that takes its name only when it is whole and on the disk."""
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
