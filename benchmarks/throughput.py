@@ -36,8 +36,8 @@ def ours(num_envs: int, num_steps: int, updates: int, diagnostics: bool):
     return jax.jit(make_train(config))
 
 
-def purejaxrl(checkout: str):
-    """A function that makes a jitted run of PureJaxRL's ppo.py.
+def load_purejaxrl(checkout: str) -> types.ModuleType:
+    """PureJaxRL's ppo.py, from a checkout.
 
     Its own wrappers expect gymnax before 1.0, and import brax and navix; the two that ppo.py
     uses are stood in for by gymnax's, with the step's six values put back to five.
@@ -56,6 +56,12 @@ def purejaxrl(checkout: str):
     sys.modules["wrappers"] = wrappers
     ppo = types.ModuleType("ppo")
     exec((Path(checkout) / "purejaxrl" / "ppo.py").read_text(), ppo.__dict__)
+    return ppo
+
+
+def purejaxrl(checkout: str):
+    """A function that makes a jitted run of PureJaxRL's ppo.py."""
+    ppo = load_purejaxrl(checkout)
 
     def make(num_envs: int, num_steps: int, updates: int):
         config = {

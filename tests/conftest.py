@@ -5,6 +5,7 @@ import pytest
 
 # Before jax starts: studies are tested on 1, 2 and 8 devices.  All else runs on the first.
 jax.config.update("jax_num_cpu_devices", 8)
+assert len(jax.devices()) == 8  # started here, so that no test chooses another number
 
 
 @pytest.fixture

@@ -1,1 +1,20 @@
-"""Around the algorithm: running it in compiled segments, and keeping what came of it."""
+"""Experiments: one run or a whole study, with what is kept of it.
+
+    from purejaxvpg.experiment import LogUniform, load_study, sweep
+"""
+
+from purejaxvpg.experiment.grid import Choice, LogUniform, Uniform
+from purejaxvpg.experiment.store import load_study, merge
+from purejaxvpg.experiment.study import Study
+from purejaxvpg.experiment.sweep import SweepProgress, sweep
+
+__all__ = [
+    "Choice",
+    "LogUniform",
+    "Study",
+    "SweepProgress",
+    "Uniform",
+    "load_study",
+    "merge",
+    "sweep",
+]

@@ -68,7 +68,14 @@ def program_bytes(
     config: VPGConfig, length: int, width: int, device: Any, hp_like: Hyperparams
 ) -> int:
     """Bytes that a chunk of `width` runs takes on one device, told by compiling it."""
-    traced = _trace(config, length, width, (device,), *_likeness(hp_like), "runs")
+    return _program_bytes(config, length, width, device, *_likeness(hp_like))
+
+
+@functools.lru_cache(maxsize=256)
+def _program_bytes(
+    config: VPGConfig, length: int, width: int, device: Any, hp_structure: Any, hp_shapes: tuple
+) -> int:
+    traced = _trace(config, length, width, (device,), hp_structure, hp_shapes, "runs")
     return _bytes(_compile_segment(traced))
 
 

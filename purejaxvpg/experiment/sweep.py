@@ -14,6 +14,7 @@ neither on its place in the study nor on the chunk, the device or the shard it f
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -144,11 +145,9 @@ def prepare(
     for group in groups:
         check_group(group, shard, len(devices))
     begun = {"command": command, "versions": versions(), "device": str(devices[0])}
-    together = part is not None or jax.process_count() > 1
-    store = Store(spec, folder, join=resume or together, begun=begun)
     study = Sweep(
         spec=spec,
-        store=store,
+        store=Store(spec, None, join=False),
         groups=groups,
         devices=devices,
         shard=shard,
@@ -159,7 +158,13 @@ def prepare(
         on_progress=on_progress or (lambda _: None),
         begun=begun,
     )
-    study.plan()
+    fresh = folder is None or not (Path(folder) / "study.json").exists()
+    if fresh:  # what does not fit leaves no folder
+        study.plan()
+    together = part is not None or jax.process_count() > 1
+    study.store = Store(spec, folder, join=resume or together, begun=begun)
+    if not fresh:
+        study.plan()
     return study
 
 

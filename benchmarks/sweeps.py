@@ -1,0 +1,143 @@
+"""A whole study of CartPole, settings x seeds, beside PureJaxRL on the same runs.
+
+    python benchmarks/sweeps.py
+    python benchmarks/sweeps.py --purejaxrl CHECKOUT --repeats 3     # A B A B
+
+4 learning rates x 4 lambdas x 64 seeds, 1,024 runs of 50,176 steps at 4 environments x 128 steps,
+one policy and one value gradient step on each batch, two 64-unit tanh layers for each.  Every
+measurement is a process of its own, for its peak resident memory is a result, and on a small
+machine a second contender would swap with the first.  Ours: `sweep(...)` with chunk_size="auto" on
+all cores.  PureJaxRL: its ppo.py with one epoch of one minibatch, the learning rate and lambda
+vmapped over 16 settings and 64 seeds in one call (its own way of running many).
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import _common
+
+STEPS, ENVS, ROLLOUT = 50_176, 4, 128
+RATES, LAMBDAS, SEEDS = (1e-3, 3e-3, 1e-2, 3e-2), (0.9, 0.95, 0.99, 1.0), 64
+
+
+def sizes(smoke: bool) -> dict:
+    """Full size, or one to see that it still runs."""
+    if smoke:
+        return {"steps": 160, "envs": 2, "rollout": 8, "rates": (1e-3, 1e-2), "seeds": 2}
+    return {"steps": STEPS, "envs": ENVS, "rollout": ROLLOUT, "rates": RATES, "seeds": SEEDS}
+
+
+def ours(size: dict) -> dict:
+    """This package's sweep, in this process."""
+    from purejaxvpg.experiment.devices import use_every_core
+
+    use_every_core()
+    from purejaxvpg import VPGConfig
+    from purejaxvpg.experiment import sweep
+
+    config = VPGConfig(
+        num_envs=size["envs"],
+        num_steps=size["rollout"],
+        total_steps=size["steps"],
+        value_iterations=1,
+        value_target="lambda_return",
+        diagnostics=False,
+    )
+    grid = {"policy_lr": size["rates"], "gae_lambda": LAMBDAS}
+    study = sweep(config, grid, size["seeds"])
+    names = ("widths", "chunks", "compilations", "compilations_to_measure_memory")
+    return {
+        "run_seconds": study.record["seconds"],
+        "compile_seconds": study.record["compile_seconds"],
+        **{name: study.record[name] for name in names},
+    }
+
+
+def purejaxrl(size: dict, checkout: str) -> dict:
+    """PureJaxRL's ppo.py over the same settings and seeds in one vmapped call."""
+    import jax
+    import jax.numpy as jnp
+    from throughput import load_purejaxrl
+
+    ppo = load_purejaxrl(checkout)
+
+    def one_run(key, rate, gae_lambda):
+        config = {
+            "LR": rate, "NUM_ENVS": size["envs"], "NUM_STEPS": size["rollout"],
+            "TOTAL_TIMESTEPS": size["steps"], "UPDATE_EPOCHS": 1, "NUM_MINIBATCHES": 1,
+            "GAMMA": 0.99, "GAE_LAMBDA": gae_lambda, "CLIP_EPS": 0.2, "ENT_COEF": 0.0,
+            "VF_COEF": 0.5, "MAX_GRAD_NORM": 0.5, "ACTIVATION": "tanh",
+            "ENV_NAME": "CartPole-v1", "ANNEAL_LR": False, "DEBUG": False,
+        }  # fmt: skip
+        return ppo.make_train(config)(key)["metrics"]["returned_episode_returns"]
+
+    rates, lambdas = (x.ravel() for x in jnp.meshgrid(jnp.array(size["rates"]), jnp.array(LAMBDAS)))
+    keys = jax.vmap(jax.random.key)(jnp.arange(size["seeds"]))
+    over_seeds = jax.vmap(one_run, in_axes=(0, None, None))
+    study = jax.jit(jax.vmap(over_seeds, in_axes=(None, 0, 0)))
+    begun = time.perf_counter()
+    compiled = study.lower(keys, rates, lambdas).compile()
+    compile_seconds = time.perf_counter() - begun
+    run_seconds = _common.seconds(lambda: compiled(keys, rates, lambdas))
+    return {"run_seconds": run_seconds, "compile_seconds": compile_seconds}
+
+
+def measure(name: str, args) -> dict:
+    """One contender in a process of its own."""
+    command = [sys.executable, __file__, "--contender", name]
+    command += ["--purejaxrl", args.purejaxrl] if args.purejaxrl else []
+    command += ["--smoke"] if args.smoke else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measure the contenders in turn."""
+    parser = _common.parser(__doc__)
+    parser.add_argument("--purejaxrl", metavar="CHECKOUT", help="a checkout of PureJaxRL")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--contender", help="measure this one in this process, and print it")
+    args = parser.parse_args()
+    size = sizes(args.smoke)
+    if args.contender:
+        mine = args.contender == "purejaxvpg"
+        begun = time.perf_counter()
+        found = ours(size) if mine else purejaxrl(size, args.purejaxrl)
+        found["whole_seconds"] = time.perf_counter() - begun
+        found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps(found))
+        return
+    names = ["purejaxvpg"] + (["PureJaxRL"] if args.purejaxrl else [])
+    runs = len(size["rates"]) * len(LAMBDAS) * size["seeds"]
+    steps = runs * size["steps"]
+    results = []
+    for repeat in range(1 if args.smoke else args.repeats):
+        for name in names:
+            found = measure(name, args)
+            results.append({"name": name, "repeat": repeat, "steps": steps, **found})
+    print(f"{runs:,} runs of {size['steps']:,} steps; medians (smallest to largest)")
+    for name in names:
+        own = [result for result in results if result["name"] == name]
+        line = f"{name:<12}"
+        for title, of in (("running", "run_seconds"), ("with compilation", "whole_seconds")):
+            middle, low, high = _common.median_and_spread([steps / r[of] for r in own])
+            line += f" {middle / 1e6:.2f}M ({low / 1e6:.2f} to {high / 1e6:.2f}) steps/s {title},"
+        peak = max(result["peak_bytes"] for result in own)
+        print(f"{line} peak {peak / 1e6:,.0f} MB")
+        counts = {k: v for k, v in own[0].items() if k in ("widths", "chunks") or "compil" in k}
+        print(f"             {counts}")
+    if args.purejaxrl:
+        for of in ("run_seconds", "whole_seconds"):
+            pairs = [r[of] for r in results]
+            ratios = [theirs / mine for mine, theirs in zip(pairs[::2], pairs[1::2], strict=True)]
+            print(f"ratio by {of}: {_common.median_and_spread(ratios)}")
+    _common.report(results, args.json)
+
+
+if __name__ == "__main__":
+    main()
