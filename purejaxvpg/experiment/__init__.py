@@ -1,11 +1,12 @@
 """Experiments: one run or a whole study, with what is kept of it.
 
-    from purejaxvpg.experiment import LogUniform, load_study, sweep
+    from purejaxvpg.experiment import LogUniform, load_study, search, sweep
 """
 
 from purejaxvpg.experiment.grid import Choice, LogUniform, Uniform
 from purejaxvpg.experiment.store import load_study, merge
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.experiment.suggest import search
 from purejaxvpg.experiment.sweep import SweepProgress, sweep
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "Uniform",
     "load_study",
     "merge",
+    "search",
     "sweep",
 ]
