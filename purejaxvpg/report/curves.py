@@ -48,7 +48,9 @@ def evaluation_curves(digest: Digest) -> Curves | None:
     study = digest.study
     if not study.evaluations or study.evaluations["returns"].shape[2] < 2:
         return None
-    returns = study.evaluations["returns"].mean(-1)  # [H, S, V]
+    real = ~np.isnan(study.evaluations["finished"])  # [H, S, V, E]; settings may have fewer
+    sums, held = np.where(real, study.evaluations["returns"], 0).sum(-1), real.sum(-1)
+    returns = np.where(held > 0, sums / np.maximum(held, 1), np.nan)  # [H, S, V]
     steps = np.full((len(returns), returns.shape[-1]), np.nan)
     for h, setting in enumerate(digest.settings):
         every = setting.get("eval_every", study.config.eval_every)

@@ -2,8 +2,9 @@
 
 Letters: H settings, S seeds, U updates.
 
-A run counts by its score; one that diverged counts as the worst of all runs; one that was not
-run, or ended no episode, has no score and is left out, and counted by name.  Settings are ranked
+A run counts by its score; one that diverged, or had a return that is not finite, counts as the
+worst of all runs; one that was not run, or ended no episode, has no score and is left out, and
+counted by name.  Settings are ranked
 by interquartile mean over all their seeds; those that were stopped early come after those that
 ran to their end, for their score is that of an earlier day.
 """
@@ -52,7 +53,8 @@ class Digest(NamedTuple):
     labels: list[str]  # [H]
     scores: np.ndarray  # [H, S]: diverged as worst, NaN where there is none
     diverged_at: np.ndarray  # [H, S] int: first update with `finite` 0, from 1; 0: none
-    without: np.ndarray  # [H, S] bool: ran, did not diverge, and ended no episode
+    overflown: np.ndarray  # [H, S] bool: did not diverge, but had a return that is not finite
+    without: np.ndarray  # [H, S] bool: ran, did not fail, and ended no episode (or evaluation)
     rows: list[Row]  # best first
     decimals: int  # of a score
 
@@ -77,7 +79,8 @@ class Digest(NamedTuple):
         """What a score is."""
         if self.study.evaluations:
             episodes = self.study.evaluations["returns"].shape[-1]
-            return f"mean return of the last evaluation ({episodes} episodes)"
+            many = "" if "eval_episodes" in self.study.design.names else f" ({episodes} episodes)"
+            return f"mean return of the last evaluation{many}"
         return f"mean return of the last {LAST_EPISODES} training episodes"
 
     def number(self, value: float) -> str:
@@ -94,7 +97,11 @@ def digest(study: Study, target: float | None = None) -> Digest:
     Args: target: the score to reach; the optimality gap is measured from it.
     """
     raw, diverged = study.scores(), study.diverged
-    valued = np.isfinite(raw) | diverged
+    sums = study.metrics["episode_return_sum"]
+    known = ~np.isnan(study.metrics["episode_count"])
+    overflown = ((known & ~np.isfinite(sums)).any(-1) | np.isinf(raw)) & ~diverged
+    valued = np.isfinite(raw) | diverged | overflown
+    raw = np.where(overflown, np.nan, raw)
     scores = np.where(valued, with_diverged_as_worst(raw), np.nan)
     finite = study.metrics["finite"] == 0
     settings = study.design.settings()
@@ -105,6 +112,7 @@ def digest(study: Study, target: float | None = None) -> Digest:
         labels=setting_labels(settings),
         scores=scores,
         diverged_at=np.where(diverged, finite.argmax(-1) + 1, 0),
+        overflown=overflown,
         without=(study.updates > 0) & ~valued,
         rows=[],
         decimals=_decimals(scores),

@@ -153,8 +153,9 @@ def warnings(digest: Digest) -> Html | None:
         )
     if digest.without.any():
         said.append(
-            f"{int(digest.without.sum()):,} runs ended no episode, so they have no score and are "
-            "left out; give runs more steps, or evaluate (eval_every)."
+            f"{int(digest.without.sum()):,} runs have no score, for no "
+            f"{'evaluation' if study.evaluations else 'episode'} of theirs ended, and are left "
+            "out; give runs more steps, or evaluate (eval_every)."
         )
     if len({str(setting.get("env")) for setting in digest.settings}) > 1:
         said.append("Scores of different environments stand side by side, each on its own scale.")

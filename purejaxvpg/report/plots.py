@@ -98,4 +98,4 @@ def plain_text(text: Any, longest: int = LONGEST) -> str:
     """A string from outside, for a figure: one line, not too long, and no mathematics in it."""
     shown = "".join(c if c.isprintable() else " " for c in str(text))
     shown = shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
-    return shown.replace("\\", "\\\\").replace("$", r"\$") if "$" in shown else shown
+    return shown.replace("$", r"\$")

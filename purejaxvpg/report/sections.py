@@ -95,6 +95,7 @@ def _explanation(digest: Digest) -> Html:
 def failures(digest: Digest) -> Html:
     """Every setting with runs that diverged, are missing, or have no score; and which."""
     study, rows = digest.study, []
+    no_score = "no evaluation ended" if study.evaluations else "no episode ended"
     for row in sorted(digest.rows, key=lambda row: row.setting):
         h = row.setting
         said = [*_diverged(digest, h), *_named("not run", study.seeds[study.updates[h] == 0])]
@@ -103,7 +104,8 @@ def failures(digest: Digest) -> Html:
             said += _named(
                 f"at update {updates} of {study.num_updates[h]}, not finished", study.seeds[here]
             )
-        said += _named("no episode ended", study.seeds[digest.without[h]])
+        said += _named("a return that is not finite", study.seeds[digest.overflown[h]])
+        said += _named(no_score, study.seeds[digest.without[h]])
         if said:
             lines = join([element("div", line) for line in said])
             missing = int((study.updates[h] == 0).sum())
@@ -112,7 +114,8 @@ def failures(digest: Digest) -> Html:
         return element("p", "None: every run has a score, and every number in it was finite.")
     intro = (
         "A run diverged at the first update after which a parameter, a loss or a gradient was not "
-        "finite. It is counted as the worst run of the study, not dropped."
+        "finite. Like one with a return that is not finite, it is counted as the worst run of the "
+        "study, not dropped."
     )
     headings = ["setting", Right("diverged"), Right("not run"), "which"]
     return join([element("p", intro, class_="soft"), table(headings, rows)])

@@ -1,0 +1,571 @@
+"""The report of a study: what the page says equals the statistics called directly, everything
+from outside is escaped, and every kind of study gives a page that a browser shows whole."""
+
+import base64
+import functools
+import html
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from purejaxvpg import Hyperparams, VPGConfig
+from purejaxvpg.experiment.grid import (
+    Axis,
+    Choice,
+    Design,
+    LogUniform,
+    Uniform,
+    make_design,
+    resolve,
+)
+from purejaxvpg.experiment.study import Study
+from purejaxvpg.report.curves import evaluation_curves, own_curve, training_curves
+from purejaxvpg.report.digest import digest
+from purejaxvpg.report.markup import Html, element
+from purejaxvpg.report.page import write_report
+from purejaxvpg.report.reproduce import python_call, spans
+from purejaxvpg.report.sensitivity import (
+    heat_map_cells,
+    heat_map_pairs,
+    marginal,
+    scale_of,
+    varied,
+)
+from purejaxvpg.state import Metrics
+from purejaxvpg.statistics import (
+    aggregate,
+    best_setting,
+    bootstrap,
+    interquartile_mean,
+    optimality_gap,
+    probability_of_improvement,
+    with_diverged_as_worst,
+)
+
+CONFIG = VPGConfig(num_envs=4, num_steps=32, total_steps=128 * 12)
+LRS, LAMBDAS = (1e-4, 1e-3, 1e-2), (0.9, 1.0)
+HOSTILE = "<script>alert(1)</script>"
+RECORD = {
+    "command": "purejaxvpg sweep CartPole-v1 --grid policy_lr=1e-4,1e-3,1e-2",
+    "versions": {"python": "3.11.9", "jax": "0.9.2"},
+    "device": "cpu:0",
+    "num_devices": 2,
+    "widths": [8, 4],
+    "seconds": 93.0,
+    "compile_seconds": 11.0,
+    "steps": 93_000,
+    "complete": True,
+}
+
+
+def synthetic(design, seeds=8, config=CONFIG, missing=(), diverged=(), reached=None, record=RECORD):
+    """A study whose runs end one episode of 32 steps per environment and update; setting h of H
+    climbs towards 100 (h + 1), more or less.
+
+    Args: missing: [(h, s)]; diverged: [(h, s, first update without `finite`, from 1)];
+    reached: {h: updates at which it was pruned}.
+    """
+    groups = resolve(design, config, Hyperparams())
+    configs = {h: group.config for group in groups for h in group.settings}
+    num_updates = np.asarray([configs[h].num_updates for h in range(len(configs))])
+    shape = (len(configs), seeds, num_updates.max())
+    rng = np.random.default_rng(0)
+    metrics = {name: np.full(shape, np.nan, np.float32) for name in Metrics._fields}
+    steps = np.full((shape[0], shape[2]), np.nan)
+    updates = np.zeros(shape[:2], int)
+    for h, s in np.ndindex(shape[:2]):
+        batch = configs[h].num_envs * configs[h].num_steps
+        steps[h, : num_updates[h]] = np.arange(1, num_updates[h] + 1) * batch
+        if (h, s) in missing:
+            continue
+        end = updates[h, s] = (reached or {}).get(h, num_updates[h])
+        level = 100 * (h + 1) * np.linspace(0.1, 1, num_updates[h])[:end] + rng.normal(0, 30, end)
+        metrics["episode_return_sum"][h, s, :end] = level * configs[h].num_envs
+        metrics["episode_count"][h, s, :end] = configs[h].num_envs
+        metrics["finite"][h, s, :end] = 1
+    for h, s, first in diverged:
+        metrics["finite"][h, s, first - 1 :] = 0
+    evaluations = {}
+    if config.eval_every:
+        at = np.arange(config.eval_every, shape[2] + 1, config.eval_every) - 1
+        level = metrics["episode_return_sum"][..., at, None] / config.num_envs
+        evaluations["returns"] = level + np.arange(3)
+        evaluations["finished"] = np.where(np.isnan(evaluations["returns"]), np.nan, 1)
+    pruned = np.asarray([h in (reached or {}) for h in range(shape[0])])
+    return Study(
+        config, Hyperparams(), design, np.arange(seeds), steps, metrics, evaluations, updates,
+        num_updates, pruned, record,
+    )  # fmt: skip
+
+
+GRID = make_design({"policy_lr": LRS, "gae_lambda": LAMBDAS})
+KINDS = {
+    "grid": lambda: synthetic(GRID, diverged=[(0, 3, 2), (0, 5, 2), (4, 1, 7)]),
+    "one setting": lambda: synthetic(make_design()),
+    "one seed": lambda: synthetic(GRID, seeds=1),
+    "one run": lambda: synthetic(make_design(), seeds=1, record={}),
+    "two seeds": lambda: synthetic(GRID, seeds=2),
+    "sampled": lambda: synthetic(
+        make_design(
+            sample={
+                "policy_lr": LogUniform(1e-5, 1e-1),
+                "gamma": Uniform(0.9, 1),
+                "activation": Choice(("tanh", "relu")),
+            },
+            num_samples=8,
+        )
+    ),
+    "zip": lambda: synthetic(
+        make_design({"gamma": [0.9, 0.99]}, zip={"policy_lr": LRS, "value_lr": (1, 2, 3)})
+    ),
+    "static": lambda: synthetic(
+        make_design(
+            {"num_envs": [4, 8], "hidden_sizes": [(16,), (8, 8)], "diagnostics": [False, True]}
+        )
+    ),
+    "lengths": lambda: synthetic(make_design({"total_steps": [128 * 6, 128 * 12]})),
+    "partial": lambda: synthetic(
+        GRID, missing=[(4, 6), *[(5, s) for s in range(8)]], record={}
+    ),
+    "nothing run": lambda: synthetic(GRID, missing=list(np.ndindex(6, 8)), record={}),
+    "all diverged": lambda: synthetic(GRID, diverged=[(h, s, 1) for h, s in np.ndindex(6, 8)]),
+    "pruned": lambda: synthetic(GRID, reached={0: 2, 1: 2, 2: 2, 3: 6}),
+    "evaluated": lambda: synthetic(
+        make_design({"policy_lr": LRS}),
+        config=VPGConfig(num_envs=4, num_steps=32, total_steps=128 * 12, eval_every=4),
+    ),
+    "hostile": lambda: hostile(),
+}  # fmt: skip
+
+
+def hostile():
+    """Names and values that would be markup, scripts or mathematics if they were let."""
+    study = synthetic(make_design({"activation": ["tanh", "relu"], "policy_lr": LRS}))
+    values = ((HOSTILE,), ("$\\frac{$ \"'><img src=x onerror=alert(2)>\u202e漢\x07",))
+    axes = (Axis("activation", ("activation",), values), study.design.axes[1])
+    record = {**RECORD, "command": HOSTILE, "device": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    return study._replace(design=Design(axes), record=record)
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, text by section, and the rows of every table."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.tables, self.section, self.texts = [], {}, "", {}
+        self.cell = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append((tag, attrs))
+        if tag == "section":
+            self.section = attrs.get("id", attrs.get("class", ""))
+        elif tag == "table":
+            self.tables.setdefault(self.section, []).append([])
+        elif tag == "tr":
+            self.tables[self.section][-1].append([])
+        elif tag in ("td", "th"):
+            self.cell = ""
+        elif tag == "data" and self.cell is not None:
+            self.values = float(attrs["value"])
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.tables[self.section][-1][-1].append(self.cell)
+            self.cell = None
+
+    def handle_data(self, data):
+        self.texts[self.section] = self.texts.get(self.section, "") + data
+        if self.cell is not None:
+            self.cell += data
+
+    def of(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The report of a kind of study, made once: its text, parsed, and its folder."""
+
+    @functools.cache
+    def of(kind):
+        folder = tmp_path_factory.mktemp("report") / "deep" / "folder"
+        return *report(KINDS[kind](), folder, target=400.0), folder
+
+    return of
+
+
+def report(study, folder, **options):
+    path = write_report(study, folder, **options)
+    assert path == folder / "report.html"
+    text = path.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+# ---------------------------------------------------------------------------- EVERY KIND OF STUDY
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_needs_nothing_else(kind, pages):
+    """Every picture is in the page, is a PNG, has a description, and lies beside it as well."""
+    text, found, folder = pages(kind)
+    images = [base64.b64decode(image["src"].removeprefix("data:image/png;base64,"), validate=True)
+              for image in found.of("img")]  # fmt: skip
+    beside = [path.read_bytes() for path in folder.glob("*.png")]
+    assert all(data.startswith(b"\x89PNG\r\n\x1a\n") for data in images)
+    assert sorted(images) == sorted(beside)
+    assert all(len(image["alt"]) > 20 for image in found.of("img"))
+    assert bool(images) == (kind not in ("nothing run", "all diverged"))
+    known = {"html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "p", "section",
+             "span", "data", "dl", "div", "dt", "dd", "nav", "a", "main", "figure", "img",
+             "figcaption", "table", "thead", "tbody", "tr", "th", "td", "pre", "details",
+             "summary"}  # fmt: skip
+    assert {tag for tag, _ in found.tags} <= known
+    assert not re.search(r"https?:|//|url\(|@import", re.sub(r'src="data:[^"]*"', "", text))
+    anchors = {section["id"] for section in found.of("section") if "id" in section}
+    assert [link["href"] for link in found.of("a")] == [f"#{name}" for name in page_order(anchors)]
+
+
+def page_order(anchors):
+    order = "curves sensitivity pairs ranking profile failures pruning reproduce".split()
+    return [name for name in order if name in anchors]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sections"),
+    [
+        ("grid", {"sensitivity", "pairs"}),
+        ("one setting", set()),
+        ("one seed", {"sensitivity", "pairs"}),
+        ("sampled", {"sensitivity"}),
+        ("zip", {"sensitivity", "pairs"}),
+        ("lengths", {"sensitivity"}),
+        ("pruned", {"sensitivity", "pairs", "pruning"}),
+    ],
+)
+def test_sections_that_a_study_has(kind, sections, pages):
+    """What does not vary has no sensitivity; what was not pruned no timeline."""
+    _, found, folder = pages(kind)
+    present = {section["id"] for section in found.of("section") if "id" in section}
+    assert present == {"curves", "ranking", "profile", "failures", "reproduce"} | sections
+    assert (folder / "pruning.png").exists() == ("pruning" in sections)
+    assert (folder / "heat_map_1.png").exists() == ("pairs" in sections)
+
+
+# --------------------------------------------------------------------------------------- SAFETY
+
+
+def test_what_comes_from_outside_is_escaped(pages):
+    """A script in a value, the command, the device or a version is text."""
+    text, found = pages("hostile")[:2]
+    assert "<script" not in text
+    assert html.escape(HOSTILE) in text
+    assert not [attrs for _, attrs in found.tags if any(name.startswith("on") for name in attrs)]
+    assert HOSTILE in found.texts["reproduce"]
+    assert [row[1] for row in found.tables["ranking"][0][1:]].count(HOSTILE) == 3
+    assert "\u202e" not in text
+    policy = next(meta["content"] for meta in found.of("meta") if "http-equiv" in meta)
+    assert policy.startswith("default-src 'none'")
+
+
+def test_markup_is_the_only_text_that_is_not_escaped():
+    """Children and attributes alike; the negative case is markup itself."""
+    assert element("p", "<b>", class_='"x') == '<p class="&quot;x">&lt;b&gt;</p>'
+    assert element("p", Html("<b>"), 3, None) == "<p><b>3</p>"
+
+
+# -------------------------------------------------------------------------------------- NUMBERS
+
+
+def values_of(text):
+    """The machine-readable numbers of each row of the ranking."""
+    table = text[text.index('<table class="ranking"') :]
+    rows = table[: table.index("</table>")].split("<tr")[2:]
+    return [[float(v) for v in re.findall(r'<data value="([^"]*)"', row)] for row in rows]
+
+
+def test_the_table_equals_the_statistics(pages):
+    """Order, interquartile mean, mean, median, gap and comparison, called directly."""
+    study = KINDS["grid"]()
+    text, found, _ = pages("grid")
+    scores = with_diverged_as_worst(study.scores())
+    order = np.argsort(-interquartile_mean(scores, axis=1))
+    settings = study.design.settings()
+    rows = found.tables["ranking"][0]
+    assert rows[0][1:3] == ["policy_lr", "gae_lambda"]
+    for place, (h, row, values) in enumerate(zip(order, rows[1:], values_of(text), strict=True)):
+        own, iqm = scores[h], bootstrap(scores[h])
+        assert row[:3] == [str(place + 1), *(f"{v:.4g}" for v in settings[h].values())]
+        expected = [iqm.value, own.mean(), np.median(own), optimality_gap(own, 400.0)]
+        if place:
+            better = probability_of_improvement(own, scores[order[0]], paired=True)
+            expected.append(better.value)
+            assert row[9] == f"[{better.low:.2f}, {better.high:.2f}]"
+            assert ("≈" in row[8]) == (better.low <= 0.5 <= better.high)
+        np.testing.assert_allclose(values, expected, rtol=1e-12)
+        assert row[4] == f"[{iqm.low:,.1f}, {iqm.high:,.1f}]"
+        assert row[-2:] == ["8", str({0: 2, 4: 1}.get(int(h), 0))]
+
+
+def test_the_headline_is_the_best_setting_on_seeds_that_did_not_choose_it(pages):
+    study = KINDS["grid"]()
+    text, found, _ = pages("grid")
+    best = best_setting(with_diverged_as_worst(study.scores()))
+    said = found.texts["best"]
+    assert f"{best.held_out.value:.1f} [{best.held_out.low:.1f}, {best.held_out.high:.1f}]" in said
+    lr, lam = study.design.settings()[best.index].values()
+    assert f"policy_lr={lr:g}, gae_lambda={lam:g}" in said
+    assert "over the 4 seeds" in said
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
+    assert facts["runs finished"] == "all 48"
+    assert facts["runs diverged"] == "3"
+    assert facts["time"] == "1 min 33 s"
+    assert facts["steps/s"] == "1,000"
+
+
+def test_one_seed_has_no_interval_and_says_that_the_best_is_biased(pages):
+    _, found, _ = pages("one seed")
+    assert "biased upward" in found.texts["best"]
+    assert {row[4] for row in found.tables["ranking"][0][1:]} == {"–"}  # noqa: RUF001
+
+
+def test_marginals_and_cells_equal_the_statistics():
+    """Over the other axis and the seeds; the negative case: a setting alone is not its marginal."""
+    judged = digest(KINDS["grid"]())
+    lr, lam = varied(judged)
+    scores = with_diverged_as_worst(judged.study.scores()).reshape(3, 2, 8)
+    for i in range(3):
+        found = marginal(judged, lr.places == i)
+        for value, expected in zip(found, aggregate(scores[i], resamples=500), strict=True):
+            assert value == expected
+    assert marginal(judged, lr.places == 0).value != interquartile_mean(scores[0, 0])
+    ((rows, columns),) = heat_map_pairs(judged)
+    assert (rows.name, columns.name) == ("policy_lr", "gae_lambda")
+    cells = heat_map_cells(judged, rows, columns)
+    np.testing.assert_allclose(cells, interquartile_mean(scores, axis=2))
+    assert scale_of(lr).kind == "log"
+    assert scale_of(lam).kind == "linear"
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1e-4, 1e-3], "log"),
+        ([0.9, 0.95, 1.0], "linear"),
+        ([0.9, 0.99, 0.999], "category"),  # too near each other to be told apart
+        ([0.5, float("inf")], "category"),
+        ([0.0, 0.5], "linear"),
+    ],
+)
+def test_scales(values, kind):
+    judged = digest(synthetic(make_design({"max_grad_norm": [1.0, 2.0]}), seeds=2))
+    one = varied(judged)[0]._replace(values=values)
+    assert scale_of(one).kind == kind
+
+
+def test_a_diverged_run_is_the_worst_of_its_time():
+    """Its curve is the lowest of all from the update it diverged at, and its own before."""
+    study = KINDS["grid"]()
+    judged = digest(study)
+    curves = training_curves(judged)
+    own = study.returns(10)  # 48 episodes a run: a third of them is more than 10
+    assert curves.what == "return of the last 10 episodes"
+    at = int(np.flatnonzero(curves.steps == 128 * 8)[0])
+    lost = study.diverged & (judged.diverged_at <= 8)
+    lowest = own[..., 7][~lost].min()
+    assert curves.values[4, 1, at] == lowest
+    assert curves.values[4, 1, at - 2] == own[4, 1, 5]  # it diverges at update 7
+    known, runs = own_curve(curves, judged, 4)
+    assert runs.shape == (8, len(known))
+    assert curves.steps[known[-1]] == 128 * 12
+
+
+def test_curves_of_settings_that_update_at_other_times():
+    """Each curve has the values of its own updates, and ends where its run ends."""
+    study = KINDS["static"]()
+    judged = digest(study)
+    curves = training_curves(judged)
+    for h in (0, 7):
+        known, runs = own_curve(curves, judged, h)
+        last = study.num_updates[h] - 1
+        assert curves.steps[known[-1]] == study.steps[h, last] == 128 * 12
+        window = int(curves.what.split()[4])
+        np.testing.assert_array_equal(runs[:, -1], study.returns(window)[h, :, last])
+
+
+def test_evaluation_curves_stand_at_the_updates_they_were_taken_at(pages):
+    study = KINDS["evaluated"]()
+    curves = evaluation_curves(digest(study))
+    np.testing.assert_array_equal(curves.steps, [128 * 4, 128 * 8, 128 * 12])
+    np.testing.assert_array_equal(curves.values, study.evaluations["returns"].mean(-1))
+    _, found, folder = pages("evaluated")
+    assert "last evaluation (3 episodes)" in found.texts["best"]
+    assert (folder / "evaluation_curves.png").exists()
+
+
+# ----------------------------------------------------------------------- FAILURES AND WHAT IS LEFT
+
+
+def test_failures_are_named_by_seed_and_update(pages):
+    _, found, _ = pages("grid")
+    rows = found.tables["failures"][0][1:]
+    assert rows[0] == [
+        "policy_lr=0.0001, gae_lambda=0.9", "2", "0", "diverged at update 2: seeds 3, 5",
+    ]  # fmt: skip
+    assert rows[1] == [
+        "policy_lr=0.01, gae_lambda=0.9", "1", "0", "diverged at update 7: seed 1",
+    ]  # fmt: skip
+    assert len(rows) == 2
+
+
+def test_a_study_without_failures_says_so(pages):
+    _, found, _ = pages("one setting")
+    assert "every run has a score" in found.texts["failures"]
+
+
+def test_a_partial_study_says_what_is_missing(pages):
+    """The best is chosen among settings that ran whole; a hole moves no other number."""
+    study = KINDS["partial"]()
+    text, found, _ = pages("partial")
+    assert "This report is partial: 9 of 48 runs were not run." in text
+    assert "among 4 settings" in found.texts["best"]
+    rows = found.tables["failures"][0][1:]
+    assert [row[2:] for row in rows] == [["1", "not run: seed 6"], ["8", "not run: seeds 0 to 7"]]
+    ranking = found.tables["ranking"][0][1:]
+    assert ranking[0][1:3] == ["0.01", "0.9"]
+    assert ranking[0][10] == "7 of 8"
+    assert ranking[-1][3] == "–"  # noqa: RUF001
+    own = study.scores()[4]
+    assert values_of(text)[0][0] == interquartile_mean(own[np.isfinite(own)])
+    whole, _, _ = pages("grid")
+    assert "partial" not in whole
+
+
+@pytest.mark.parametrize("kind", ["nothing run", "all diverged"])
+def test_a_study_without_scores_says_so(kind, pages):
+    text, found, _ = pages(kind)
+    assert "No run has a score" in found.texts["best"]
+    assert ("This report is partial" in text) == (kind == "nothing run")
+    assert len(found.tables["failures"][0]) == 7
+
+
+def test_a_run_that_ended_no_episode_is_not_one_that_diverged(tmp_path):
+    study = synthetic(GRID)
+    study.metrics["episode_count"][1, 2] = study.metrics["episode_return_sum"][1, 2] = 0
+    _, found = report(study, tmp_path)
+    assert found.tables["failures"][0][1][1:] == ["0", "0", "no episode ended: seed 2"]
+
+
+def test_a_return_that_is_not_finite_is_the_worst(tmp_path):
+    """It is no divergence of the parameters, and no missing run either."""
+    study = synthetic(GRID)
+    study.metrics["episode_return_sum"][5, 2, 3] = np.inf
+    _, found = report(study, tmp_path)
+    assert found.tables["failures"][0][1][1:] == ["0", "0", "a return that is not finite: seed 2"]
+    judged = digest(study)
+    assert judged.scores[5, 2] == np.nanmin(np.where(judged.overflown, np.nan, judged.scores))
+
+
+def test_pruned_settings_come_last_with_the_update_they_were_stopped_at(tmp_path):
+    """Whatever their score: one that was stopped may have been ahead."""
+    study = synthetic(GRID, reached={2: 2, 3: 2, 4: 2, 5: 11})
+    scores = interquartile_mean(study.scores(), axis=1)
+    assert scores[5] > scores[1]
+    _, found = report(study, tmp_path)
+    rows = found.tables["ranking"][0][1:]
+    assert [row[-1] for row in rows[:2]] == ["12 of 12"] * 2
+    assert rows[2][1:3] == ["0.01", "1"]
+    assert rows[2][-1] == "stopped at 11 of 12"
+    assert "among 2 settings" in found.texts["best"]
+    pruning = found.tables["pruning"][0][1:]
+    assert [row[:2] for row in pruning] == [["2", "6 to 3"], ["11", "3 to 2"]]
+    assert "4 of 6 settings were stopped early" in found.texts["pruning"]
+    assert "spared 43% of the updates" in found.texts["pruning"]  # 1 - (24 + 6 + 11) / 72
+
+
+# -------------------------------------------------------------------------------- REPRODUCTION
+
+
+def test_how_to_have_it_again(pages):
+    _, found, _ = pages("grid")
+    assert RECORD["command"] in found.texts["reproduce"]
+    how, versions = (dict(rows[1:]) for rows in found.tables["reproduce"])
+    assert how["seeds"] == "0 to 7"
+    assert how["device"] == "cpu:0"
+    assert how["runs at a time, on each device"] == "8, 4"
+    assert versions == {"python": "3.11.9", "jax": "0.9.2"}
+
+
+@pytest.mark.parametrize("kind", ["grid", "one setting", "zip", "static", "sampled", "evaluated"])
+def test_the_call_in_python_means_the_same_study(kind):
+    """Run with a `sweep` that only resolves its arguments: same settings, seeds and config."""
+    study = KINDS[kind]()
+    study = study._replace(hyperparams=Hyperparams(gamma=0.5), seeds=np.arange(8) + 7)
+    got = {}
+
+    def sweep(config, grid=None, num_seeds=1, *, zip=None, hp=None, first_seed=0):
+        got.update(design=make_design(grid, zip), config=config, hp=hp)
+        got["seeds"] = np.arange(first_seed, first_seed + num_seeds)
+
+    call = python_call(study)
+    lines = [line for line in call.splitlines() if "import" not in line]
+    exec("\n".join(lines), {"sweep": sweep, "VPGConfig": VPGConfig, "Hyperparams": Hyperparams})
+    assert got["config"] == study.config
+    assert got["hp"] == study.hyperparams
+    np.testing.assert_array_equal(got["seeds"], study.seeds)
+    assert got["design"].settings() == study.design.settings()
+
+
+def test_spans():
+    assert spans([7, 0, 1, 2, 4, 5]) == "0 to 2, 4, 5, 7"
+
+
+# ------------------------------------------------------------------------------------ BAD INPUT
+
+
+def test_bad_input_gets_one_line(tmp_path):
+    study = KINDS["one run"]()
+    with pytest.raises(ValueError, match=r"target=nan is out of range"):
+        write_report(study, tmp_path, target=float("nan"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"cannot write .*file.*; choose another folder"):
+        write_report(study, tmp_path / "file")
+    empty = study._replace(updates=np.zeros((0, 1), int))
+    with pytest.raises(ValueError, match="no settings yet"):
+        write_report(empty, tmp_path)
+
+
+# -------------------------------------------------------------------------------------- BROWSER
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+PROBE = """<script>addEventListener("load", () => {
+  const images = [...document.images];
+  const whole = images.filter(i => i.complete && i.naturalWidth > 100).length;
+  const wide = document.documentElement.scrollWidth > innerWidth;
+  document.title = `${whole} of ${images.length} images, wide: ${wide}`;
+})</script></body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium")
+@pytest.mark.parametrize("kind", ["grid", "hostile"])
+def test_a_browser_shows_it_whole(kind, pages, tmp_path):
+    """All images are there, nothing is wider than the window, and the console stays silent."""
+    text, found, _ = pages(kind)
+    allowed = text.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
+    probed = tmp_path / "probed.html"
+    probed.write_text(allowed.replace("</body>", PROBE), encoding="utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+               f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1100,900",
+               "--virtual-time-budget=5000", "--dump-dom", probed.as_uri()]  # fmt: skip
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    number = len(found.of("img"))
+    assert number >= 5
+    assert f"<title>{number} of {number} images, wide: false</title>" in run.stdout
+    assert "CONSOLE" not in run.stderr
