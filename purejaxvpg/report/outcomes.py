@@ -14,9 +14,9 @@ BARS = 40  # settings in the timeline of a pruned study
 
 
 def profile_figure(digest: Digest) -> Any:
-    """Fraction of runs above each score, of the best settings; None if no run has a score."""
+    """Fraction of runs above each score, of the best settings; None if none has two runs."""
     coloured = digest.highlighted
-    if not coloured:
+    if not coloured or np.isfinite(digest.scores[coloured]).sum(1).max() < 2:
         return None
     shown = digest.scores[coloured]
     known = shown[np.isfinite(shown)]

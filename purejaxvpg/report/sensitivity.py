@@ -81,7 +81,7 @@ def scale_of(one: Varied) -> Scale:
     at = np.asarray(one.values, float)
     if at[0] > 0 and at[-1] / at[0] >= 10:
         return Scale("log", at, True)
-    if not one.drawn and np.diff(at).min() < 0.095 * (at[-1] - at[0]):
+    if not one.drawn and len(at) <= TICKED and np.diff(at).min() < 0.095 * (at[-1] - at[0]):
         return Scale("category", even, True)
     return Scale("linear", at, True)
 
@@ -227,7 +227,9 @@ def heat_map_figure(digest: Digest, rows: Varied, columns: Varied) -> Any:
     axes = figure.add_subplot()
     axes.set_facecolor("0.93")  # where nothing ran
     image = axes.imshow(cells, cmap="cividis", aspect="auto")
-    axes.set_xticks(range(across), tick_texts(columns, 14), fontsize=9)
+    texts = tick_texts(columns, 14)
+    crowded = across * max(len(line) for text in texts for line in text.split("\n")) > 72
+    axes.set_xticks(range(across), texts, fontsize=9, rotation=45 if crowded else 0)
     axes.set_yticks(range(lines), tick_texts(rows, 24), fontsize=9)
     axes.set_xlabel(axis_name(columns))
     axes.set_ylabel(axis_name(rows))
