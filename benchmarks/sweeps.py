@@ -8,7 +8,8 @@ one policy and one value gradient step on each batch, two 64-unit tanh layers fo
 measurement is a process of its own, for its peak resident memory is a result, and on a small
 machine a second contender would swap with the first.  Ours: `sweep(...)` with chunk_size="auto" on
 all cores.  PureJaxRL: its ppo.py with one epoch of one minibatch, the learning rate and lambda
-vmapped over 16 settings and 64 seeds in one call (its own way of running many).
+vmapped over 16 settings and 64 seeds in one call (its own way of running many); once with all that
+its `train` returns, and once with the returns alone, the rest of which the compiler then drops.
 """
 
 import json
@@ -56,7 +57,7 @@ def ours(size: dict) -> dict:
     }
 
 
-def purejaxrl(size: dict, checkout: str) -> dict:
+def purejaxrl(size: dict, checkout: str, returns_alone: bool) -> dict:
     """PureJaxRL's ppo.py over the same settings and seeds in one vmapped call."""
     import jax
     import jax.numpy as jnp
@@ -72,7 +73,8 @@ def purejaxrl(size: dict, checkout: str) -> dict:
             "VF_COEF": 0.5, "MAX_GRAD_NORM": 0.5, "ACTIVATION": "tanh",
             "ENV_NAME": "CartPole-v1", "ANNEAL_LR": False, "DEBUG": False,
         }  # fmt: skip
-        return ppo.make_train(config)(key)["metrics"]["returned_episode_returns"]
+        out = ppo.make_train(config)(key)  # every step's info, as it returns it
+        return out["metrics"]["returned_episode_returns"] if returns_alone else out
 
     rates, lambdas = (x.ravel() for x in jnp.meshgrid(jnp.array(size["rates"]), jnp.array(LAMBDAS)))
     keys = jax.vmap(jax.random.key)(jnp.arange(size["seeds"]))
@@ -105,14 +107,17 @@ def main() -> None:
     args = parser.parse_args()
     size = sizes(args.smoke)
     if args.contender:
-        mine = args.contender == "purejaxvpg"
         begun = time.perf_counter()
-        found = ours(size) if mine else purejaxrl(size, args.purejaxrl)
+        if args.contender == "purejaxvpg":
+            found = ours(size)
+        else:
+            found = purejaxrl(size, args.purejaxrl, args.contender != "PureJaxRL")
         found["whole_seconds"] = time.perf_counter() - begun
         found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps(found))
         return
-    names = ["purejaxvpg"] + (["PureJaxRL"] if args.purejaxrl else [])
+    names = ["purejaxvpg"]
+    names += ["PureJaxRL", "PureJaxRL, returns alone"] if args.purejaxrl else []
     runs = len(size["rates"]) * len(LAMBDAS) * size["seeds"]
     steps = runs * size["steps"]
     results = []
@@ -123,7 +128,7 @@ def main() -> None:
     print(f"{runs:,} runs of {size['steps']:,} steps; medians (smallest to largest)")
     for name in names:
         own = [result for result in results if result["name"] == name]
-        line = f"{name:<12}"
+        line = f"{name:<24}"
         for title, of in (("running", "run_seconds"), ("with compilation", "whole_seconds")):
             middle, low, high = _common.median_and_spread([steps / r[of] for r in own])
             line += f" {middle / 1e6:.2f}M ({low / 1e6:.2f} to {high / 1e6:.2f}) steps/s {title},"
@@ -131,11 +136,12 @@ def main() -> None:
         print(f"{line} peak {peak / 1e6:,.0f} MB")
         counts = {k: v for k, v in own[0].items() if k in ("widths", "chunks") or "compil" in k}
         print(f"             {counts}")
-    if args.purejaxrl:
+    for name in names[1:]:
         for of in ("run_seconds", "whole_seconds"):
-            pairs = [r[of] for r in results]
-            ratios = [theirs / mine for mine, theirs in zip(pairs[::2], pairs[1::2], strict=True)]
-            print(f"ratio by {of}: {_common.median_and_spread(ratios)}")
+            mine, theirs = ([r[of] for r in results if r["name"] == n] for n in (names[0], name))
+            ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
+            middle, low, high = _common.median_and_spread(ratios)
+            print(f"{middle:.2f} ({low:.2f} to {high:.2f}) x {name}, by {of}")
     _common.report(results, args.json)
 
 

@@ -67,7 +67,6 @@ def test_report_is_written_where_it_is_wanted(study, tmp_path, capsys):
 
 def test_plan_says_what_it_would_take_and_leaves_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
     line = f"plan {TINY} --grid policy_lr=1e-3,1e-2 estimator=gae,td --num-seeds 20"
     assert run(line) == 0
     printed = " ".join(capsys.readouterr().out.split())

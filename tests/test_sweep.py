@@ -367,6 +367,7 @@ BAD = {
     "resume=True needs the folder": {"resume": True},
     "prune='hyperband' is unknown": {"prune": "hyperband"},
     "rungs=1 is out of range": {"prune": "successive_halving", "rungs": 1},
+    "prune compares scores": {"prune": "successive_halving", "grid": {"eval_every": [0, 5]}},
     "prune compares all settings": {"prune": "successive_halving", "part": (0, 2), "folder": "x"},
 }
 

@@ -80,9 +80,9 @@ def plan(args: Any) -> None:
         devices.use_every_core()
         how = {"chunk_size": _chunk_size(args), "memory_limit": _bytes(args.memory_limit)}
         table = Table(title="one line a compiled program", title_justify="left")
-        for heading in ("varies", "runs", "runs at a time", "chunks", "MB a device", "to compile"):
-            table.add_column(heading, justify="left" if heading == "varies" else "right")
-        table.add_column("to run", justify="right")
+        for heading in ("static", "runs", "at a time", "chunks", "MB/device", "compile", "run"):
+            left = heading == "static"
+            table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
         programs = measuring = runs = steps = 0
         compiling = running = 0.0
         plans = planning.plan(spec.config, spec.design, len(spec.seeds), spec.hyperparams, **how)
@@ -94,9 +94,9 @@ def plan(args: Any) -> None:
             table.add_row(
                 _static_choices(spec, group.config),
                 f"{found.num_runs:,}",
-                f"{found.width} x {found.num_devices} devices",
+                f"{found.width} x {found.num_devices}",
                 f"{found.chunks:,}",
-                f"{found.device_bytes / 1e6:,.1f}",
+                f"{(found.device_bytes or 0) / 1e6:,.1f}",
                 _duration(to_compile),
                 _duration(to_run),
             )
@@ -321,7 +321,7 @@ def _static_choices(spec: Spec, config: Any) -> str:
     from purejaxvpg.experiment.grid import STATIC
 
     names = [name for name in spec.design.names if name in STATIC]
-    return ", ".join(f"{name}={getattr(config, name)}" for name in names) or "traced values alone"
+    return ", ".join(f"{name}={getattr(config, name)}" for name in names) or "-"
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """Experiments: one run or a whole study, with what is kept of it.
 
-    from purejaxvpg.experiment import LogUniform, load_study, search, sweep
+from purejaxvpg.experiment import LogUniform, load_study, search, sweep
 """
 
 from purejaxvpg.experiment.grid import Choice, LogUniform, Uniform

@@ -21,7 +21,13 @@ import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.record import config_from_json, config_to_json, plain, versions
+from purejaxvpg.experiment.record import (
+    config_from_json,
+    config_to_json,
+    hyperparams_from_json,
+    plain,
+    versions,
+)
 from purejaxvpg.experiment.runner import Run
 from purejaxvpg.extras import require
 from purejaxvpg.networks import Params
@@ -119,7 +125,7 @@ def load_run(folder: str | os.PathLike) -> SavedRun:
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, and this version reads {FORMAT}")
         config = config_from_json(record["config"])
-        hp = Hyperparams(**record["hyperparams"])
+        hp = hyperparams_from_json(record["hyperparams"])
         arrays = safetensors.load_file(folder / "policy.safetensors")
         params, obs_stats = _restore(arrays, config, hp, len(record["seeds"]))
         # Opened here, for np.load leaves a damaged file open.

@@ -144,6 +144,11 @@ def prepare(
     groups = resolve(spec.design, spec.config, spec.hyperparams)
     for group in groups:
         check_group(group, shard, len(devices))
+    if pruning and len({group.config.eval_every > 0 for group in groups}) > 1:
+        raise ValueError(
+            "prune compares scores, and some settings would score by evaluations (eval_every > 0) "
+            "and some by training episodes; give all of them the same"
+        )
     begun = {"command": command, "versions": versions(), "device": str(devices[0])}
     study = Sweep(
         spec=spec,

@@ -55,7 +55,8 @@ def settings(judged: Digest, most: int = 10):
         if estimate is not None:
             shown = judged.number(float(estimate.value))
         if estimate is not None and not np.isnan(estimate.low):
-            shown += f" [{judged.number(estimate.low)}, {judged.number(estimate.high)}]"
+            low, high = float(estimate.low), float(estimate.high)
+            shown += f" [{judged.number(low)}, {judged.number(high)}]"
         stopped = f" (stopped after {row.updates} updates)" if row.stopped else ""
         table.add_row(
             judged.labels[row.setting] + stopped,
