@@ -90,11 +90,14 @@ def synthetic(design, seeds=8, config=CONFIG, missing=(), diverged=(), reached=N
     for h, s, first in diverged:
         metrics["finite"][h, s, first - 1 :] = 0
     evaluations = {}
-    if config.eval_every:
-        at = np.arange(config.eval_every, shape[2] + 1, config.eval_every) - 1
-        level = metrics["episode_return_sum"][..., at, None] / config.num_envs
-        evaluations["returns"] = level + np.arange(3)
-        evaluations["finished"] = np.where(np.isnan(evaluations["returns"]), np.nan, 1)
+    if most := max(c.num_updates // c.eval_every if c.eval_every else 0 for c in configs.values()):
+        returns = np.full((*shape[:2], most, 3), np.nan)
+        for h in [h for h in configs if configs[h].eval_every]:
+            at = np.arange(configs[h].eval_every, num_updates[h] + 1, configs[h].eval_every) - 1
+            level = metrics["episode_return_sum"][h][:, at, None] / configs[h].num_envs
+            returns[h, :, : len(at)] = level + np.arange(3)
+        evaluations["returns"] = returns
+        evaluations["finished"] = np.where(np.isnan(returns), np.nan, 1)
     pruned = np.asarray([h in (reached or {}) for h in range(shape[0])])
     return Study(
         config, Hyperparams(), design, np.arange(seeds), steps, metrics, evaluations, updates,
@@ -138,6 +141,7 @@ KINDS = {
         make_design({"policy_lr": LRS}),
         config=VPGConfig(num_envs=4, num_steps=32, total_steps=128 * 12, eval_every=4),
     ),
+    "some evaluated": lambda: synthetic(make_design({"eval_every": [0, 3, 4, 12]})),
     "hostile": lambda: hostile(),
 }  # fmt: skip
 
@@ -407,6 +411,22 @@ def test_evaluation_curves_stand_at_the_updates_they_were_taken_at(pages):
     np.testing.assert_array_equal(curves.values, study.evaluations["returns"].mean(-1))
     _, found, folder = pages("evaluated")
     assert "last evaluation (3 episodes)" in found.texts["best"]
+    assert (folder / "evaluation_curves.png").exists()
+
+
+def test_a_setting_that_never_evaluates_has_no_score_beside_those_that_do(pages):
+    """Its place in time is nowhere: the curves of the others end where theirs end."""
+    study = KINDS["some evaluated"]()
+    curves = evaluation_curves(digest(study))
+    np.testing.assert_array_equal(curves.steps, [128 * 3, 128 * 6, 128 * 9, 128 * 12])
+    means = study.evaluations["returns"].mean(-1)
+    np.testing.assert_array_equal(curves.values[1], means[1])
+    np.testing.assert_array_equal(curves.values[2, :, 1:], means[2, :, :3])
+    assert np.isnan(curves.values[0]).all()
+    _, found, folder = pages("some evaluated")
+    assert found.tables["ranking"][0][-1][1:3] == ["0", "–"]  # noqa: RUF001
+    (failure,) = found.tables["failures"][0][1:]
+    assert failure == ["eval_every=0", "0", "0", "no evaluation ended: seeds 0 to 7"]
     assert (folder / "evaluation_curves.png").exists()
 
 

@@ -47,7 +47,7 @@ def evaluation_curves(digest: Digest) -> Curves | None:
     """Mean return of each evaluation; None where there are not two of them."""
     study = digest.study
     if not study.evaluations or study.evaluations["returns"].shape[2] < 2:
-        return None
+        return None  # settings that never evaluate have no steps here, and no curve
     real = ~np.isnan(study.evaluations["finished"])  # [H, S, V, E]; settings may have fewer
     sums, held = np.where(real, study.evaluations["returns"], 0).sum(-1), real.sum(-1)
     returns = np.where(held > 0, sums / np.maximum(held, 1), np.nan)  # [H, S, V]
@@ -65,15 +65,14 @@ def _on_grid(digest: Digest, steps: np.ndarray, values: np.ndarray, what: str) -
     From the update at which it diverged on, a run counts as the worst of all runs at that time.
     """
     study = digest.study
-    longest = np.argmax(np.isfinite(steps).sum(1))
-    points = steps[longest][np.isfinite(steps[longest])]
+    known = [own[np.isfinite(own)] for own in steps]  # none, of a setting that never evaluates
+    points = max(known, key=len)
     picked = points[np.unique(np.linspace(0, len(points) - 1, GRID).astype(int))]
-    grid = np.unique(np.concatenate([picked, np.nanmax(steps, axis=1)]))
+    grid = np.unique(np.concatenate([picked, *[own[-1:] for own in known]]))
     read = np.full((*values.shape[:2], len(grid)), np.nan)
     lost = np.zeros(read.shape, bool)
     old = np.zeros((len(values), len(grid)), bool)  # the same point of this setting as before
-    for h, own in enumerate(steps):
-        own = own[np.isfinite(own)]
+    for h, own in enumerate(known):
         place = np.searchsorted(own, grid, side="right") - 1
         old[h, 1:] = place[1:] == place[:-1]
         batch = study.steps[h, 0]
@@ -113,14 +112,14 @@ def curves_figure(digest: Digest, curves: Curves) -> Any:
     coloured = digest.highlighted
     if single:
         axes.plot(curves.steps, curves.values[0].T, color=GREY, linewidth=0.6, alpha=0.5)
-    rest = [h for h in digest.order if h not in coloured]
+    own = {h: own_curve(curves, digest, h) for h in digest.order}
+    rest = [h for h in digest.order if h not in coloured and len(own[h][0])]
     for h in rest:
-        known, runs = own_curve(curves, digest, h)
-        if len(known):
-            middle = interquartile_mean(runs, axis=0)
-            axes.plot(curves.steps[known], middle, color=GREY, linewidth=0.8, alpha=0.6)
+        known, runs = own[h]
+        middle = interquartile_mean(runs, axis=0)
+        axes.plot(curves.steps[known], middle, color=GREY, linewidth=0.8, alpha=0.6)
     for rank, h in reversed(list(enumerate(coloured))):  # the best on top
-        _draw(axes, curves, own_curve(curves, digest, h), COLORS[rank])
+        _draw(axes, curves, own[h], COLORS[rank])
     for rank, h in enumerate(coloured):
         label = digest.labels[h] if len(digest.labels) > 1 else "interquartile mean"
         axes.plot([], [], color=COLORS[rank], linewidth=2.4, label=legend_text(rank, label, single))
