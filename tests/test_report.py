@@ -25,9 +25,10 @@ from purejaxvpg.experiment.grid import (
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.curves import evaluation_curves, own_curve, training_curves
 from purejaxvpg.report.digest import digest
+from purejaxvpg.report.headline import duration
 from purejaxvpg.report.markup import Html, element
 from purejaxvpg.report.page import write_report
-from purejaxvpg.report.reproduce import python_call, spans
+from purejaxvpg.report.reproduce import python_call, section, spans
 from purejaxvpg.report.sensitivity import (
     heat_map_cells,
     heat_map_pairs,
@@ -523,6 +524,53 @@ def test_how_to_have_it_again(pages):
     assert versions == {"python": "3.11.9", "jax": "0.9.2"}
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [("--shard 1/4 ", "--shard 1/4"), ("--shard=12/40 ", "--shard=12/40"), ("", None),
+     ("--shards 1/4 ", None), ("--shard none ", None), ("--x--shard 1/4 ", None)],
+)  # fmt: skip
+def test_a_command_of_one_share_is_shown_as_that_of_the_whole(flag, said):
+    """What was recorded would compute a share again; other flags stay as they are."""
+    start, end = "purejaxvpg sweep CartPole-v1 ", "--grid policy_lr=1e-4,1e-3 --out runs/a"
+    record = {**RECORD, "command": start + flag + end}
+    text = Page(section(synthetic(GRID, seeds=1, record=record))).texts[""]
+    assert (record["command"] in text) == (said is None)
+    assert (start + end in text) == (said is not None or not flag)
+    assert ("computed one share; without --shard it computes all" in text) == (said is not None)
+    assert (f"which had {said} besides" in text) == (said is not None)
+    at_its_end = {"command": f"{start}{end} {flag}".strip()}
+    text = Page(section(synthetic(GRID, seeds=1, record=at_its_end))).texts[""]
+    assert (at_its_end["command"] in text) == (said is None)
+
+
+@pytest.mark.parametrize(
+    ("widths", "prune", "expected"),
+    [
+        ([8, 4], None, {}),
+        ([8, 8], None, {"chunk_size": 8}),
+        ([], None, {}),
+        ([6], {"method": "successive_halving", "rungs": 4, "keep": 0.25},
+         {"chunk_size": 6, "prune": "successive_halving", "rungs": 4, "keep": 0.25}),
+    ],
+)  # fmt: skip
+def test_the_call_in_python_has_the_width_and_the_pruning(widths, prune, expected):
+    """Of what decides the numbers, whatever was recorded; pruning that stopped none as well."""
+    study = synthetic(GRID, seeds=1, record={"widths": widths, "prune": prune})
+    assert called(study, lambda config, grid, num_seeds, **rest: rest) == expected
+    older = synthetic(GRID, reached={0: 2}, record={})
+    given = called(older, lambda config, grid, num_seeds, **rest: rest)
+    assert given == {"prune": "successive_halving"}
+    assert "its rungs= and keep= were not recorded" in python_call(older)
+
+
+def called(study, sweep):
+    """What `sweep` returns to the call of a study."""
+    lines = [line for line in python_call(study).splitlines() if "import" not in line]
+    names = {"sweep": sweep, "VPGConfig": VPGConfig, "Hyperparams": Hyperparams}
+    exec("\n".join(lines), names)
+    return names["study"]
+
+
 @pytest.mark.parametrize("kind", ["grid", "one setting", "zip", "static", "sampled", "evaluated"])
 def test_the_call_in_python_means_the_same_study(kind):
     """Run with a `sweep` that only resolves its arguments: same settings, seeds and config."""
@@ -534,13 +582,20 @@ def test_the_call_in_python_means_the_same_study(kind):
         got.update(design=make_design(grid, zip), config=config, hp=hp)
         got["seeds"] = np.arange(first_seed, first_seed + num_seeds)
 
-    call = python_call(study)
-    lines = [line for line in call.splitlines() if "import" not in line]
-    exec("\n".join(lines), {"sweep": sweep, "VPGConfig": VPGConfig, "Hyperparams": Hyperparams})
+    called(study, sweep)
     assert got["config"] == study.config
     assert got["hp"] == study.hyperparams
     np.testing.assert_array_equal(got["seeds"], study.seeds)
     assert got["design"].settings() == study.design.settings()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (59.4, "59.4 s"), (59.9, "1 min 0 s"), (93.2, "1 min 33 s"),
+     (3599.7, "1 h 0 min"), (90_061, "25 h 1 min"), (float("nan"), "?"), (float("inf"), "?")],
+)  # fmt: skip
+def test_durations(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_spans():

@@ -165,10 +165,11 @@ def warnings(digest: Digest) -> Html | None:
 
 
 def duration(seconds: float) -> str:
-    """93 -> 1 min 33 s."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
+    """93 -> 1 min 33 s; "?" where it is not known (NaN, infinite)."""
+    if not np.isfinite(seconds):
+        return "?"
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

@@ -1,12 +1,14 @@
 """How a study can be had again: the command, or the call in Python that means the same."""
 
 import dataclasses
+import re
 from typing import Any
 
 from purejaxvpg.config import Hyperparams
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.markup import Html, element, join, table
 
+SHARD = re.compile(r"(?<!\S)--shard(?:=|\s+)\d+/\d+(?!\S)\s*")  # a flag of the command line
 RECORDED = {
     "device": "device",
     "num_devices": "devices",
@@ -17,16 +19,24 @@ RECORDED = {
     "compilations_to_measure_memory": "compilations to measure memory",
     "merged_from": "merged from shards",
 }
+PRUNING = {"prune": "method", "rungs": "rungs", "keep": "keep"}  # argument -> name in a record
 
 
 def section(study: Study) -> Html:
     """Command or call, seeds, versions, and how it was run."""
     command = study.record.get("command", "")
-    said = (
-        join([element("p", "The command:"), element("pre", command)])
-        if command
-        else element("p", "No command was recorded; this call in Python runs the same settings:")
-    )
+    whole = SHARD.sub("", command).strip()
+    if not command:
+        said = element("p", "No command was recorded; this call in Python runs the same settings:")
+    elif whole == command.strip():
+        said = join([element("p", "The command:"), element("pre", command)])
+    else:
+        share = " ".join(found.strip() for found in SHARD.findall(command))
+        note = (
+            f"The command, which had {share} besides. This command computed one share; without "
+            "--shard it computes all:"
+        )
+        said = join([element("p", note), element("pre", whole)])
     call = element("pre", python_call(study))
     if command:
         call = element("details", element("summary", "The same settings in Python"), call)
@@ -53,7 +63,8 @@ def section(study: Study) -> Html:
 
 
 def python_call(study: Study) -> str:
-    """A call of `sweep` that has the settings and the seeds of this study."""
+    """A call of `sweep` that has the settings, the seeds and the pruning of this study, and its
+    width where all of it was run at one."""
     lines = [
         "from purejaxvpg import Hyperparams, VPGConfig",
         "from purejaxvpg.experiment.sweep import sweep",
@@ -71,8 +82,13 @@ def python_call(study: Study) -> str:
         lines.append(f"    first_seed={int(study.seeds[0])},")
     if changed := _changed(study.hyperparams):
         lines.append(f"    hp=Hyperparams({changed}),")
-    if study.pruned.any():
-        lines.append('    prune="successive_halving",  # and its rungs= and keep=')
+    widths = study.record.get("widths") or []
+    if len(set(widths)) == 1:
+        lines.append(f"    chunk_size={widths[0]!r},")
+    if pruning := study.record.get("prune"):
+        lines += [f"    {name}={pruning[key]!r}," for name, key in PRUNING.items()]
+    elif study.pruned.any():
+        lines.append('    prune="successive_halving",  # its rungs= and keep= were not recorded')
     return "\n".join([*lines, ")", *comments])
 
 
