@@ -4,11 +4,11 @@ Letters: H settings, S seeds, U updates.
 
 A run counts by its score; one that diverged, or had a return that is not finite, counts as the
 worst of all runs; one that was not run, or ended no episode, has no score and is left out, and
-counted by name.  Settings are ranked
-by interquartile mean over all their seeds; those that were stopped early come after those that
-ran to their end, for their score is that of an earlier day.
+counted by name.  Settings are ranked by interquartile mean over all their seeds; those that were
+stopped early come after those that ran to their end, for their score is that of an earlier day.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -20,6 +20,9 @@ from purejaxvpg.statistics import (
     Estimate,
     best_setting,
     bootstrap,
+    interquartile_mean,
+    mean,
+    median,
     optimality_gap,
     probability_of_improvement,
     with_diverged_as_worst,
@@ -34,9 +37,9 @@ class Row(NamedTuple):
 
     setting: int  # place in the design
     iqm: Estimate | None  # None: no seed has a score
-    mean: float
-    median: float
-    gap: float  # NaN without a target
+    mean: Estimate | None
+    median: Estimate | None
+    gap: Estimate | None  # None also without a target
     against_first: Estimate | None  # P(a run of it beats a run of the first row); None: no pairs
     seeds: int  # that have a score or diverged
     diverged: int
@@ -155,17 +158,22 @@ def pooled(scores: np.ndarray) -> np.ndarray | None:
 def _rows(digest: Digest) -> list[Row]:
     study, scores = digest.study, digest.scores
     resamples = int(np.clip(DRAWN // max(scores.size, 1), 200, 2000))
+    target = digest.target
+    shortfall = None if target is None else functools.partial(optimality_gap, target=target)
     rows = []
     for h in range(len(scores)):
         own = scores[h][np.isfinite(scores[h])]
-        gap = math.nan if digest.target is None or not len(own) else None
+        iqm, center, middle, gap = (
+            bootstrap(own, statistic, resamples) if statistic and len(own) else None
+            for statistic in (interquartile_mean, mean, median, shortfall)
+        )
         rows.append(
             Row(
                 setting=h,
-                iqm=bootstrap(own, resamples=resamples) if len(own) else None,
-                mean=float(own.mean()) if len(own) else math.nan,
-                median=float(np.median(own)) if len(own) else math.nan,
-                gap=float(optimality_gap(own, digest.target or 0.0)) if gap is None else gap,
+                iqm=iqm,
+                mean=center,
+                median=middle,
+                gap=gap,
                 against_first=None,
                 seeds=len(own),
                 diverged=int((digest.diverged_at[h] > 0).sum()),

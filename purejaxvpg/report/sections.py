@@ -8,6 +8,7 @@ from purejaxvpg.report.markup import Html, Right, element, join, number, table, 
 from purejaxvpg.report.outcomes import rungs
 from purejaxvpg.report.plots import COLORS
 from purejaxvpg.report.reproduce import spans
+from purejaxvpg.statistics import Estimate
 
 FOLDED = 12  # a longer list of settings opens when asked
 NO_VALUE = Right(Html("&ndash;"))
@@ -20,9 +21,9 @@ def ranking(digest: Digest) -> Html:
     """Every setting, best first."""
     study = digest.study
     names = list(study.design.names)
-    numbers = ["IQM", "95% interval", "mean", "median"]
+    numbers = ["IQM", "mean", "median"]
     numbers += ["gap"] if digest.target is not None else []
-    numbers += ["P(beats first)", "95% interval", "seeds", "diverged"]
+    numbers += ["P(beats first)", "seeds", "diverged"]
     numbers += ["updates"] if study.pruned.any() or not study.complete else []
     headings = ["", *names, *map(Right, numbers)]
     columns = [value_labels([setting[name] for setting in digest.settings]) for name in names]
@@ -44,23 +45,23 @@ def _rank(rank: int) -> Html:
 
 
 def _numbers(digest: Digest, row: Row) -> list:
-    def score(value: float) -> Right:
-        return Right(number(value, digest.number(value)))
+    def score(estimate: Estimate | None) -> Right:
+        if estimate is None:
+            return NO_VALUE
+        value = float(estimate.value)
+        return _with_interval(number(value, digest.number(value)), interval(digest, estimate))
 
-    study = digest.study
-    iqm, against = row.iqm, row.against_first
-    spread = interval(digest, iqm) if iqm is not None else None
-    cells: list = [score(float(iqm.value)) if iqm is not None else NO_VALUE]
-    cells += [Right(spread) if spread else NO_VALUE, score(row.mean), score(row.median)]
+    study, against = digest.study, row.against_first
+    cells: list = [score(row.iqm), score(row.mean), score(row.median)]
     cells += [score(row.gap)] if digest.target is not None else []
     if against is None:
-        cells += [NO_VALUE, NO_VALUE]
+        cells.append(NO_VALUE)
     else:
         known = np.isfinite(against.low)
-        both = f"[{against.low:.2f}, {against.high:.2f}]"
+        both = f"[{against.low:.2f}, {against.high:.2f}]" if known else None
         even = " ≈" if known and against.low <= 0.5 <= against.high else ""
-        cells.append(Right(number(float(against.value), f"{against.value:.2f}{even}")))
-        cells.append(Right(both) if known else NO_VALUE)
+        value = float(against.value)
+        cells.append(_with_interval(number(value, f"{value:.2f}{even}"), both))
     total = len(study.seeds)
     seeds = f"{row.seeds}" if row.seeds == total else f"{row.seeds} of {total}"
     cells += [Right(seeds), Right(row.diverged)]
@@ -71,13 +72,18 @@ def _numbers(digest: Digest, row: Row) -> list:
     return cells
 
 
+def _with_interval(value: Html, spread: str | None) -> Right:
+    """A statistic, and its interval in small print below it."""
+    return Right(join([value, element("div", spread, class_="interval") if spread else None]))
+
+
 def _explanation(digest: Digest) -> Html:
     said = (
         f"Score: {digest.score_name}. IQM: interquartile mean over seeds, the middle half of them. "
-        "Intervals: 95% percentile bootstrap over seeds. P(beats first): how likely a run of this "
-        "setting beats a run of the first one, equal scores counting half; both ran the same "
-        "seeds, which are drawn together. ≈: the interval holds 0.5, so that the two cannot be "
-        "told apart. A run that diverged counts as the worst run of the study."
+        "In small print: 95% intervals, percentile bootstrap over seeds. P(beats first): how "
+        "likely a run of this setting beats a run of the first one, equal scores counting half; "
+        "both ran the same seeds, which are drawn together. ≈: the interval holds 0.5, so that "
+        "the two cannot be told apart. A run that diverged counts as the worst run of the study."
     )
     if digest.target is not None:
         said += f" Gap: mean shortfall from the target {digest.target:g}."
