@@ -135,7 +135,7 @@ def test_sizes_of_memory():
 
 
 def test_an_array_task_takes_its_share(monkeypatch):
-    for name, value in (("ID", "7"), ("COUNT", "4"), ("MIN", "5")):
+    for name, value in (("ID", "9"), ("COUNT", "4"), ("MIN", "5"), ("STEP", "2")):
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "99")
     assert studies._share("") == (2, 4)
@@ -143,6 +143,18 @@ def test_an_array_task_takes_its_share(monkeypatch):
     assert studies._share("0/3") == (0, 3)
     args = flags.parse(["sweep", "CartPole-v1"])
     assert studies._default_folder(args, (2, 4)) == "runs/CartPole-v1-sweep-99"  # for all tasks
+
+
+@pytest.mark.parametrize(("index", "count"), [("5", "2"), ("4", "3")])
+def test_some_tasks_of_an_array_run_again_must_say_which_share(index, count, monkeypatch):
+    """--array=3,5 has 2 tasks, and neither is share 0 of 2."""
+    for name, value in (("ID", index), ("COUNT", count), ("MIN", "3"), ("STEP", "2")):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    if index == "5":
+        assert studies._share("") == (1, 2)
+    else:
+        with pytest.raises(ValueError, match="give --shard i/n"):
+            studies._share("")
 
 
 def test_the_preset_gives_the_defaults_of_a_sweep():
@@ -178,6 +190,9 @@ BAD = {
     "sweep CartPole-v1 --coordinator a:1": "needs --num-processes",
     "sweep CartPole-v1 --process-id 1": "need --coordinator",
     "sweep --resume {tmp}/none": "is no study folder",
+    "sweep --resume {tmp}/none --grid gamma=0.9": "leave out grid",
+    "sweep CartPole-v1 --cluster": "need --out FOLDER",
+    "sweep CartPole-v1 --chunk-size 2 --memory-limit 1GB": "leave out one of them",
     "sweep CartPole-v1 --out {tmp}": "is not empty",
     "sweep CartPole-v1 --out {tmp}/file/x": "cannot write",
     "plan CartPole-v1 --grid polcy_lr=1": "did you mean policy_lr",

@@ -25,7 +25,7 @@ assert jax.process_count() == 2 and len(jax.devices()) == 2
 from purejaxvpg import VPGConfig
 from purejaxvpg.experiment import sweep
 config = VPGConfig(num_envs=2, num_steps=8, total_steps=160, value_iterations=1, hidden_sizes=(8,))
-study = sweep(config, {"policy_lr": [1e-3, 3e-3, 1e-2]}, 3, chunk_size=2, folder=folder)
+study = sweep(config, {"policy_lr": [1e-3, 3e-3, 1e-2]}, 3, folder=folder)
 assert study.complete
 """
 
@@ -44,7 +44,7 @@ def run_python(code, *arguments, **kwargs):
 
 
 def test_two_processes_make_the_study_of_one_bit_for_bit(tmp_path):
-    """9 runs, 2 x 2 at a time: the last chunk has one run, and leaves process 1 nothing."""
+    """9 runs, 5 on each process, a width that both measured: process 1 has a row of padding."""
     folder, port = tmp_path / "study", free_port()
     both = [run_python(PROCESS, port, str(index), str(folder)) for index in (0, 1)]
     for process in both:
@@ -53,8 +53,10 @@ def test_two_processes_make_the_study_of_one_bit_for_bit(tmp_path):
     study = load_study(folder)
     assert study.complete
     assert study.record["num_processes"] == 2
-    assert len(list((folder / "parts").glob("*.npz"))) == 5  # each process wrote its own
-    alone = sweep(CONFIG, {"policy_lr": RATES}, 3, chunk_size=2, devices=jax.devices()[:1])
+    assert study.record["widths"] == [5]
+    assert study.record["steps"] == 9 * 160
+    assert len(list((folder / "parts").glob("*.npz"))) == 2  # each process wrote its own
+    alone = sweep(CONFIG, {"policy_lr": RATES}, 3, chunk_size=5, devices=jax.devices()[:1])
     for name, values in alone.metrics.items():
         np.testing.assert_array_equal(values, study.metrics[name], err_msg=name)
 

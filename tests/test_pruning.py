@@ -24,9 +24,10 @@ def test_rungs_end_at_powers_of_the_share_kept():
     assert SuccessiveHalving(2, 0.5).ends(80, 10) == [40, 80]
 
 
-def test_rungs_that_would_end_together_are_one():
-    assert SuccessiveHalving(4, 1 / 3).ends(20, 10) == [10, 20]
-    assert SuccessiveHalving(3, 1 / 3).ends(5, 5) == [5]
+def test_a_short_run_has_rungs_that_end_together():
+    """So that a rung is the same share of the run for all settings, however long theirs."""
+    assert SuccessiveHalving(4, 1 / 3).ends(20, 10) == [10, 10, 10, 20]
+    assert SuccessiveHalving(3, 1 / 3).ends(5, 5) == [5, 5, 5]
 
 
 @STEADY
@@ -38,8 +39,8 @@ def test_rungs_that_would_end_together_are_one():
 )
 def test_rungs_are_whole_segments_ascending_to_the_end(rungs, keep, segment, blocks):
     ends = SuccessiveHalving(rungs, keep).ends(segment * blocks, segment)
-    assert 1 <= len(ends) <= rungs
-    assert ends == sorted(set(ends))
+    assert len(ends) == rungs
+    assert ends == sorted(ends)
     assert ends[0] > 0
     assert ends[-1] == segment * blocks
     assert all(end % segment == 0 for end in ends)
@@ -119,3 +120,26 @@ def test_bad_pruning_is_one_line(arguments, match):
     with pytest.raises(ValueError, match=match) as caught:
         make_pruning(*arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_ended_no_episode_yet_does_not_count():
+    """A policy that lasts longer has fewer ends early on; that must not count against it."""
+    scores = np.array([[NAN, 9.0], [5.0, 5.0], [1.0, 1.0]])
+    none = np.zeros((3, 2), bool)
+    assert survivors(scores, np.arange(3), 1 / 3, none).tolist() == [0]
+    assert survivors(scores, np.arange(3), 1 / 3).tolist() == [1]  # as diverged it is the worst
+
+
+def test_all_go_on_where_a_setting_has_nothing_to_be_judged_by():
+    scores = np.array([[NAN, NAN], [5.0, 5.0], [1.0, 1.0]])
+    none = np.zeros((3, 2), bool)
+    assert survivors(scores, np.arange(3), 1 / 3, none).tolist() == [0, 1, 2]
+    assert survivors(scores, np.array([1, 2]), 1 / 3, none).tolist() == [1]
+    lost = np.array([[True, True], [False, False], [False, False]])
+    assert survivors(scores, np.arange(3), 1 / 3, lost).tolist() == [1]
+
+
+def test_the_number_that_goes_on_to_the_end():
+    assert SuccessiveHalving(3, 1 / 3).smallest(27) == 3
+    assert SuccessiveHalving(2, 0.5).smallest(5) == 3
+    assert SuccessiveHalving(5, 0.1).smallest(7) == 1

@@ -348,6 +348,29 @@ def test_a_killed_pruned_study_goes_on_to_the_same_bits(tmp_path):
         assert assert_same_bits(whole, resumed) == 12
 
 
+def test_survivors_of_a_rung_are_chosen_by_what_was_known_at_its_end(tmp_path, monkeypatch):
+    """A study killed in its second rung must not judge the first by returns of the second."""
+    kwargs = {"prune": "successive_halving", "rungs": 2, "keep": 0.5, **ONE}
+    chosen, original = [], sweep_module.survivors
+
+    def seen(scores, alive, keep, diverged):
+        chosen.append(scores.copy())
+        return original(scores, alive, keep, diverged)
+
+    monkeypatch.setattr(sweep_module, "survivors", seen)
+    sweep(CONFIG, GRID, 2, folder=tmp_path / "s", **kwargs)
+    sweep(CONFIG, GRID, 2, folder=tmp_path / "s", resume=True, **kwargs)  # all rungs are there
+    np.testing.assert_array_equal(chosen[0], chosen[1])
+
+
+def test_a_pruned_study_is_as_wide_as_what_is_left_of_it():
+    """Else the survivors would run in a chunk of padding, and pruning would save no time."""
+    study = sweep(
+        CONFIG, GRID, 8, prune="successive_halving", rungs=2, keep=0.5, devices=jax.devices()[:8]
+    )
+    assert study.record["widths"] == [3]  # 3 settings x 8 seeds on 8 devices
+
+
 # --------------------------------------------------------------------------------- BAD INPUT
 
 BAD = {
@@ -361,6 +384,9 @@ BAD = {
     "first_seed=-1": {"first_seed": -1},
     "chunk_size=0": {"chunk_size": 0},
     "memory_limit=-5": {"memory_limit": -5},
+    "first_seed=0.5": {"first_seed": 0.5},
+    "memory_limit='8GB'": {"memory_limit": "8GB"},
+    "leave out one of them": {"memory_limit": 10**9, "chunk_size": 2},
     "shard='rows' is unknown": {"shard": "rows"},
     r"part=\(3, 3\) is out of range": {"part": (3, 3), "folder": "x"},
     "pass folder=": {"part": (0, 3)},

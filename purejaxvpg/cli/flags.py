@@ -132,25 +132,23 @@ _HOW = [
     _flag("process_id", int, -1, "and which one this is, from 0."),
 ]
 
-Sweep = dataclasses.make_dataclass(
-    "Sweep",
-    [
-        ("env", _ENV, dataclasses.field(default="")),
-        *_DESIGN,
-        *_SEEDS,
-        _flag("out", str, "", "Study folder (default: runs/<env>-sweep-<time>)."),
-        _flag("resume", str, "", "Go on with the study in this folder, as it was begun."),
-        _flag("report", bool, True, "Write the report (report.html) when the study is done."),
-        *_MEMORY,
-        *_HOW,
-        _PRESET,
-        *_RUN,
-    ],
-)
+_STUDY = [
+    ("env", _ENV, dataclasses.field(default="")),
+    *_DESIGN,
+    *_SEEDS,
+    _flag("out", str, "", "Study folder (default: runs/<env>-sweep-<time>)."),
+    _flag("resume", str, "", "Go on with the study in this folder, as it was begun."),
+    _flag("report", bool, True, "Write the report (report.html) when the study is done."),
+    *_MEMORY,
+    *_HOW,
+    _PRESET,
+    *_RUN,
+]
 
-Plan = dataclasses.make_dataclass(
-    "Plan", [("env", _ENV), *_DESIGN, *_SEEDS, *_MEMORY, _PRESET, *_RUN]
-)
+Sweep = dataclasses.make_dataclass("Sweep", _STUDY)
+
+# The same flags, so that a sweep's command is a plan's with one word changed.
+Plan = dataclasses.make_dataclass("Plan", _STUDY)
 
 
 @dataclasses.dataclass

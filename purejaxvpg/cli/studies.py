@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
@@ -16,11 +17,12 @@ from rich.table import Table
 from purejaxvpg.cli import flags
 from purejaxvpg.cli.terminal import Interrupted, console, out_of_memory, user_errors
 from purejaxvpg.experiment import devices, planning, store
+from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.grid import Choice, Design, LogUniform, Range, Uniform, make_design
 from purejaxvpg.experiment.pruning import make_pruning, pruning_to_json
 from purejaxvpg.experiment.store import Spec
 from purejaxvpg.experiment.study import Study
-from purejaxvpg.experiment.sweep import SweepProgress, make_seeds, prepare
+from purejaxvpg.experiment.sweep import Sweep, SweepProgress, prepare
 from purejaxvpg.report import tables
 from purejaxvpg.report.digest import choose_best, digest
 from purejaxvpg.report.page import write_report
@@ -48,13 +50,33 @@ def run(args: Any, command: str) -> None:
 def sweep(args: Any, command: str) -> None:
     """Run a study, or go on with one; show progress and a table, write folder and report."""
     with user_errors():
-        spec = store.read_spec(Path(args.resume))[0] if args.resume else _spec(args)
+        spec = _begun(args) if args.resume else _spec(args)
         share = _share(args.shard)
         folder = args.resume or args.out or _default_folder(args, share)
         chunk_size, memory_limit = _chunk_size(args), _bytes(args.memory_limit)
         _join(args)
         devices.use_every_core()
-    with _Bar(spec) as bar, _kept(folder), out_of_memory(REMEDY):
+    with _kept(folder, args), out_of_memory(REMEDY):
+        study = _run(args, spec, folder, share, chunk_size, memory_limit, command)
+        if jax.process_index() > 0:  # the first one prints and reports for all
+            return
+        _print_study(study, folder)
+        if study.complete and args.report:
+            with user_errors():
+                page = write_report(study, Path(folder) / "report")
+            console.print(f"report: {page}", soft_wrap=True)
+
+
+def _run(
+    args: Any,
+    spec: Spec,
+    folder: str,
+    share: tuple[int, int] | None,
+    chunk_size: int | Literal["auto"],
+    memory_limit: int | None,
+    command: str,
+) -> Study:
+    with _Bar(spec) as bar:
         with user_errors():
             prepared = prepare(
                 spec,
@@ -67,10 +89,17 @@ def sweep(args: Any, command: str) -> None:
                 on_progress=bar.show,
                 command=command,
             )
-        study = prepared.run()
-    _print_study(study, folder)
-    if study.complete and args.report:
-        console.print(f"report: {write_report(study, Path(folder) / 'report')}", soft_wrap=True)
+        bar.progress.console.print(_said(prepared), soft_wrap=True)
+        return prepared.run()
+
+
+def _said(prepared: Sweep) -> str:
+    """What is going to be compiled and run, in a line."""
+    plans = [found for found in prepared.plans if found is not None]
+    runs, chunks = sum(p.num_runs for p in plans), sum(p.chunks for p in plans)
+    widths = sorted({f"{p.width} x {p.num_devices}" for p in plans})
+    programs = f"{len(plans)} program{'s' * (len(plans) != 1)} to compile"
+    return f"{runs:,} runs, {programs}, {chunks:,} chunks of {' or '.join(widths)} devices"
 
 
 def plan(args: Any) -> None:
@@ -124,6 +153,16 @@ def report(args: flags.Report) -> None:
 
 
 # -------------------------------------------------------------------------------------- FLAGS
+
+
+def _begun(args: Any) -> Spec:
+    """The study that --resume names, which is what it was begun as."""
+    given = [name for name in ("env", "grid", "zip", "sample", "out") if getattr(args, name)]
+    if given:
+        raise ValueError(
+            f"--resume takes settings and seeds from the folder; leave out {', '.join(given)}"
+        )
+    return store.read_spec(Path(args.resume))[0]
 
 
 def _spec(args: Any) -> Spec:
@@ -189,7 +228,12 @@ def _share(text: str) -> tuple[int, int] | None:
     index, number = os.environ.get("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_ARRAY_TASK_COUNT")
     if not text and index and number:
         first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
-        return int(index) - first, int(number)
+        place, rest = divmod(int(index) - first, int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1")))
+        if rest or place >= int(number):  # some tasks of an array, run again
+            raise ValueError(
+                f"SLURM_ARRAY_TASK_ID={index} is not one of {number} in a row; give --shard i/n"
+            )
+        return place, int(number)
     if text in ("", "none"):
         return None
     match = re.fullmatch(r"(\d+)/(\d+)", text)
@@ -200,6 +244,8 @@ def _share(text: str) -> tuple[int, int] | None:
 
 def _default_folder(args: Any, share: tuple[int, int] | None) -> str:
     job = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if args.cluster or args.coordinator:
+        raise ValueError("several processes need --out FOLDER, one that all of them see")
     if share and not job:
         raise ValueError("--shard needs --out FOLDER, the same for all shards or one for each")
     return f"runs/{args.env}-sweep-{job if share else time.strftime('%Y%m%d-%H%M%S')}"
@@ -277,16 +323,19 @@ class _Bar:
 
 
 @contextlib.contextmanager
-def _kept(folder: str) -> Iterator[None]:
+def _kept(folder: str, args: Any) -> Iterator[None]:
     """An interrupt says what is left and how to go on."""
     try:
         yield
     except KeyboardInterrupt:
         if not (Path(folder) / "study.json").exists():
             raise
-        done = int(store.load_study(folder).done.sum())
+        done = store.load_study(folder).done
+        how = [f"--split {args.split}"] if args.split != "runs" else []
+        how += [f"--shard {args.shard}"] if args.shard else []
+        command = " ".join(["purejaxvpg sweep --resume", folder, *how])
         raise Interrupted(
-            f"{done} runs are done and kept; go on with: purejaxvpg sweep --resume {folder}"
+            f"{done.sum()} of {done.size} runs are done and kept; go on with: {command}"
         ) from None
 
 

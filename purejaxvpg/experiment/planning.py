@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from purejaxvpg.agent import check_episodes_fit, make_agent
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import memory
+from purejaxvpg.experiment.checks import check_group
 from purejaxvpg.experiment.grid import Design, Group, resolve
 from purejaxvpg.experiment.placement import Shard, compile_program, stack_hyperparams
 from purejaxvpg.experiment.runner import segment_length
@@ -48,15 +48,15 @@ def plan_group(
     if shard == "envs":
         chunk_size = 1 if chunk_size == "auto" else chunk_size
     per_device = math.ceil(num_runs / number)
-    used, measuring = None, 0
+    used, measuring, on_cpu = None, 0, devices[0].platform == "cpu"
     if chunk_size != "auto":
         width = chunk_size
-    elif memory_limit is None and per_device <= max(memory.MEASURED_WIDTHS):
+    elif on_cpu and memory_limit is None and per_device <= max(memory.MEASURED_WIDTHS):
         width = per_device
     else:
-        limit = memory.device_limit(devices) if memory_limit is None else memory_limit
-        line = memory.measure_memory(group.config, length, devices, hps)
-        on_cpu = devices[0].platform == "cpu"
+        own = [device for device in devices if device.process_index == jax.process_index()]
+        limit = memory.device_limit(own) if memory_limit is None else memory_limit
+        line = memory.measure_memory(group.config, length, own, hps)
         width = memory.choose_width(
             num_runs, number, line, limit, cache_bound=on_cpu and memory_limit is None
         )
@@ -101,18 +101,6 @@ def plan(
         segments = group.config.num_updates // length * found.chunks
         seconds = (time.perf_counter() - begun) * segments
         yield found._replace(device_bytes=program.device_bytes), compiling, seconds
-
-
-def check_group(group: Group, shard: Shard, num_devices: int) -> None:
-    """ValueError if the settings of a group cannot be run, or not so spread over the devices."""
-    agent = make_agent(group.config)
-    for hp in group.hyperparams:
-        check_episodes_fit(group.config, agent.env, agent.env_params(hp))
-    if shard == "envs" and group.config.num_envs % num_devices:
-        raise ValueError(
-            f"shard='envs' splits num_envs={group.config.num_envs} over {num_devices} devices, "
-            f"which does not divide it; choose a multiple"
-        )
 
 
 def _agreed_width(width: int) -> int:

@@ -26,26 +26,45 @@ class SuccessiveHalving(NamedTuple):
             raise ValueError(f"keep={self.keep!r} is out of range; accepted: in (0, 1)")
 
     def ends(self, num_updates: int, segment: int) -> list[int]:
-        """Updates at which the rungs end: each `keep` times the next, in whole segments."""
+        """Updates at which the rungs end, one for each: each `keep` times the next, in whole
+        segments.  (A short run has equal ends: it does nothing in between.)"""
         blocks = num_updates // segment
         shares = [self.keep ** (self.rungs - 1 - k) for k in range(self.rungs)]
-        rounded = sorted({max(round(share * blocks), 1) for share in shares})
-        return [block * segment for block in rounded]
+        return [max(round(share * blocks), 1) * segment for share in shares]
+
+    def smallest(self, number: int) -> int:
+        """Settings of `number` that go on to the end."""
+        for _ in range(self.rungs - 1):
+            number = _kept(number, self.keep)
+        return number
 
 
-def survivors(scores: np.ndarray, alive: np.ndarray, keep: float) -> np.ndarray:
+def _kept(number: int, keep: float) -> int:
+    return max(math.ceil(round(number * keep, 9)), 1)  # 0.07 * 100 is 7.000000000000001
+
+
+def survivors(
+    scores: np.ndarray, alive: np.ndarray, keep: float, diverged: np.ndarray | None = None
+) -> np.ndarray:
     """The settings that go on: the best share, at least one, by interquartile mean over seeds.
 
-    Args: scores: `[H, S]`, NaN for a run that diverged (it counts as the worst of all); alive:
-    `[A]` places of the settings still in.  Of equal settings the one with fewer diverged runs
-    goes on, else the earlier.
+    A diverged run counts as the worst of all.  One that has ended no episode yet has nothing to
+    be judged by and does not count; if a setting has only such runs, all go on.  Of equal
+    settings the one with fewer diverged runs goes on, else the earlier.
+
+    Args: scores: `[H, S]`, NaN for a run without one; alive: `[A]` places of the settings still
+    in; diverged: `[H, S]` bool, or None: all that have no score.
     """
-    ranked = interquartile_mean(with_diverged_as_worst(scores[alive]), axis=1)
+    scores = scores[alive]
+    lost = ~np.isfinite(scores) if diverged is None else diverged[alive]
+    counts = np.isfinite(scores) | lost  # [A, S]
+    if not counts.any(1).all():
+        return alive
+    filled = with_diverged_as_worst(np.where(lost, np.nan, scores))
+    ranked = [interquartile_mean(own[of]) for own, of in zip(filled, counts, strict=True)]
     # A diverged run has the score of the worst that did not, which is as good as that one here.
-    diverged = (~np.isfinite(scores[alive])).sum(1)
-    order = np.lexsort((alive, diverged, -np.nan_to_num(ranked, nan=-np.inf)))
-    number = max(math.ceil(round(len(alive) * keep, 9)), 1)  # 0.07 * 100 is 7.000000000000001
-    return np.sort(alive[order[:number]])
+    order = np.lexsort((alive, lost.sum(1), -np.nan_to_num(ranked, nan=-np.inf)))
+    return np.sort(alive[order[: _kept(len(alive), keep)]])
 
 
 def make_pruning(prune: Any, rungs: int, keep: float) -> SuccessiveHalving | None:

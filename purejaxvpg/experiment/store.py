@@ -9,6 +9,7 @@ shard or machine, make one study.  Writing the same part twice gives the same fi
 damaged, or of another study, is named and left out: no number comes from it.
 """
 
+import contextlib
 import json
 import os
 import warnings
@@ -104,6 +105,8 @@ class Store:
         self.parts, unusable = read_parts(self.folder, self.identity)
         for path, reason in unusable:
             warnings.warn(f"{path} is left out, its runs are run again: {reason}", stacklevel=3)
+            with contextlib.suppress(OSError):  # or a merge would stumble over it for ever
+                path.rename(path.with_suffix(".damaged"))
 
     def describe(self, said: dict[str, Any]) -> None:
         """Write study.json: what the study is (which may have grown), and its record."""
@@ -153,7 +156,8 @@ class Store:
 
 def _foreign(path: Path, join: bool) -> bool:
     """Not what another process or shard puts there when it begins the study at this moment."""
-    return not (join and (path.name == "parts" or path.name.startswith(".study.json.")))
+    shared = path.name in ("parts", "study.json") or path.name.startswith(".study.json.")
+    return not (join and shared)
 
 
 def _check_same(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:
@@ -242,8 +246,7 @@ def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> St
     for part in found:
         store.add(part)
     store.parts, _ = read_parts(Path(folder), store.identity)  # each once, and all that is there
-    record = {**record, "merged_from": len(held)}
-    record["seconds"] = sum(part.seconds for part in store.parts)
+    record = {**record, **measured(spec, store.parts), "merged_from": len(held)}
     done = assemble(spec, store.parts, {}).done
     alive = record.get("settings_at_the_end") if spec.prune else None  # of the others, no more
     record["complete"] = bool((done if alive is None else done[alive]).all())
@@ -255,6 +258,22 @@ def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> St
 
 
 # ---------------------------------------------------------------------------------- ASSEMBLY
+
+
+def measured(spec: Spec, parts: Sequence[Part]) -> dict[str, Any]:
+    """What parts tell of how they were run, whoever ran them."""
+    each, num_seeds = configs(spec.design, spec.config), len(spec.seeds)
+    return {
+        "seconds": sum(part.seconds for part in parts),
+        "steps": sum(
+            len(part.runs)
+            * (part.end - part.start)
+            * each[int(part.runs[0]) // num_seeds].steps_per_update
+            for part in parts
+        ),
+        "widths": sorted({part.width for part in parts}),
+        "prune": spec.prune,
+    }
 
 
 def assemble(spec: Spec, parts: Sequence[Part], record: dict[str, Any]) -> Study:

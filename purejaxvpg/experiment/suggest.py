@@ -17,11 +17,11 @@ import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.checks import check_group, make_seeds
 from purejaxvpg.experiment.grid import STATIC, Choice, LogUniform, Range, make_design, resolve
 from purejaxvpg.experiment.growing import GrowingStudy
-from purejaxvpg.experiment.planning import check_group
 from purejaxvpg.experiment.study import Study
-from purejaxvpg.experiment.sweep import make_seeds, sweep
+from purejaxvpg.experiment.sweep import sweep
 from purejaxvpg.extras import require
 from purejaxvpg.statistics import interquartile_mean, with_diverged_as_worst
 

@@ -12,6 +12,7 @@ neither on its place in the study nor on the chunk, the device or the shard it f
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,13 @@ import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.checks import (
+    check_as_begun,
+    check_combination,
+    check_group,
+    make_seeds,
+)
+from purejaxvpg.experiment.devices import use_every_core
 from purejaxvpg.experiment.grid import Group, Range, Sampler, make_design, resolve
 from purejaxvpg.experiment.memory import return_freed_memory
 from purejaxvpg.experiment.placement import (
@@ -31,7 +39,7 @@ from purejaxvpg.experiment.placement import (
     restore,
     stack_hyperparams,
 )
-from purejaxvpg.experiment.planning import SEGMENTS, GroupPlan, agreed, check_group, plan_group
+from purejaxvpg.experiment.planning import SEGMENTS, GroupPlan, agreed, plan_group
 from purejaxvpg.experiment.pruning import (
     SuccessiveHalving,
     make_pruning,
@@ -41,7 +49,7 @@ from purejaxvpg.experiment.pruning import (
 )
 from purejaxvpg.experiment.record import plain, versions
 from purejaxvpg.experiment.runner import segment_length
-from purejaxvpg.experiment.store import Part, Spec, Store, assemble, write_cube
+from purejaxvpg.experiment.store import Part, Spec, Store, assemble, measured, write_cube
 from purejaxvpg.experiment.study import Study
 
 
@@ -138,9 +146,11 @@ def prepare(
 
     Args and Raises: as `sweep`.
     """
+    if devices is None:
+        use_every_core()
     devices = list(jax.devices() if devices is None else devices)
     pruning = pruning_from_json(spec.prune)
-    _check_combination(chunk_size, memory_limit, shard, part, pruning, folder, resume)
+    check_combination(chunk_size, memory_limit, shard, part, pruning, folder, resume)
     groups = resolve(spec.design, spec.config, spec.hyperparams)
     for group in groups:
         check_group(group, shard, len(devices))
@@ -149,7 +159,12 @@ def prepare(
             "prune compares scores, and some settings would score by evaluations (eval_every > 0) "
             "and some by training episodes; give all of them the same"
         )
-    begun = {"command": command, "versions": versions(), "device": str(devices[0])}
+    begun = {
+        "command": command,
+        "versions": versions(),
+        "device": devices[0].device_kind,
+        "shard": shard,
+    }
     study = Sweep(
         spec=spec,
         store=Store(spec, None, join=False),
@@ -169,6 +184,7 @@ def prepare(
     together = part is not None or jax.process_count() > 1
     study.store = Store(spec, folder, join=resume or together, begun=begun)
     if not fresh:
+        check_as_begun(study.store.record(), begun)
         study.plan()
     return study
 
@@ -209,13 +225,20 @@ class Sweep:
                 self.plans.append(None)
                 continue
             # A study that goes on keeps the width it began with: another width rounds otherwise.
-            known = self.store.width(own) if self.chunk_size == "auto" else 0
+            every = self._runs(group, self.alive)
+            known = self.store.width(every) if self.chunk_size == "auto" else 0
             if self.chunk_size == "auto" and not known:
                 self._tell("measuring memory")
             hps = stack_hyperparams(group.config, group.hyperparams)
             asked = known or self.chunk_size
-            args = (len(own), self.devices, self.shard, asked, self.memory_limit)
-            self.plans.append(plan_group(group, hps, *args))
+            # All shares plan alike; and a chunk is not wider than what is left after pruning.
+            last = self.pruning.smallest(len(group.settings)) if self.pruning else None
+            number = len(every) if last is None else last * len(self.spec.seeds)
+            number = math.ceil(number / self.part[1])
+            args = (number, self.devices, self.shard, asked, self.memory_limit)
+            found = plan_group(group, hps, *args)
+            chunks = math.ceil(len(own) / (found.width * found.num_devices))
+            self.plans.append(found._replace(num_runs=len(own), chunks=chunks))
         self.compile_seconds += time.perf_counter() - begun
 
     def run(self) -> Study:
@@ -233,30 +256,44 @@ class Sweep:
                 if found is not None and len(turn.left):
                     self._run_group(group, found.width, turn)
             if self.pruning and rung < num_rungs - 1:
-                scores = assemble(self.spec, self.store.parts, {}).scores()
-                self.alive = survivors(scores, self.alive, self.pruning.keep)
+                self.alive = self._survivors(rung)
         self.store.join_others(self.part[1] > 1 or jax.process_count() > 1)
         return self._finish()
 
-    def _own(self, group: Group, settings: np.ndarray) -> np.ndarray:
-        """This share's runs, h * S + s, of those settings of the group that are named."""
+    def _survivors(self, rung: int) -> np.ndarray:
+        """Settings that go on after a rung, judged by what was known at its end: a study that is
+        resumed further on must choose as it did."""
+        ends = {h: self._bounds(g)[rung + 1] for g in self.groups for h in g.settings}
+        num_seeds = len(self.spec.seeds)
+        known = [p for p in self.store.parts if p.end <= ends[int(p.runs[0]) // num_seeds]]
+        seen = assemble(self.spec, known, {})
+        assert self.pruning is not None
+        return survivors(seen.scores(), self.alive, self.pruning.keep, seen.diverged)
+
+    def _bounds(self, group: Group) -> list[int]:
+        """Updates between which the rungs lie; [0, U] without pruning."""
+        updates = group.config.num_updates
+        length = segment_length(group.config, SEGMENTS)
+        return [0, *(self.pruning.ends(updates, length) if self.pruning else [updates])]
+
+    def _runs(self, group: Group, settings: np.ndarray) -> np.ndarray:
+        """Runs, h * S + s, of those settings of the group that are named."""
         num_seeds = len(self.spec.seeds)
         chosen = np.intersect1d(group.settings, settings)
-        runs = (chosen[:, None] * num_seeds + np.arange(num_seeds)).ravel()
-        index, of = self.part
-        total = sum(len(g.settings) for g in self.groups) * num_seeds
+        return (chosen[:, None] * num_seeds + np.arange(num_seeds)).ravel()
+
+    def _own(self, group: Group, settings: np.ndarray) -> np.ndarray:
+        """Those of them that this share computes."""
+        runs, (index, of) = self._runs(group, settings), self.part
+        total = sum(len(g.settings) for g in self.groups) * len(self.spec.seeds)
         return runs[(runs >= total * index // of) & (runs < total * (index + 1) // of)]
 
     def _todo(self, group: Group, rung: int) -> "Turn":
         own = self._own(group, self.alive)
-        updates = group.config.num_updates
-        length = segment_length(group.config, SEGMENTS)
-        bounds = [0, *(self.pruning.ends(updates, length) if self.pruning else [updates])]
-        if rung + 1 >= len(bounds):  # a short run may have fewer rungs: it is through already
-            return Turn(own, own[:0], updates, updates)
-        start, end = bounds[rung : rung + 2]
+        start, end = self._bounds(group)[rung : rung + 2]
         done = agreed(self.store.done(start, end))
-        return Turn(own, own[[int(run) not in done for run in own]], start, end)
+        left = own[[int(run) not in done for run in own]] if start < end else own[:0]
+        return Turn(own, left, start, end)
 
     def _run_group(self, group: Group, width: int, turn: "Turn") -> None:
         begun = time.perf_counter()
@@ -325,12 +362,10 @@ class Sweep:
             **self.store.record(),  # of a study that goes on: how it began
             "num_devices": len(self.devices),
             "num_processes": jax.process_count(),
-            "widths": [found.width for found in plans],
+            **measured(self.spec, self.store.parts),
             "chunks": [found.chunks for found in plans],
             "compilations": len(plans),
             "compilations_to_measure_memory": sum(found.measuring for found in plans),
-            "seconds": sum(part.seconds for part in self.store.parts),
-            "steps": self._steps(),
             "compile_seconds": self.compile_seconds,
             "settings_at_the_end": self.alive.tolist(),
             "complete": False,
@@ -348,15 +383,6 @@ class Sweep:
                 write_cube(self.store, study)
         return study
 
-    def _steps(self) -> int:
-        """Environment steps of all the parts there are."""
-        per_update = {h: g.config.steps_per_update for g in self.groups for h in g.settings}
-        num_seeds = len(self.spec.seeds)
-        return sum(
-            len(part.runs) * (part.end - part.start) * per_update[int(part.runs[0]) // num_seeds]
-            for part in self.store.parts
-        )
-
 
 class Turn(NamedTuple):
     """What a group has to do in one rung."""
@@ -365,46 +391,3 @@ class Turn(NamedTuple):
     left: np.ndarray  # those of them that are still to do
     start: int  # updates [start, end)
     end: int
-
-
-# ------------------------------------------------------------------------------------ CHECKS
-
-
-def make_seeds(num_seeds: int, first_seed: int = 0) -> np.ndarray:
-    """first_seed, first_seed + 1, ...  [S].  Raises: ValueError for numbers out of range."""
-    if not isinstance(num_seeds, int | np.integer) or num_seeds < 1:
-        raise ValueError(f"num_seeds={num_seeds} is out of range; accepted: an integer >= 1")
-    last = 2**32 - num_seeds
-    if not 0 <= first_seed <= last:
-        raise ValueError(f"first_seed={first_seed} is out of range; accepted: 0 to {last}")
-    return np.arange(first_seed, first_seed + num_seeds)
-
-
-def _check_combination(
-    chunk_size: Any,
-    memory_limit: Any,
-    shard: Any,
-    part: Any,
-    pruning: Any,
-    folder: Any,
-    resume: Any,
-) -> None:
-    if chunk_size != "auto" and (not isinstance(chunk_size, int) or chunk_size < 1):
-        raise ValueError(
-            f"chunk_size={chunk_size!r} is out of range; accepted: auto, integers >= 1"
-        )
-    if memory_limit is not None and memory_limit <= 0:
-        raise ValueError(f"memory_limit={memory_limit} is out of range; accepted: bytes > 0")
-    if shard not in ("runs", "envs"):
-        raise ValueError(f"shard={shard!r} is unknown; choose one of: runs, envs")
-    if part is not None and not (0 <= part[0] < part[1]):
-        raise ValueError(f"part={part} is out of range; accepted: (i, n) with 0 <= i < n")
-    if resume and folder is None:
-        raise ValueError("resume=True needs the folder of the study; pass folder=")
-    if folder is None and (part is not None or jax.process_count() > 1):
-        raise ValueError("a study in several parts needs a place to keep them; pass folder=")
-    if pruning and (part is not None or jax.process_count() > 1):
-        raise ValueError(
-            "prune compares all settings, and a shard sees only its own; run it in one process "
-            "(it uses all local devices)"
-        )
