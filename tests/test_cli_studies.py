@@ -187,7 +187,7 @@ BAD = {
     "sweep CartPole-v1 --shard 3/3 --out x": "is not i/n",
     "sweep CartPole-v1 --shard 0/3": "needs --out FOLDER",
     "sweep CartPole-v1 --shard 0/3 --out x --prune successive_halving": "prune compares all",
-    "sweep CartPole-v1 --coordinator a:1": "needs --num-processes",
+    "sweep CartPole-v1 --out x --coordinator a:1": "needs --num-processes",
     "sweep CartPole-v1 --process-id 1": "need --coordinator",
     "sweep --resume {tmp}/none": "is no study folder",
     "sweep --resume {tmp}/none --grid gamma=0.9": "leave out grid",

@@ -63,7 +63,13 @@ class Pretended:
             np.arange(len(scores)), 0, config.num_updates, Metrics(**metrics), evaluation, None
         )
         groups = len(resolve(design, config, hp))
-        record = {"widths": [2] * groups, "seconds": 1.0, "compile_seconds": 1.0, "steps": 8}
+        record = {
+            "widths": [2],
+            "program_widths": [2] * groups,
+            "seconds": 1.0,
+            "compile_seconds": 1.0,
+            "steps": 8,
+        }
         record["compilations_to_measure_memory"] = 0
         return assemble(Spec(config, hp, design, seeds, None), [part], record)
 

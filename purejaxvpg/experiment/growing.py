@@ -101,7 +101,7 @@ class GrowingStudy:
         """Take in what this round's sweep found.  Returns: its scores, `[batch, S]`."""
         assert self.store is not None
         groups = resolve(found.design, found.config, found.hyperparams)
-        widths = found.record["widths"]
+        widths = found.record["program_widths"]
         for group, width in zip(groups, widths, strict=True):
             settings = np.asarray(group.settings)
             share = found.record["seconds"] * len(settings) / len(found.num_updates)

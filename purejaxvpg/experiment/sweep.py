@@ -363,6 +363,7 @@ class Sweep:
             "num_devices": len(self.devices),
             "num_processes": jax.process_count(),
             **measured(self.spec, self.store.parts),
+            "program_widths": [found.width for found in plans],
             "chunks": [found.chunks for found in plans],
             "compilations": len(plans),
             "compilations_to_measure_memory": sum(found.measuring for found in plans),
