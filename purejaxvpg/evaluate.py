@@ -72,8 +72,10 @@ def make_evaluate(
         def one_step(loop: Loop) -> Loop:
             act_key, env_key = jax.random.split(jax.random.fold_in(key, loop.step))
             outputs = agent.networks.policy(policy_params, agent.see(obs_stats, loop.obs))
-            raw = policy.mode(outputs) if greedy else policy.sample(outputs, act_key)
-            state, out = env.step(env_key, loop.state, policy.to_env(raw), env_params)
+            noise = policy.noise(act_key, (num_episodes,))
+            raw = policy.mode(outputs) if greedy else policy.sample(outputs, noise)
+            keys = env.keys(env_key, loop.step)
+            state, out = env.step(keys, loop.state, policy.to_env(raw), env_params)
             return Loop(
                 step=loop.step + 1,
                 state=state,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from purejaxvpg.config import VPGConfig
 
@@ -66,11 +66,20 @@ class PolicyHead(nn.Module):
         # A small gain: the first policy is close to uniform, whatever the features.
         init = nn.initializers.orthogonal(0.01)
         if not self.free_std:
-            return nn.Dense(self.num_outputs, kernel_init=init)(features)
+            return nn.Dense(self.num_outputs, kernel_init=init, dot_general=_dot_narrow)(features)
         half = self.num_outputs // 2
-        mean = nn.Dense(half, kernel_init=init)(features)
+        mean = nn.Dense(half, kernel_init=init, dot_general=_dot_narrow)(features)
         log_std = self.param("log_std", nn.initializers.zeros, (half,), jnp.float32)
         return jnp.concatenate([mean, jnp.broadcast_to(log_std, mean.shape)], axis=-1)
+
+
+def _dot_narrow(x: Array, kernel: Array, *_: Any, **how: Any) -> Array:
+    """x `[B, F]` times a kernel `[F, O]` of few columns.
+
+    On a CPU the kernel's gradient costs a tenth if it is computed as `[O, F]` (9 ns a row instead
+    of 72, for F = 64 and O = 2).  The barrier keeps XLA from turning it round again.
+    """
+    return lax.dot_general(x, lax.optimization_barrier(kernel.T), (((1,), (1,)), ((), ())), **how)
 
 
 class ValueHead(nn.Module):

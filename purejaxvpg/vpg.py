@@ -133,7 +133,7 @@ def collect(
     config, agent, env = setup
     policy, env_params = setup.policy(hp), agent.env_params(hp)
     whole_episodes = config.rollout == "episodes"
-    key, reset_key, greedy_key, steps_key = jax.random.split(state.key, 4)
+    key, reset_key, greedy_key, action_key, env_key = jax.random.split(state.key, 5)
     env_state, obs = state.env_state, state.obs
     if whole_episodes:
         env_state, obs = env.reset(reset_key, env_params)
@@ -144,12 +144,11 @@ def collect(
     greedy_fraction = (1 - progress) * hp.greedy_start + progress * hp.greedy_end
     greedy = jax.random.bernoulli(greedy_key, greedy_fraction, (config.num_steps, config.num_envs))
 
-    def one_step(carry: Carry, x: tuple[Array, Array, Array]) -> tuple[Carry, Batch]:
-        key, greedy, is_last = x  # [], [N], []
-        action_key, env_key = jax.random.split(key)
+    def one_step(carry: Carry, x: tuple[Any, Array, Array, Array]) -> tuple[Carry, Batch]:
+        env_keys, noise, greedy, is_last = x  # [N], [N, ...], [N], []
         outputs = agent.networks.policy(state.params.policy, agent.see(state.obs_stats, carry.obs))
-        action = select(greedy, policy.mode(outputs), policy.sample(outputs, action_key))
-        env_state, out = env.step(env_key, carry.env_state, policy.to_env(action), env_params)
+        action = select(greedy, policy.mode(outputs), policy.sample(outputs, noise))
+        env_state, out = env.step(env_keys, carry.env_state, policy.to_env(action), env_params)
 
         truncated = out.truncated
         if whole_episodes:  # the end of the rollout cuts what still runs, like a time limit
@@ -170,8 +169,11 @@ def collect(
 
     none_ended = EpisodeSums(*[jnp.zeros(config.num_envs, jnp.float32)] * 3)
     start = Carry(env_state, obs, jnp.ones(config.num_envs, bool), none_ended)
-    is_last = jnp.arange(config.num_steps) == config.num_steps - 1  # [T]
-    xs = (jax.random.split(steps_key, config.num_steps), greedy, is_last)
+    # All that chance decides is drawn at once: many small draws would cost far more.
+    noise = policy.noise(action_key, (config.num_steps, config.num_envs))  # [T, N, ...]
+    index = jnp.arange(config.num_steps)  # [T]
+    env_keys = jax.vmap(env.keys)(jax.random.split(env_key, config.num_steps), index)
+    xs = (env_keys, noise, greedy, index == config.num_steps - 1)
     end, batch = lax.scan(one_step, start, xs)
     state = state._replace(env_state=end.env_state, obs=end.obs, key=key)
     return state, batch, jax.tree.map(jnp.sum, end.sums)

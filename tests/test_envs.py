@@ -34,18 +34,18 @@ def unroll(env, num_envs, num_steps, key=KEY, params=None, limit=None, act=lambd
     vector = envs.vectorize(env, num_envs, limit)
     params = env.default_params if params is None else params
 
-    def step(carry, key):
-        state, obs = carry
+    def step(carry, x):
+        (state, obs), (key, index) = carry, x
         action_key, env_key = jax.random.split(key)
         action = jnp.broadcast_to(jnp.asarray(act(action_key, obs)), (num_envs,))
-        after, out = vector.step(env_key, state, action, params)
+        after, out = vector.step(vector.keys(env_key, index), state, action, params)
         return (after, out.obs), (state, obs, out)
 
     @probes.quick_jit
     def run(key):
         reset_key, key = jax.random.split(key)
         carry = vector.reset(reset_key, params)
-        return jax.lax.scan(step, carry, jax.random.split(key, num_steps))
+        return jax.lax.scan(step, carry, (jax.random.split(key, num_steps), jnp.arange(num_steps)))
 
     (last, _), (states, obs, out) = run(key)
     return jax.tree.map(np.asarray, (states, obs, out, last))

@@ -55,7 +55,7 @@ def test_categorical_samples_have_the_probabilities():
     """Frequencies of 40,000 draws lie within five standard errors; the env gets the index."""
     policy = make_policy(VPGConfig(), spaces.Discrete(3))
     p, count = np.array([0.1, 0.3, 0.6]), 40_000
-    raw = policy.sample(jnp.log(jnp.tile(p, (count, 1))), jax.random.key(0))
+    raw = policy.sample(jnp.log(jnp.tile(p, (count, 1))), policy.noise(jax.random.key(0), (count,)))
     assert raw.shape == (count,)
     assert jnp.issubdtype(raw.dtype, jnp.integer)
     frequency = np.bincount(raw, minlength=3) / count
@@ -200,7 +200,8 @@ def test_tanh_entropy_estimate_is_unbiased_and_so_is_its_gradient():
 def test_tanh_samples_have_the_density():
     """Draws, in the units of the space, follow the CDF (Kolmogorov-Smirnov), and so does raw."""
     policy = make_policy(TANH, spaces.Box(-2.0, 7.0, (1,)))
-    raw = policy.sample(jnp.tile(jnp.array([0.3, 0.0]), (5000, 1)), jax.random.key(1))
+    noise = policy.noise(jax.random.key(1), (5000,))
+    raw = policy.sample(jnp.tile(jnp.array([0.3, 0.0]), (5000, 1)), noise)
     action = np.asarray(policy.to_env(raw)[:, 0], np.float64)
 
     def cdf(a):
@@ -246,7 +247,7 @@ def test_to_env_takes_the_shape_of_the_space(config, shape):
     n = low.size
     assert policy.num_outputs == 2 * n
     outputs = jnp.zeros((4, 2 * n))
-    raw = policy.sample(outputs, jax.random.key(0))
+    raw = policy.sample(outputs, policy.noise(jax.random.key(0), outputs.shape[:1]))
     assert raw.shape == (4, n)
     assert policy.log_prob(outputs, raw).shape == (4,)
     assert policy.entropy(outputs, raw).shape == (4,)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 
 class Step(NamedTuple):
@@ -129,11 +129,28 @@ class EpisodeStats(NamedTuple):
     lengths: Array  # [N] int32, steps so far
 
 
+class Spares(NamedTuple):
+    """Reset states drawn ahead: where each of N environments will go on after an end."""
+
+    inner: Any  # [N, ...] pytree
+    obs: Array  # [N, *obs_shape]
+    used: Array  # [N] bool: an episode began here, another must not
+
+
 class VectorState(NamedTuple):
     """State of N environments."""
 
     inner: Any  # [N, ...] pytree, the library's states
     episode: EpisodeStats
+    spares: Spares | None  # None if the library resets by itself
+
+
+class StepKeys(NamedTuple):
+    """What one step of N environments takes of chance."""
+
+    step: Array  # [N] keys
+    reset: Array  # [] key
+    renew: Array  # [] bool: draw all spares anew
 
 
 class VectorStep(NamedTuple):
@@ -147,11 +164,18 @@ class VectorStep(NamedTuple):
     episode: EpisodeStats  # of the episode this step belongs to, this step included
 
 
+# A reset costs as much as a step, and few of those drawn would be needed in the step that they are
+# drawn for.  So they are kept until they are; and, lest each of many runs under vmap draw in a step
+# of its own, where all others would have to as well, all draw together, every so many steps.
+RENEWAL = 8
+
+
 class VectorEnv(NamedTuple):
     """N environments as pure functions."""
 
     reset: Callable[[Array, Any], tuple[VectorState, Array]]  # (key, params) -> (state, obs)
-    step: Callable[[Array, VectorState, Array, Any], tuple[VectorState, VectorStep]]
+    keys: Callable[[Array, Array], StepKeys]  # (key, index of the step) -> its keys
+    step: Callable[[StepKeys, VectorState, Array, Any], tuple[VectorState, VectorStep]]
 
 
 def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = None) -> VectorEnv:
@@ -164,37 +188,67 @@ def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = N
       max_episode_steps: truncate episodes after this many steps, on top of the environment's
         own limit; None for no further limit.
     """
+    resets_here = not env.resets_itself or max_episode_steps is not None
+
+    def draw(key: Array, params: Any) -> tuple[Array, Any]:
+        return jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, num_envs), params)
 
     def reset(key: Array, params: Any) -> tuple[VectorState, Array]:
-        obs, inner = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, num_envs), params)
-        return VectorState(inner, _no_steps(num_envs)), obs
+        obs, inner = draw(key, params)
+        none_left = Spares(inner, obs, jnp.ones(num_envs, bool)) if resets_here else None
+        return VectorState(inner, _no_steps(num_envs), none_left), obs
+
+    def keys(key: Array, index: Array) -> StepKeys:
+        step_key, reset_key = jax.random.split(key)
+        return StepKeys(jax.random.split(step_key, num_envs), reset_key, index % RENEWAL == 0)
+
+    def draw_spares(key: Array, params: Any) -> Spares:
+        obs, inner = draw(key, params)
+        return Spares(inner, obs, jnp.zeros(num_envs, bool))
+
+    def renew_all(keys: StepKeys, ended: Array, spares: Spares, params: Any) -> Spares:
+        return draw_spares(keys.reset, params)
+
+    def renew_if_missing(keys: StepKeys, ended: Array, spares: Spares, params: Any) -> Spares:
+        def missing(carry: tuple[Array, Array, Spares]) -> Array:
+            due, _, spares = carry
+            return due | (ended & spares.used).any()
+
+        def draw_all(carry: tuple[Array, Array, Spares]) -> tuple[Array, Array, Spares]:
+            key, draw_key = jax.random.split(carry[1])
+            return jnp.zeros((), bool), key, draw_spares(draw_key, params)
+
+        # One turn or none: a `cond` that stays one under vmap.  (The key is handed on, or XLA would
+        # see that every turn does the same, and do it once before the loop, needed or not.)
+        return lax.while_loop(missing, draw_all, (keys.renew, keys.reset, spares))[-1]
 
     def step(
-        key: Array, state: VectorState, action: Array, params: Any
+        keys: StepKeys, state: VectorState, action: Array, params: Any
     ) -> tuple[VectorState, VectorStep]:
-        step_key, reset_key = jax.random.split(key)
-        out = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
-            jax.random.split(step_key, num_envs), state.inner, action, params
-        )
+        out = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys.step, state.inner, action, params)
         episode = EpisodeStats(state.episode.returns + out.reward, state.episode.lengths + 1)
 
         truncated = out.truncated
         if max_episode_steps is not None:
             truncated |= ~out.terminated & (episode.lengths >= max_episode_steps)
         done = out.terminated | truncated  # [N]
-        already_reset = (out.terminated | out.truncated) if env.resets_itself else False
-        reset_here = done & ~jnp.asarray(already_reset)  # [N]
 
-        inner, obs = out.state, out.obs
-        if not env.resets_itself or max_episode_steps is not None:
-            fresh_state, fresh_obs = reset(reset_key, params)
-            inner, obs = select(reset_here, (fresh_state.inner, fresh_obs), (inner, obs))
+        inner, obs, spares = out.state, out.obs, state.spares
+        if spares is not None:
+            already = (out.terminated | out.truncated) if env.resets_itself else False
+            ended = done & ~jnp.asarray(already)  # [N]
+            # An accelerator draws faster than it hands the host a decision.
+            spares = lax.platform_dependent(
+                keys, ended, spares, params, cpu=renew_if_missing, default=renew_all
+            )
+            inner, obs = select(ended, (spares.inner, spares.obs), (inner, obs))
+            spares = spares._replace(used=spares.used | ended)
         # `where`, not a product with (1 - done): one NaN reward must not outlive its episode.
         running = select(done, _no_steps(num_envs), episode)
         result = VectorStep(obs, out.final_obs, out.reward, out.terminated, truncated, episode)
-        return VectorState(inner, running), result
+        return VectorState(inner, running, spares), result
 
-    return VectorEnv(reset, step)
+    return VectorEnv(reset, keys, step)
 
 
 def _no_steps(num_envs: int) -> EpisodeStats:
