@@ -133,7 +133,7 @@ def _clipped_gaussian(
     return Policy(
         num_outputs=2 * math.prod(shape),
         free_std=config.std == "free",
-        noise=lambda key, rows: jax.random.normal(key, (*rows, math.prod(shape)), jnp.float32),
+        noise=_normal_noise(math.prod(shape)),
         sample=lambda outputs, noise: _draw(*mean_and_std(outputs), noise),
         mode=lambda outputs: distribution(outputs).mode(),
         log_prob=lambda outputs, raw: distribution(outputs).log_prob(raw),
@@ -172,7 +172,7 @@ def _tanh_gaussian(config: VPGConfig, shape: tuple[int, ...], low: Array, high: 
     return Policy(
         num_outputs=2 * math.prod(shape),
         free_std=config.std == "free",
-        noise=lambda key, rows: jax.random.normal(key, (*rows, math.prod(shape)), jnp.float32),
+        noise=_normal_noise(math.prod(shape)),
         sample=lambda outputs, noise: _draw(*_mean_and_std(config, outputs), noise),
         mode=lambda outputs: base(outputs).mode(),  # the median of a, not the mode of its density
         log_prob=log_prob,
@@ -191,6 +191,10 @@ def _mean_and_std(config: VPGConfig, outputs: Array) -> tuple[Array, Array]:
     start = config.init_std - config.min_std
     offset = start + math.log(-math.expm1(-start))  # log(exp(start) - 1), without overflow
     return mean, config.min_std + jax.nn.softplus(spread + offset)
+
+
+def _normal_noise(size: int) -> Callable[[Array, tuple], Array]:
+    return lambda key, rows: jax.random.normal(key, (*rows, size), jnp.float32)
 
 
 def _draw(mean: Array, std: Array, noise: Array) -> Array:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -25,6 +24,7 @@ from purejaxvpg.experiment.study import Study
 from purejaxvpg.experiment.sweep import Sweep, SweepProgress, prepare
 from purejaxvpg.report import tables
 from purejaxvpg.report.digest import choose_best, digest
+from purejaxvpg.report.headline import duration
 from purejaxvpg.report.page import write_report
 
 REMEDY = "lower --chunk-size (or give --memory-limit), --num-envs, --num-steps or --gradient-rows"
@@ -126,14 +126,14 @@ def plan(args: Any) -> None:
                 f"{found.width} x {found.num_devices}",
                 f"{found.chunks:,}",
                 f"{(found.device_bytes or 0) / 1e6:,.1f}",
-                _duration(to_compile),
-                _duration(to_run),
+                duration(to_compile),
+                duration(to_run),
             )
     console.print(table)
     console.print(
         f"{runs:,} runs, {steps:,} steps: {programs} compilation{'s' * (programs > 1)}, "
-        f"{measuring} small ones to measure memory, {_duration(compiling)} to compile, "
-        f"{_duration(running)} to run ({steps / running:,.0f} steps/s by a short probe)"
+        f"{measuring} small ones to measure memory, {duration(compiling)} to compile, "
+        f"{duration(running)} to run ({steps / running:,.0f} steps/s by a short probe)"
     )
 
 
@@ -316,7 +316,7 @@ class _Bar:
         if now.status != "running":
             status += f", {now.status}"
         elif now.steps_per_second:
-            left = _duration(now.steps_left / now.steps_per_second)
+            left = duration(now.steps_left / now.steps_per_second)
             status += f", {now.steps_per_second:,.0f} steps/s, {left} left"
         total = now.steps_done + now.steps_left
         self.progress.update(self.task, completed=now.steps_done, total=total, status=status)
@@ -371,14 +371,3 @@ def _static_choices(spec: Spec, config: Any) -> str:
 
     names = [name for name in spec.design.names if name in STATIC]
     return ", ".join(f"{name}={getattr(config, name)}" for name in names) or "-"
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if not np.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
