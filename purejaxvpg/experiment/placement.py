@@ -28,6 +28,14 @@ from purejaxvpg.vpg import make_learner
 
 Shard = Literal["runs", "envs"]
 
+# A program for several devices is tidied once more than one for a single device, before the
+# passes that both go through (XLA's "spmd-cleanup"), and what is folded there rounds otherwise
+# (jax 0.11).  Runs share nothing, so there is nothing to clean up after the partitioner.
+COMPILER_OPTIONS: dict[Shard, dict[str, Any]] = {
+    "runs": {"xla_disable_hlo_passes": "spmd-cleanup"},
+    "envs": {},
+}
+
 
 # ------------------------------------------------------------------------------------ PROGRAM
 
@@ -98,7 +106,7 @@ def _compile_program(
     traced = _trace(config, length, width, devices, hp_structure, hp_shapes, shard)
     with jax.set_mesh(traced.mesh):
         jitted = jax.jit(traced.init, out_shardings=traced.layout)
-        init = jitted.lower(traced.seeds, traced.hp).compile()
+        init = jitted.lower(traced.seeds, traced.hp).compile(COMPILER_OPTIONS[shard])
     advance = _compile_segment(traced)
     place = functools.partial(_place, sharding=traced.over_runs)
     rows = traced.seeds.shape[0]
@@ -168,7 +176,7 @@ def _compile_segment(traced: _Traced) -> Any:
             out_shardings = out_shardings._replace(state=traced.layout)
         # The old state is given up to the new one: without that, two would be held at once.
         jitted = jax.jit(traced.segment, donate_argnums=0, out_shardings=out_shardings)
-        return jitted.lower(traced.state, traced.hp).compile()
+        return jitted.lower(traced.state, traced.hp).compile(COMPILER_OPTIONS[traced.shard])
 
 
 def _over_environments(mesh: Mesh) -> TrainState:
