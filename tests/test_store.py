@@ -481,5 +481,7 @@ def test_without_the_extra_there_is_no_cube_and_no_error(tmp_path, monkeypatch, 
     assert not (tmp_path / "study.nc").exists()
 
 
-def test_a_study_in_memory_writes_no_cube():
+def test_a_study_in_memory_writes_no_cube(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     module.write_cube(Store(SPEC, None, join=False), make_study(SPEC))
+    assert not list(tmp_path.iterdir())

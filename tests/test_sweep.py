@@ -227,9 +227,9 @@ def compiled(monkeypatch):
     placement._program_bytes.cache_clear()
     widths, original = [], placement._compile_segment
 
-    def counting(traced):
+    def counting(traced, **how):
         widths.append(traced.seeds.shape[0])
-        return original(traced)
+        return original(traced, **how)
 
     monkeypatch.setattr(placement, "_compile_segment", counting)
     return widths

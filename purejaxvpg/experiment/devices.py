@@ -1,9 +1,10 @@
-"""Devices, before jax starts them: every core of a CPU, every process of a cluster."""
+"""Every core of a CPU, every process of a cluster; and what its processes must agree on."""
 
 import contextlib
 import os
 
 import jax
+import numpy as np
 
 
 def use_every_core() -> None:
@@ -39,3 +40,32 @@ def join_cluster(
             f"no cluster could be joined ({first}); give coordinator=HOST:PORT, num_processes and "
             f"process_id"
         ) from error
+
+
+def smallest_of_processes(number: int) -> int:
+    """The smallest of the numbers that the processes give, to each of them."""
+    return int(_gathered(np.asarray(number)).min())
+
+
+def all_of_processes(members: set[int]) -> set[int]:
+    """Everything that any process knows, to each of them.  Members are not negative."""
+    padded = np.full(int(_gathered(np.asarray(len(members))).max()), -1, np.int32)
+    padded[: len(members)] = sorted(members)
+    return set(_gathered(padded).ravel().tolist()) - {-1}
+
+
+def wait_for_processes(name: str) -> None:
+    """Return once every process has come to the point of that name."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+def _gathered(value: np.ndarray) -> np.ndarray:
+    """The values of all processes, [processes, ...]."""
+    if jax.process_count() == 1:
+        return value[None]
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(value))

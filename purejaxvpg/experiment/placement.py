@@ -9,7 +9,6 @@ swept or not: a constant might be folded, and round differently.
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -28,14 +27,6 @@ from purejaxvpg.vpg import make_learner
 
 Shard = Literal["runs", "envs"]
 
-# A program for several devices is tidied once more than one for a single device, before the
-# passes that both go through (XLA's "spmd-cleanup"), and what is folded there rounds otherwise
-# (jax 0.11).  Runs share nothing, so there is nothing to clean up after the partitioner.
-COMPILER_OPTIONS: dict[Shard, dict[str, Any]] = {
-    "runs": {"xla_disable_hlo_passes": "spmd-cleanup"},
-    "envs": {},
-}
-
 
 # ------------------------------------------------------------------------------------ PROGRAM
 
@@ -51,7 +42,6 @@ class Program(NamedTuple):
     place: Callable[[Any], Any]  # numpy [W, ...] -> device arrays, laid out as the program wants
     state_like: TrainState  # shapes and types of the state
     device_bytes: int  # that a chunk takes on each device: arguments, results and temporaries
-    compile_seconds: float
 
 
 def compile_program(
@@ -84,7 +74,7 @@ def _program_bytes(
     config: VPGConfig, length: int, width: int, device: Any, hp_structure: Any, hp_shapes: tuple
 ) -> int:
     traced = _trace(config, length, width, (device,), hp_structure, hp_shapes, "runs")
-    return _bytes(_compile_segment(traced))
+    return _bytes(_compile_segment(traced, tuned=False))
 
 
 def _likeness(hp_like: Hyperparams) -> tuple[Any, tuple]:
@@ -102,12 +92,8 @@ def _compile_program(
     hp_shapes: tuple,
     shard: Shard,
 ) -> Program:
-    start = time.perf_counter()
     traced = _trace(config, length, width, devices, hp_structure, hp_shapes, shard)
-    with jax.set_mesh(traced.mesh):
-        jitted = jax.jit(traced.init, out_shardings=traced.layout)
-        init = jitted.lower(traced.seeds, traced.hp).compile(COMPILER_OPTIONS[shard])
-    advance = _compile_segment(traced)
+    init, advance = _compile_init(traced), _compile_segment(traced)
     place = functools.partial(_place, sharding=traced.over_runs)
     rows = traced.seeds.shape[0]
     return Program(
@@ -119,7 +105,6 @@ def _compile_program(
         place=place,
         state_like=traced.state,
         device_bytes=_bytes(advance),
-        compile_seconds=time.perf_counter() - start,
     )
 
 
@@ -167,7 +152,13 @@ def _trace(
     return _Traced(init, segment, seeds, hp, state, mesh, over_runs, layout, shard)
 
 
-def _compile_segment(traced: _Traced) -> Any:
+def _compile_init(traced: _Traced) -> Any:
+    with jax.set_mesh(traced.mesh):
+        jitted = jax.jit(traced.init, out_shardings=traced.layout)
+        return jitted.lower(traced.seeds, traced.hp).compile(_options(traced, tuned=False))
+
+
+def _compile_segment(traced: _Traced, tuned: bool = True) -> Any:
     out_shardings = None
     with jax.set_mesh(traced.mesh):
         if traced.shard == "envs":
@@ -176,7 +167,22 @@ def _compile_segment(traced: _Traced) -> Any:
             out_shardings = out_shardings._replace(state=traced.layout)
         # The old state is given up to the new one: without that, two would be held at once.
         jitted = jax.jit(traced.segment, donate_argnums=0, out_shardings=out_shardings)
-        return jitted.lower(traced.state, traced.hp).compile(COMPILER_OPTIONS[traced.shard])
+        return jitted.lower(traced.state, traced.hp).compile(_options(traced, tuned))
+
+
+def _options(traced: _Traced, tuned: bool) -> dict[str, Any]:
+    """Of the compiler."""
+    options: dict[str, Any] = {}
+    if traced.shard == "runs":
+        # A program for several devices is tidied once more than one for a single device, before
+        # the passes that both go through, and what is folded there rounds otherwise (jax 0.11).
+        # Runs share nothing, so there is nothing to clean up after the partitioner.
+        options["xla_disable_hlo_passes"] = "spmd-cleanup"
+    if not tuned and traced.mesh.devices.flat[0].platform == "cpu":
+        # Tuning machine code is most of a compilation there.  A program that only tells its
+        # memory needs none, nor does one that runs once a chunk.
+        options["xla_backend_optimization_level"] = 0
+    return options
 
 
 def _over_environments(mesh: Mesh) -> TrainState:

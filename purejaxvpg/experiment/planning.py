@@ -11,6 +11,7 @@ import numpy as np
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import memory
 from purejaxvpg.experiment.checks import check_group
+from purejaxvpg.experiment.devices import smallest_of_processes
 from purejaxvpg.experiment.grid import Design, Group, resolve
 from purejaxvpg.experiment.placement import Shard, compile_program, stack_hyperparams
 from purejaxvpg.experiment.runner import segment_length
@@ -60,7 +61,7 @@ def plan_group(
         width = memory.choose_width(
             num_runs, number, line, limit, cache_bound=on_cpu and memory_limit is None
         )
-        width = _agreed_width(width)
+        width = smallest_of_processes(width)
         used, measuring = line.at(width), len(memory.MEASURED_WIDTHS)
     chunks = math.ceil(num_runs / (width * number))
     return GroupPlan(group, num_runs, width, number, chunks, used, measuring)
@@ -101,23 +102,3 @@ def plan(
         segments = group.config.num_updates // length * found.chunks
         seconds = (time.perf_counter() - begun) * segments
         yield found._replace(device_bytes=program.device_bytes), compiling, seconds
-
-
-def _agreed_width(width: int) -> int:
-    if jax.process_count() == 1:
-        return width
-    from jax.experimental import multihost_utils
-
-    return int(np.asarray(multihost_utils.process_allgather(np.asarray(width))).min())
-
-
-def agreed(done: set[int]) -> set[int]:
-    """Runs done as any process knows them: all must choose the same chunks."""
-    if jax.process_count() == 1:
-        return done
-    from jax.experimental import multihost_utils
-
-    most = int(multihost_utils.process_allgather(np.asarray(len(done))).max())
-    padded = np.full(most, -1, np.int32)
-    padded[: len(done)] = sorted(done)
-    return set(np.asarray(multihost_utils.process_allgather(padded)).ravel().tolist()) - {-1}

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import Evaluation
+from purejaxvpg.experiment.devices import wait_for_processes
 from purejaxvpg.experiment.grid import Axis, Design, configs
 from purejaxvpg.experiment.parts import Origin, Part, digest, read_parts, write_part, write_whole
 from purejaxvpg.experiment.record import (
@@ -127,10 +127,7 @@ class Store:
 
     def join_others(self, others: bool) -> None:
         """Take in the parts that other processes or shards have put into the folder meanwhile."""
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            multihost_utils.sync_global_devices("study")
+        wait_for_processes("study")
         if others and self.folder is not None:
             self.parts, _ = read_parts(self.folder, self.identity)
 

@@ -28,7 +28,7 @@ from purejaxvpg.experiment.checks import (
     check_group,
     make_seeds,
 )
-from purejaxvpg.experiment.devices import use_every_core
+from purejaxvpg.experiment.devices import all_of_processes, use_every_core
 from purejaxvpg.experiment.grid import Group, Range, Sampler, make_design, resolve
 from purejaxvpg.experiment.memory import return_freed_memory
 from purejaxvpg.experiment.placement import (
@@ -39,7 +39,7 @@ from purejaxvpg.experiment.placement import (
     restore,
     stack_hyperparams,
 )
-from purejaxvpg.experiment.planning import SEGMENTS, GroupPlan, agreed, plan_group
+from purejaxvpg.experiment.planning import SEGMENTS, GroupPlan, plan_group
 from purejaxvpg.experiment.pruning import (
     SuccessiveHalving,
     make_pruning,
@@ -291,7 +291,7 @@ class Sweep:
     def _todo(self, group: Group, rung: int) -> "Turn":
         own = self._own(group, self.alive)
         start, end = self._bounds(group)[rung : rung + 2]
-        done = agreed(self.store.done(start, end))
+        done = all_of_processes(self.store.done(start, end))
         left = own[[int(run) not in done for run in own]] if start < end else own[:0]
         return Turn(own, left, start, end)
 
