@@ -1,10 +1,15 @@
 """`python -m purejaxvpg` and the command `purejaxvpg`."""
 
+import os
 import sys
+from importlib import metadata
 
 
 def main() -> int:
     """Run the command line; the exit code is 2 for bad input, with one line on stderr."""
+    if metadata.version("jaxlib").startswith("0.9."):
+        # On a CPU it prints three screens for every program that it takes from the cache.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from purejaxvpg import cli
     except ImportError as error:  # tyro or rich is missing

@@ -1,7 +1,13 @@
 """Shared by all tests: two CPU threads are what there is, so compile little."""
 
+import os
+
 import jax
 import pytest
+
+# Tests leave nothing in the user's cache, and take nothing from it (but see test_devices.py).
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+jax.config.update("jax_enable_compilation_cache", False)
 
 # Before jax starts: studies are tested on 1, 2 and 8 devices.  All else runs on the first.
 jax.config.update("jax_num_cpu_devices", 8)

@@ -129,11 +129,12 @@ def f():
 
 
 def test_importing_the_package_is_cheap():
-    """`import purejaxvpg` loads no environments, no plots, no tables and no command line."""
+    """All that it offers loads no environments, no plots, no tables and no command line."""
     # flax, optax and distrax load rich by themselves; what this package adds to them is none of it.
     heavy = ("gymnax", "gymnasium", "matplotlib", "pandas", "scipy.stats", "tyro", "rich")
     code = (
-        "import sys, jax, flax.linen, optax, distrax; before = set(sys.modules); import purejaxvpg;"
+        "import sys, jax, flax.linen, optax, distrax; before = set(sys.modules);"
+        "from purejaxvpg import *;"
         f"print([m for m in {heavy} if m in set(sys.modules) - before])"
         "; print([m for m in ('gymnax', 'matplotlib', 'pandas', 'tyro') if m in sys.modules])"
     )
@@ -143,10 +144,23 @@ def test_importing_the_package_is_cheap():
     assert run.stdout.split() == ["[]", "[]"]
 
 
+def test_the_package_itself_waits_for_nothing():
+    """jax is imported with the first name that is used; every name is there, and listed."""
+    code = (
+        "import sys, purejaxvpg; print('jax' in sys.modules, purejaxvpg.__version__);"
+        "print(all(hasattr(purejaxvpg, name) for name in purejaxvpg.__all__));"
+        "print(set(purejaxvpg.__all__) <= set(dir(purejaxvpg)), hasattr(purejaxvpg, 'nothing'))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True
+    )
+    assert run.stdout.split() == ["False", "0.1.0", "True", "True", "False"]
+
+
 def test_importing_the_package_starts_no_device():
     """Before a device is started a user may still choose devices or join a cluster of hosts."""
     code = (
-        "import purejaxvpg, jax; jax.config.update('jax_num_cpu_devices', 3);"
+        "from purejaxvpg import *; import jax; jax.config.update('jax_num_cpu_devices', 3);"
         "print(len(jax.devices('cpu')))"
     )
     run = subprocess.run(

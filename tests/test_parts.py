@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from studies import EVALUATING, make_part, make_spec
 
-from purejaxvpg.experiment import parts as module
-from purejaxvpg.experiment.parts import Origin, digest, read_parts, write_part, write_whole
+from purejaxvpg.experiment.files import SUM, write_whole
+from purejaxvpg.experiment.parts import Origin, digest, read_parts, write_part
 
 SPEC = make_spec(config=EVALUATING)
 SAID = SPEC.to_json()
@@ -100,7 +100,7 @@ def test_every_flipped_byte_is_detected(folder):
         found, ((named, reason),) = read_parts(folder, SAID)
         assert found == []
         assert named == path
-        assert reason == "damaged, or no part of a study: its sum is wrong"
+        assert reason == "damaged, or of another make: its sum is wrong"
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.99])
@@ -196,4 +196,4 @@ def test_sums_are_of_the_meaning():
     assert digest({"a": 1}) != digest({"a": 2})
     assert digest({"a": 1}) != digest({"a": True})
     assert digest({"a": "1"}) != digest({"a": 1})
-    assert len(digest(None)) == module.SUM
+    assert len(digest(None)) == SUM

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from purejaxvpg import __version__
 from purejaxvpg.extras import require
 
-for needed_at_the_end in ("tyro", "rich", "matplotlib", "safetensors"):
+for needed_at_the_end in ("tyro", "rich", "matplotlib", "safetensors", "platformdirs"):
     require(needed_at_the_end, "cli")  # now, not when a run is done and about to be saved
 
 from purejaxvpg.cli import flags  # noqa: E402
@@ -40,6 +40,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(args: object, command: str) -> None:
+    from purejaxvpg.experiment.devices import use_compilation_cache
+
+    use_compilation_cache()
     if isinstance(args, flags.Sweep | flags.Plan | flags.Merge | flags.Report):
         from purejaxvpg.cli import studies  # with scipy and more, which training does without
 

@@ -1,10 +1,15 @@
-"""Every core of a CPU, every process of a cluster; and what its processes must agree on."""
+"""Every core of a CPU, every process of a cluster and what they agree on, programs compiled."""
 
 import contextlib
+import hashlib
 import os
+import platform
+from pathlib import Path
 
 import jax
 import numpy as np
+
+from purejaxvpg.extras import require
 
 
 def use_every_core() -> None:
@@ -21,6 +26,32 @@ def use_every_core() -> None:
     # The devices run already: leave them.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", cores or 1)
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs in a folder of the user: a second start compiles nothing.
+
+    JAX_COMPILATION_CACHE_DIR names another folder; JAX_ENABLE_COMPILATION_CACHE=false turns it
+    off.  Does nothing where the folder cannot be had.
+    """
+    platformdirs = require("platformdirs", "cli")
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
+        return
+    folder = Path(platformdirs.user_cache_dir("purejaxvpg")) / f"compiled-{_processor()}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _processor() -> str:
+    """Which machine code this machine runs: on a cluster many share one home."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        said = sorted({line for line in lines if line.startswith(("flags", "Features"))})
+    except OSError:  # not Linux
+        said = [platform.processor()]
+    return hashlib.sha256(f"{platform.machine()} {said}".encode()).hexdigest()[:12]
 
 
 def join_cluster(

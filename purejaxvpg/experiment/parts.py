@@ -1,16 +1,8 @@
-"""Part files: results of some runs over some span of updates, unharmed and of the right study.
-
-A part file is an .npz whose last 64 bytes, the comment of the zip, are the SHA-256 of all bytes
-before them: zip has a sum for each array, and none for the directory of their names and places.
-"""
+"""Part files: results of some runs over some span of updates, unharmed and of the right study."""
 
 import hashlib
-import io
 import itertools
 import json
-import os
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.evaluate import Evaluation
+from purejaxvpg.experiment.files import group, read_summed, write_summed
 from purejaxvpg.state import Metrics
-
-SUM = 64  # characters of a SHA-256
 
 
 class Part(NamedTuple):
@@ -72,14 +63,9 @@ def write_part(folder: Path, part: Part, origin: Origin) -> None:
     if part.state is not None:
         arrays |= {f"state.{i}": x for i, x in enumerate(part.state)}
     arrays["origin"] = np.asarray(origin.of(part.runs))
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    with zipfile.ZipFile(buffer, "a") as file:
-        file.comment = bytes(SUM)
-    data = buffer.getvalue()[:-SUM]
     runs = np.ascontiguousarray(part.runs, np.int64).tobytes()
     name = f"{part.start:08d}-{part.end:08d}-{hashlib.sha256(runs).hexdigest()[:12]}.npz"
-    write_whole(folder / "parts" / name, data + hashlib.sha256(data).hexdigest().encode())
+    write_summed(folder / "parts" / name, arrays)
 
 
 def read_parts(folder: Path, said: dict[str, Any]) -> tuple[list[Part], list[tuple[Path, str]]]:
@@ -90,11 +76,7 @@ def read_parts(folder: Path, said: dict[str, Any]) -> tuple[list[Part], list[tup
     parts, unusable, origin = [], [], Origin(said)
     for path in sorted((folder / "parts").glob("*.npz")):
         try:
-            data = path.read_bytes()
-            if hashlib.sha256(data[:-SUM]).hexdigest().encode() != data[-SUM:]:
-                raise ValueError("damaged, or no part of a study: its sum is wrong")
-            with np.load(io.BytesIO(data), allow_pickle=False) as found:
-                arrays = {name: found[name] for name in found.files}
+            arrays = read_summed(path)
             if str(arrays["origin"]) != origin.of(arrays["runs"]):
                 raise ValueError("it belongs to another study")
             parts.append(_part(arrays))
@@ -104,32 +86,14 @@ def read_parts(folder: Path, said: dict[str, Any]) -> tuple[list[Part], list[tup
 
 
 def _part(arrays: dict[str, np.ndarray]) -> Part:
-    def group(prefix: str) -> dict[str, Any]:
-        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-    evaluations, state = group("evaluation."), group("state.")
+    evaluations, state = group(arrays, "evaluation."), group(arrays, "state.")
     return Part(
         runs=arrays["runs"],
         start=int(arrays["span"][0]),
         end=int(arrays["span"][1]),
-        metrics=Metrics(**group("metric.")),
+        metrics=Metrics(**group(arrays, "metric.")),
         evaluations=Evaluation(**evaluations) if evaluations else None,
         state=[state[name] for name in sorted(state, key=int)] if state else None,
         width=int(arrays["width"]),
         seconds=float(arrays["seconds"]),
     )
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """A file that takes its name only when it is whole and on the disk."""
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

@@ -22,8 +22,9 @@ import numpy as np
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import Evaluation
 from purejaxvpg.experiment.devices import wait_for_processes
+from purejaxvpg.experiment.files import write_whole
 from purejaxvpg.experiment.grid import Axis, Design, configs
-from purejaxvpg.experiment.parts import Origin, Part, digest, read_parts, write_part, write_whole
+from purejaxvpg.experiment.parts import Origin, Part, digest, read_parts, write_part
 from purejaxvpg.experiment.record import (
     config_from_json,
     config_to_json,

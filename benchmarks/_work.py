@@ -1,0 +1,77 @@
+"""What one update must do at the least: floating-point operations, and bytes moved, by phase."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purejaxvpg import Hyperparams, VPGConfig, vpg
+from purejaxvpg.agent import make_agent
+from purejaxvpg.envs import vectorize
+
+
+def setup_of(num_envs: int, num_steps: int, value_iterations: int, updates: int = 1) -> vpg.Setup:
+    """The benchmark's config and all that belongs to it."""
+    config = VPGConfig(
+        num_envs=num_envs,
+        num_steps=num_steps,
+        total_steps=num_envs * num_steps * updates,
+        value_iterations=value_iterations,
+        value_target="lambda_return",
+        diagnostics=False,
+    )
+    agent = make_agent(config)
+    return vpg.Setup(config, agent, vectorize(agent.env, num_envs, config.max_episode_steps))
+
+
+def operations(function: Callable[..., Any], *args: Any) -> float:
+    """Floating-point operations of one call."""
+    analysis: Any = jax.jit(function).lower(*args).compile().cost_analysis()
+    return float(analysis["flops"])
+
+
+def size(*arrays: Any) -> int:
+    """Bytes."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(arrays))
+
+
+def work(setup: vpg.Setup) -> dict[str, tuple[float, int]]:
+    """(operations of the networks, bytes that must be read or written once) of every phase.
+
+    Piece by piece, since the compiler's count of a loop is that of one turn.  With one value
+    iteration V of the batch is computed once, for the advantages and for the first gradient.
+    """
+    config, agent, _ = setup
+    hp = Hyperparams()
+    policy = setup.policy(hp)
+    state = jax.eval_shape(vpg.make_learner(config).init, jax.random.key(0))
+    _, batch, _ = jax.eval_shape(lambda state: vpg.collect(setup, state, hp), state)
+    _, rows, _ = jax.eval_shape(lambda state, b: vpg.judge(setup, state, b, hp), state, batch)
+
+    def policy_loss(params: Any, rows: Any) -> Any:
+        log_prob = policy.log_prob(agent.networks.policy(params, rows.obs), rows.action)
+        return (rows.weight * log_prob * rows.psi).sum()
+
+    def value_loss(params: Any, rows: Any) -> Any:
+        errors = agent.networks.value(params, rows.obs) - rows.target
+        return (rows.share * jnp.square(errors)).sum()
+
+    act = operations(agent.networks.policy, state.params.policy, state.obs)
+    forward = operations(agent.networks.value, state.params.value, rows.obs)
+    iterations = config.value_iterations
+    fit = iterations * operations(jax.grad(value_loss), state.params.value, rows)
+    judged = (batch.reward, batch.terminated, batch.truncated, rows.target, rows.target)
+    return {
+        "collect": (config.num_steps * act, size(batch)),
+        "values": (forward, size(rows.obs, rows.target)),
+        "advantages": (0.0, size(judged, rows.psi, rows.target)),
+        "policy step": (
+            operations(jax.grad(policy_loss), state.params.policy, rows),
+            size(rows.obs, rows.action, rows.psi, rows.weight),
+        ),
+        "value fit": (
+            fit - (forward if iterations == 1 else 0),
+            iterations * size(rows.obs, rows.target, rows.share),
+        ),
+    }

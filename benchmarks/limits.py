@@ -1,0 +1,191 @@
+"""How near an update is to what the machine allows: time over floor, phase by phase.
+
+    python benchmarks/limits.py
+    python benchmarks/limits.py --shape 64 128 --shape 2048 128 --value-iterations 1
+
+Floors, measured in the same run.  The environment alone: random actions, no network.  The
+networks: their floating-point operations (`cost_analysis()`) at the rate at which this machine
+multiplies matrices of these very shapes (rows of the batch by 64 x 64).  Memory: the bytes that a
+phase must read and write once, at the rate of a copy of an array of the batch's size.  A phase's
+floor is the sum of those that apply.  Phases are timed by leaving out what follows them: the
+difference of medians.  With one value iteration XLA computes V of the batch once, for the
+advantages and for the first gradient: "value fit" is then the backward pass alone.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import _common
+import jax
+import jax.numpy as jnp
+from _work import setup_of, size, work
+from jax import lax
+
+from purejaxvpg import Hyperparams, vpg
+from purejaxvpg.advantages import policy_weight, value_regression_target
+
+PHASES = ("collect", "values", "advantages", "policy step", "value fit")
+
+
+def upto(setup: vpg.Setup, last: str, updates: int) -> Callable[[Any], Any]:
+    """`updates` updates that stop after a phase, jitted.  What is not returned is not computed."""
+    hp = Hyperparams()
+
+    def one(state: Any, _: None) -> tuple[Any, Any]:
+        state, batch, episodes = vpg.collect(setup, state, hp)
+        if last == "collect":
+            # A look at everything that the batch holds, as the phases to come would take.
+            return state, (episodes, jax.tree.map(lambda x: x.astype(float).sum(), batch))
+        state, rows, judged = vpg.judge(setup, state, batch, hp)
+        if last == "judge":
+            return state, (episodes, judged, rows.psi.sum(), rows.outputs.sum())
+        state, improved = vpg.improve(setup, state, rows, hp)
+        if last == "improve":
+            return state, (episodes, judged, improved)
+        state, fitted = vpg.fit(setup, state, rows, hp)
+        return state, (episodes, judged, improved, fitted)
+
+    return jax.jit(lambda state: lax.scan(one, state, length=updates))
+
+
+def repeated(function: Callable[..., Any], times: int, *args: Any) -> Callable[[], Any]:
+    """A function `times` over in one compiled loop, each turn waiting for the last."""
+
+    def turn(args: Any, _: None) -> tuple[Any, None]:
+        out = function(*args)
+        # A hair of the result goes into the next turn's input, or the loop would be emptied.
+        hair = sum(x.ravel()[0].astype(jnp.float32) for x in jax.tree.leaves(out)) * 1e-30
+        return (args[0] + hair.astype(args[0].dtype), *args[1:]), None
+
+    loop = jax.jit(lambda *args: lax.scan(turn, args, length=times)[0][0])
+    return lambda: loop(*args)
+
+
+def random_actions(setup: vpg.Setup, updates: int) -> Callable[[], Any]:
+    """The environment alone: as many steps, uniformly random actions drawn beforehand."""
+    config, agent, env = setup
+    params = agent.env_params(Hyperparams())
+    state, _ = env.reset(jax.random.key(0), params)
+    shape = (updates * config.num_steps, config.num_envs)
+    actions = jax.random.randint(jax.random.key(1), shape, 0, 2)
+
+    def run(state: Any, actions: Any) -> Any:
+        index = jnp.arange(shape[0]) % config.num_steps
+        keys = jax.vmap(env.keys)(jax.random.split(jax.random.key(2), shape[0]), index)
+
+        def step(state: Any, x: Any) -> tuple[Any, Any]:
+            state, out = env.step(x[0], state, x[1], params)
+            return state, out.reward.sum() + out.obs.sum()
+
+        return lax.scan(step, state, (keys, actions))
+
+    jitted = jax.jit(run)
+    return lambda: jitted(state, actions)
+
+
+def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict[str, float], dict]:
+    """Seconds of every phase of one update that nothing can save, and the rates they come from."""
+    config, updates = setup.config, 8
+    env_alone = median(random_actions(setup, updates)) / updates
+    kernel, rates = jnp.eye(64), {}
+    for name, number in (
+        ("rows of a step", config.num_envs),
+        ("rows of a batch", config.steps_per_update),
+    ):
+        x = jnp.ones((number, 64))
+        turns = max(8, 2**18 // number)
+        seconds = median(repeated(lambda x, w: x @ w, turns, x, kernel)) / turns
+        rates[name] = number * 2 * 64 * 64 / seconds
+    numbers = jnp.ones(max(4 * config.steps_per_update, 1024))
+    bandwidth = 2 * size(numbers) / (median(repeated(lambda x: x + 1.0, 64, numbers)) / 64)
+
+    found = {
+        phase: flops / rates["rows of a step" if phase == "collect" else "rows of a batch"]
+        + moved / bandwidth
+        for phase, (flops, moved) in work(setup).items()
+    }
+    found["collect"] += env_alone
+    return found, {
+        "environment alone, steps/s": config.num_envs * config.num_steps / env_alone,
+        **{f"matrix rate over {name}, flop/s": rate for name, rate in rates.items()},
+        "copy, bytes/s": bandwidth,
+    }
+
+
+def times(setup: vpg.Setup, updates: int, repeats: int) -> tuple[dict[str, float], float]:
+    """Seconds of every phase of one update, and of the whole."""
+    config = setup.config
+    stages = ("collect", "judge", "improve", "fit")
+    runs = {stage: upto(setup, stage, updates) for stage in stages}
+    state = vpg.make_learner(config).init(jax.random.key(0))
+    x = jnp.ones((config.num_steps, config.num_envs))
+    no = jnp.zeros(x.shape, bool)
+
+    def advantages(reward: Any, values: Any, ends: Any) -> Any:
+        trajectory = (reward, values, values, ends, ends)
+        return (
+            policy_weight(config.estimator, *trajectory, 0.99, 0.95, config.n_step),
+            value_regression_target(config.value_target, *trajectory, 0.99, 0.95),
+        )
+
+    calls = {stage: lambda run=run: run(state) for stage, run in runs.items()}
+    calls["advantages"] = repeated(advantages, updates, x, x, no)
+    measured = {name: [] for name in calls}
+    for call in calls.values():
+        jax.block_until_ready(call())  # compiles
+    for _ in range(repeats):
+        for name, call in calls.items():
+            measured[name].append(_common.seconds(call) / updates)
+    of = {name: _common.median_and_spread(values)[0] for name, values in measured.items()}
+    phases = {
+        "collect": of["collect"],
+        "values": of["judge"] - of["collect"] - of["advantages"],
+        "advantages": of["advantages"],
+        "policy step": of["improve"] - of["judge"],
+        "value fit": of["fit"] - of["improve"],
+    }
+    return phases, of["fit"]
+
+
+def main() -> None:
+    """Measure every shape."""
+    parser = _common.parser(__doc__)
+    parser.add_argument("--shape", nargs=2, type=int, action="append", metavar=("N", "T"))
+    parser.add_argument("--value-iterations", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=7)
+    args = parser.parse_args()
+    shapes = args.shape or [(64, 128), (2048, 128)]
+    if args.smoke:
+        shapes, args.repeats = [(2, 4)], 1
+
+    def median(call: Callable[[], Any]) -> float:
+        jax.block_until_ready(call())  # compiles
+        return _common.median_and_spread([_common.seconds(call) for _ in range(args.repeats)])[0]
+
+    results = []
+    for num_envs, num_steps in shapes:
+        setup = setup_of(num_envs, num_steps, args.value_iterations)
+        updates = 2 if args.smoke else max(2, 500_000 // (num_envs * num_steps))
+        lowest, rates = floors(setup, median)
+        phases, whole = times(setup, updates, args.repeats)
+        steps, total = num_envs * num_steps, sum(lowest.values())
+        print(f"{num_envs} x {num_steps}, {args.value_iterations} value iterations; ns a step")
+        for name in PHASES:
+            took, floor = phases[name] / steps * 1e9, lowest[name] / steps * 1e9
+            print(f"  {name:<12} {took:8.1f}   floor {floor:8.1f}   {took / floor:5.2f} x")
+        gap = max(PHASES, key=lambda name: phases[name] - lowest[name])
+        print(
+            f"  {'whole':<12} {whole / steps * 1e9:8.1f}   floor {total / steps * 1e9:8.1f}   "
+            f"{whole / total:5.2f} x; the largest gap: {gap}, "
+            f"{(phases[gap] - lowest[gap]) / steps * 1e9:.0f} ns"
+        )
+        print("  " + ", ".join(f"{name} {value:.3g}" for name, value in rates.items()), flush=True)
+        results.append(
+            {"envs": num_envs, "steps": num_steps, "value_iterations": args.value_iterations,
+             "seconds": phases, "floors": lowest, "whole": whole, "rates": rates}
+        )  # fmt: skip
+    _common.report(results, args.json)
+
+
+if __name__ == "__main__":
+    main()
