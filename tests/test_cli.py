@@ -123,7 +123,11 @@ def test_the_preset_gives_the_defaults_and_flags_go_before_it():
 
 BAD = {
     "": "Expected one of {train, eval, sweep, plan, merge, report, envs}",
-    "train": "Missing from purejaxvpg train: ENV",
+    "train": "train needs ENV, or --resume FOLDER",
+    "train --resume {tmp}/none": "is no run folder",
+    "train CartPole-v1 --resume {tmp}/none": "leave out env",
+    "train CartPole-v1 --checkpoint-minutes -1": "checkpoint_minutes=-1",
+    "train CartPole-v1 --checkpoint-updates -1": "checkpoint_updates=-1",
     "tran CartPole-v1": "tran",
     "train CartPole-v2": "did you mean CartPole-v1",
     "train CartPole-v1 --num-env 3": "perhaps you meant --num-envs",

@@ -10,7 +10,8 @@ import pytest
 from gymnax.environments.classic_control.cartpole import CartPole
 
 from purejaxvpg import Hyperparams, VPGConfig, envs, make_evaluate, make_train
-from purejaxvpg.experiment.results import load_run, new_folder, save_run
+from purejaxvpg.experiment.files import read_described, write_described
+from purejaxvpg.experiment.results import begin_run, begun_run, discard_run, load_run, save_run
 from purejaxvpg.experiment.runner import (
     _progress,
     evaluation_keys,
@@ -89,8 +90,7 @@ def test_num_seeds_below_one_is_refused():
 
 def test_a_saved_run_comes_back_whole(result_and_progress, tmp_path):
     result, _ = result_and_progress
-    with new_folder(tmp_path / "run") as folder:
-        save_run(folder, result, "purejaxvpg train ...")
+    save_run(tmp_path / "run", result, "purejaxvpg train ...")
     saved = load_run(tmp_path / "run")
     assert saved.config == CONFIG
     assert saved.hyperparams == HP
@@ -106,8 +106,7 @@ def test_a_saved_run_comes_back_whole(result_and_progress, tmp_path):
 
 def test_a_loaded_policy_acts_as_the_trained_one(result_and_progress, tmp_path):
     result, _ = result_and_progress
-    with new_folder(tmp_path / "run") as folder:
-        save_run(folder, result)
+    save_run(tmp_path / "run", result)
     saved = load_run(tmp_path / "run")
     evaluate = jax.jit(jax.vmap(make_evaluate(CONFIG, 2), in_axes=(0, 0, 0, None)))
     keys = seed_keys(np.array([0, 1]))
@@ -118,31 +117,59 @@ def test_a_loaded_policy_acts_as_the_trained_one(result_and_progress, tmp_path):
     assert int(jnp.max(after.lengths)) <= 20  # the environment parameters came along
 
 
-def test_a_folder_takes_its_name_only_when_whole(tmp_path):
-    with pytest.raises(KeyError), new_folder(tmp_path / "run") as folder:  # noqa: PT012
-        (folder / "half").write_text("...")
-        raise KeyError
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_an_existing_folder_is_left_alone(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious").write_text("x")
-    with pytest.raises(FileExistsError, match="exists already"), new_folder(tmp_path / "run"):
-        pass
+    with pytest.raises(FileExistsError, match="exists already"):
+        begin_run(tmp_path / "run", CONFIG, HP, np.arange(2))
     assert (tmp_path / "run" / "precious").read_text() == "x"
 
 
 def test_an_unwritable_place_is_named_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"cannot write .*run"), new_folder(tmp_path / "file" / "run"):
-        pytest.fail("the block must not be entered")
+    with pytest.raises(OSError, match=r"cannot write .*run"):
+        begin_run(tmp_path / "file" / "run", CONFIG, HP, np.arange(2))
+
+
+def test_a_run_that_has_begun_is_not_done(result_and_progress, tmp_path):
+    """It can be gone on with, not evaluated; and it goes away if nothing is kept of it."""
+    folder = begin_run(tmp_path / "run", CONFIG, HP, np.arange(5, 7), "purejaxvpg train ...")
+    config, hp, seeds, record = begun_run(folder)
+    assert (config, hp, seeds.tolist(), record["complete"]) == (CONFIG, HP, [5, 6], False)
+    with pytest.raises(ValueError, match=r"is not done; go on with it: purejaxvpg train --resume"):
+        load_run(folder)
+    assert discard_run(folder)
+    assert not folder.exists()
+    save_run(folder, result_and_progress[0])
+    assert not discard_run(folder)
+    assert load_run(folder).record["complete"]
+
+
+def test_a_run_of_the_first_format_is_read(result_and_progress, tmp_path):
+    """Format 1 had no sums, and a folder only when the run was done."""
+    save_run(tmp_path / "run", result_and_progress[0])
+    path = tmp_path / "run" / "run.json"
+    said = json.loads(path.read_text())
+    old = {k: v for k, v in said.items() if k not in ("files", "complete", "sha256")}
+    path.write_text(json.dumps(old | {"format": 1}))
+    assert load_run(tmp_path / "run").config == CONFIG
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.npz", "policy.safetensors"])
+def test_one_flipped_bit_is_found(result_and_progress, tmp_path, name):
+    save_run(tmp_path / "run", result_and_progress[0])
+    file = tmp_path / "run" / name
+    data = bytearray(file.read_bytes())
+    middle = data.index(b"0.01") + 3 if name == "run.json" else len(data) // 2
+    data[middle] ^= 4  # 0.01 becomes 0.05: as good a number
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match="its sum is wrong"):
+        load_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.npz", "policy.safetensors"])
 def test_a_damaged_or_missing_file_is_one_line(result_and_progress, tmp_path, name):
-    with new_folder(tmp_path / "run") as folder:
-        save_run(folder, result_and_progress[0])
+    save_run(tmp_path / "run", result_and_progress[0])
     file = tmp_path / "run" / name
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(ValueError, match="cannot be read") as error:
@@ -154,8 +181,7 @@ def test_a_damaged_or_missing_file_is_one_line(result_and_progress, tmp_path, na
 
 
 def test_another_format_is_refused(result_and_progress, tmp_path):
-    with new_folder(tmp_path / "run") as folder:
-        save_run(folder, result_and_progress[0])
+    save_run(tmp_path / "run", result_and_progress[0])
     path = tmp_path / "run" / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
     with pytest.raises(ValueError, match="format 99"):
@@ -176,18 +202,18 @@ def test_a_linear_policy_and_nested_arguments_come_back(tmp_path):
         total_steps=8, value_iterations=1,
     )  # fmt: skip
     result = run(config, num_seeds=1)
-    with new_folder(tmp_path / "run") as folder:
-        save_run(folder, result)
+    save_run(tmp_path / "run", result)
     saved = load_run(tmp_path / "run")
     assert saved.config == config
     assert jax.tree.structure(saved.policy_params) == jax.tree.structure(result.state.params.policy)
 
 
 def test_parameters_of_another_shape_are_refused(result_and_progress, tmp_path):
-    with new_folder(tmp_path / "run") as folder:
-        save_run(folder, result_and_progress[0])
+    save_run(tmp_path / "run", result_and_progress[0])
     path = tmp_path / "run" / "run.json"
-    path.write_text(path.read_text().replace("\n      8\n", "\n      9\n"))
+    said = read_described(path, [2])
+    said["config"]["hidden_sizes"] = [9]
+    write_described(path, said)
     with pytest.raises(ValueError, match=r"policy.safetensors has params/policy/\S+ \(2, 8.*9"):
         load_run(tmp_path / "run")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from studies import EVALUATING, make_part, make_spec
 
-from purejaxvpg.experiment.files import SUM, write_whole
-from purejaxvpg.experiment.parts import Origin, digest, read_parts, write_part
+from purejaxvpg.experiment.files import SUM, digest, write_whole
+from purejaxvpg.experiment.parts import Origin, read_parts, write_part
 
 SPEC = make_spec(config=EVALUATING)
 SAID = SPEC.to_json()

@@ -17,6 +17,7 @@ from studies import (
 )
 
 from purejaxvpg import Hyperparams, VPGConfig, envs
+from purejaxvpg.experiment import files
 from purejaxvpg.experiment import store as module
 from purejaxvpg.experiment.store import Store, assemble, load_study, merge, read_spec
 
@@ -175,7 +176,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, join, monkeypatch)
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(module, "write_whole", refuse)
+    monkeypatch.setattr(files, "write_whole", refuse)
     with pytest.raises(OSError, match=r"cannot write .*: Permission denied; choose another folder"):
         Store(SPEC, tmp_path / "study", join)
 
@@ -226,8 +227,8 @@ def test_every_changed_digit_of_study_json_is_detected(tmp_path):
     [
         ("", "Expecting value"),
         ('{"format": 1, ', "Expecting property name"),
-        ("[1, 2]", "it describes no study"),
-        ("{}", "it describes no study"),
+        ("[1, 2]", "it is no description of a run or study"),
+        ("{}", "it is no description of a run or study"),
         ('{"format": 99}', "format 99, and this version reads 1"),
         ('{"format": 1}', "its sum is wrong"),
     ],

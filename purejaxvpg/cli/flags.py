@@ -73,9 +73,12 @@ _RUN = [*_flags(VPGConfig), *_flags(Hyperparams)]
 Train = dataclasses.make_dataclass(
     "Train",
     [
-        ("env", _ENV),
+        ("env", _ENV, dataclasses.field(default="")),
         *_SEEDS,
         _flag("out", str, "", "Run folder (default: runs/<env>-<time>)."),
+        _flag("resume", str, "", "Go on with the run in this folder, as it was begun."),
+        _flag("checkpoint_minutes", float, 1.0, "Keep the run so often; 0: by updates alone."),
+        _flag("checkpoint_updates", int, 0, "And after so many updates; 0: by minutes alone."),
         _PRESET,
         *_RUN,
     ],

@@ -1,8 +1,12 @@
 """train, eval, envs: one setting, and what there is to train on."""
 
 import contextlib
+import signal
+import threading
 import time
-from typing import Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,10 +16,18 @@ from rich.table import Table
 from purejaxvpg import envs, presets
 from purejaxvpg.agent import check_episodes_fit, make_agent
 from purejaxvpg.cli import flags
-from purejaxvpg.cli.terminal import check_at_least_one, console, out_of_memory, user_errors
+from purejaxvpg.cli.terminal import (
+    Interrupted,
+    check_at_least_one,
+    console,
+    out_of_memory,
+    user_errors,
+)
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.experiment import results, runner
+from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints, Stopped
+from purejaxvpg.experiment.files import locked
 from purejaxvpg.report import plots, tables
 from purejaxvpg.statistics import trailing_return
 
@@ -35,32 +47,125 @@ def run(args: Any, command: str) -> None:
 
 
 def train(args: Any, command: str) -> None:
-    """Train, show progress and a table, and write the run folder."""
+    """Train, or go on with a run; show progress and a table, and write the run folder."""
     with user_errors():
-        config, hp = flags.config_of(args)
-        agent = make_agent(config)  # everything that can be wrong with the config shows here
-        check_episodes_fit(config, agent.env, agent.env_params(hp))
-        check_at_least_one("num_seeds", args.num_seeds)
-        last = 2**32 - args.num_seeds
-        if not 0 <= args.seed <= last:
-            raise ValueError(f"seed={args.seed} is out of range; accepted: 0 to {last}")
-        out = args.out or f"runs/{config.env}-{time.strftime('%Y%m%d-%H%M%S')}"
+        job = _going_on(args) if args.resume else _new(args, command)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_kept(job))
         with user_errors():
-            folder = stack.enter_context(results.new_folder(out))
-        if args.preset and config.env in presets.available():
-            console.print(f"defaults from the preset of {config.env} (--no-preset: none)")
+            stack.enter_context(locked(job.folder))
+        stack.enter_context(_stopping(job.checkpoints))
         with out_of_memory("lower --num-seeds, --num-envs or --num-steps, or --gradient-rows"):
-            result = _run_with_progress(config, hp, args)
-        steps = np.arange(1, config.num_updates + 1) * config.num_envs * config.num_steps
+            result = _run_with_progress(job)
+        steps = np.arange(1, job.config.num_updates + 1) * job.config.steps_per_update
         returns = trailing_return(
             result.metrics.episode_return_sum, result.metrics.episode_count, LAST_EPISODES
         )
-        title = f"{config.env} ({args.num_seeds} seed{'s' * (args.num_seeds > 1)})"
-        plots.learning_curve(folder / "learning_curve.png", steps, returns, title)
-        results.save_run(folder, result, command)
+        number = len(job.seeds)
+        title = f"{job.config.env} ({number} seed{'s' * (number > 1)})"
+        with user_errors():
+            plots.learning_curve(job.folder / "learning_curve.png", steps, returns, title)
+            results.save_run(job.folder, result, job.command)
     _print_result(result, returns)
-    console.print(f"run folder: {out}", soft_wrap=True)
+    console.print(f"run folder: {job.folder}", soft_wrap=True)
+
+
+class _Job(NamedTuple):
+    """What to train, and where it is kept."""
+
+    config: VPGConfig
+    hp: Hyperparams
+    seeds: np.ndarray  # [S], one after the other
+    folder: Path
+    checkpoints: Checkpoints
+    command: str  # that began it
+
+
+def _new(args: Any, command: str) -> _Job:
+    if not args.env:
+        raise ValueError("train needs ENV, or --resume FOLDER; see: purejaxvpg envs")
+    config, hp = flags.config_of(args)
+    agent = make_agent(config)  # everything that can be wrong with the config shows here
+    check_episodes_fit(config, agent.env, agent.env_params(hp))
+    check_at_least_one("num_seeds", args.num_seeds)
+    last = 2**32 - args.num_seeds
+    if not 0 <= args.seed <= last:
+        raise ValueError(f"seed={args.seed} is out of range; accepted: 0 to {last}")
+    every = _every(args)
+    seeds = np.arange(args.seed, args.seed + args.num_seeds)
+    out = args.out or f"runs/{config.env}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = results.begin_run(out, config, hp, seeds, command)
+    if args.preset and config.env in presets.available():
+        console.print(f"defaults from the preset of {config.env} (--no-preset: none)")
+    kept = Checkpoints(folder / "checkpoints", results.identity(results.begun_run(out)[3]), *every)
+    return _Job(config, hp, seeds, folder, kept, command)
+
+
+def _going_on(args: Any) -> _Job:
+    """The run that --resume names, which is what it was begun as."""
+    given = [name for name in ("env", "out") if getattr(args, name)]
+    if given:
+        raise ValueError(f"--resume takes all of it from the folder; leave out {', '.join(given)}")
+    every = _every(args)
+    config, hp, seeds, record = results.begun_run(args.resume)
+    if record["complete"]:
+        raise ValueError(f"the run in {args.resume} is done; see: purejaxvpg eval {args.resume}")
+    make_agent(config)
+    folder = Path(args.resume)
+    kept = Checkpoints(folder / "checkpoints", results.identity(record), *every)
+    return _Job(config, hp, seeds, folder, kept, record["command"])
+
+
+def _every(args: Any) -> tuple[float, int]:
+    """Seconds and updates between two checkpoints."""
+    minutes, updates = args.checkpoint_minutes, args.checkpoint_updates
+    if not 0 <= minutes < float("inf"):
+        raise ValueError(f"checkpoint_minutes={minutes} is out of range; accepted: 0 or more")
+    if updates < 0:
+        raise ValueError(f"checkpoint_updates={updates} is out of range; accepted: 0 or more")
+    return 60 * minutes, updates
+
+
+@contextlib.contextmanager
+def _kept(job: _Job) -> Iterator[None]:
+    """A run that ends early leaves what is kept of it, and says how to go on; or else nothing."""
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt) as stop:
+        if results.discard_run(job.folder):
+            raise KeyboardInterrupt from None
+        done = (
+            f"{stop.updates} of {job.config.num_updates} updates are"
+            if isinstance(stop, Stopped)
+            else "what was kept before is"
+        )
+        raise Interrupted(
+            f"{done} kept; go on with: purejaxvpg train --resume {job.folder}"
+        ) from None
+    except BaseException:
+        results.discard_run(job.folder)
+        raise
+
+
+@contextlib.contextmanager
+def _stopping(checkpoints: Checkpoints) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run after the segment that is running; a second one, at once."""
+
+    def stop(*_: Any) -> None:
+        if checkpoints.stop:
+            raise KeyboardInterrupt
+        checkpoints.stop = True
+        console.print("stopping after this segment, to keep it; once more: at once, without it")
+
+    if threading.current_thread() is not threading.main_thread():  # only there can they be caught
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def evaluate(args: flags.Eval) -> None:
@@ -115,7 +220,7 @@ def _describe(space: Any) -> str:
 # ---------------------------------------------------------------------------------- PRINTING
 
 
-def _run_with_progress(config: VPGConfig, hp: Hyperparams, args: Any) -> runner.Run:
+def _run_with_progress(job: _Job) -> runner.Run:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -123,14 +228,34 @@ def _run_with_progress(config: VPGConfig, hp: Hyperparams, args: Any) -> runner.
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=False) as bar:
-        task = bar.add_task(config.env, total=config.num_updates, status="compiling")
+        task = bar.add_task(job.config.env, total=job.config.num_updates, status="compiling")
 
         def on_progress(now: runner.Progress) -> None:
             shown = "-" if np.isnan(now.mean_return) else f"{now.mean_return:.1f}"
             status = f"{now.steps_per_second:,.0f} steps/s  mean return {shown}"
             bar.update(task, completed=now.updates, status=status)
 
-        return runner.run(config, hp, args.num_seeds, args.seed, on_progress)
+        def on_start(kept: Checkpoint | None) -> None:
+            for path, reason in job.checkpoints.unusable:
+                console.print(f"{path} is not used: {reason}", soft_wrap=True)
+            if kept is not None:
+                console.print(f"going on after {kept.update} of {job.config.num_updates} updates")
+                console.print(*_differences(kept.made_with), sep="\n", end="", soft_wrap=True)
+                bar.update(task, completed=kept.update)
+
+        seeds = (len(job.seeds), int(job.seeds[0]))
+        return runner.run(
+            job.config, job.hp, *seeds, on_progress, checkpoints=job.checkpoints, on_start=on_start
+        )
+
+
+def _differences(made_with: Mapping[str, Any]) -> list[str]:
+    """A line for each of the things that the bits depend on and that are other ones now."""
+    return [
+        f"{name} was {made_with.get(name)}, and is {now}: the numbers agree but for rounding\n"
+        for name, now in runner.made_with().items()
+        if made_with.get(name) != now
+    ]
 
 
 def _print_result(result: runner.Run, returns: np.ndarray) -> None:

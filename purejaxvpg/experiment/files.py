@@ -4,16 +4,21 @@ A summed file is an .npz whose last 64 bytes, the comment of the zip, are the SH
 before them: zip has a sum for each array, and none for the directory of their names and places.
 """
 
+import contextlib
 import hashlib
 import io
+import json
 import os
+import platform
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from purejaxvpg.extras import require
 
 SUM = 64  # characters of a SHA-256
 
@@ -50,6 +55,60 @@ def read_summed(path: Path) -> dict[str, np.ndarray]:
         raise ValueError("damaged, or of another make: its sum is wrong")
     with np.load(io.BytesIO(data), allow_pickle=False) as found:
         return {name: found[name] for name in found.files}
+
+
+def digest(said: Any) -> str:
+    """SHA-256 of what JSON can say, by meaning: 1 is 1.0, and the order of names is nothing."""
+    meant = json.loads(json.dumps(said), parse_int=float)
+    return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
+
+
+def write_described(path: Path, said: Mapping[str, Any]) -> None:
+    """JSON with its own sum."""
+    text = json.dumps({**said, "sha256": digest(said)}, indent=2) + "\n"
+    write_whole(path, text.encode())
+
+
+def read_described(path: Path, formats: Sequence[int]) -> dict[str, Any]:
+    """What `write_described` wrote, less the sum; `formats`: those that can be read.
+
+    Raises: ValueError if it is of another format, or not as written; OSError.
+    """
+    held = json.loads(path.read_text())
+    if not isinstance(held, dict) or "format" not in held:
+        raise ValueError("it is no description of a run or study")
+    if held["format"] not in formats:
+        known = " and ".join(map(str, formats))
+        raise ValueError(f"format {held['format']}, and this version reads {known}")
+    if held.pop("sha256", None) != digest(held):
+        raise ValueError("it was changed or damaged: its sum is wrong")
+    return held
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder.  A lock whose process has died is no lock.
+
+    Raises: OSError, naming the owner, if another process has it; ImportError without the extra
+    `cli`.
+    """
+    filelock = require("filelock", "cli")
+    owner, lock = folder / ".owner", filelock.FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        try:
+            who = owner.read_text()
+        except OSError:
+            who = "another process"
+        raise OSError(f"{folder} is in use by {who}; wait for it, or stop it") from None
+    try:
+        owner.write_text(f"process {os.getpid()} on {platform.node()}")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+        (folder / ".lock").unlink(missing_ok=True)
 
 
 def group(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.evaluate import Evaluation
-from purejaxvpg.experiment.files import group, read_summed, write_summed
+from purejaxvpg.experiment.files import digest, group, read_summed, write_summed
 from purejaxvpg.state import Metrics
 
 
@@ -45,12 +44,6 @@ class Origin:
         """The mark of a part that holds these runs."""
         settings = np.unique(np.asarray(runs) // self.num_seeds).tolist()
         return digest([self.study, [self.points[h : h + 1] for h in settings]])
-
-
-def digest(said: Any) -> str:
-    """SHA-256 of what JSON can say, by meaning: 1 is 1.0, and the order of names is nothing."""
-    meant = json.loads(json.dumps(said), parse_int=float)
-    return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
 
 
 def write_part(folder: Path, part: Part, origin: Origin) -> None:

@@ -232,15 +232,18 @@ def fetch(tree: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
-def restore(program: Program, host_state: Any) -> TrainState:
-    """The state that `fetch` brought to the host, on the devices again.  One process only."""
+def restore(like: TrainState, host_state: Any) -> TrainState:
+    """The state that `fetch` brought to the host, on the devices again.  One process only.
+
+    Args: like: arrays, or their shapes, types and shardings.
+    """
 
     def one(like: Any, x: np.ndarray) -> jax.Array:
         is_key = jnp.issubdtype(like.dtype, jax.dtypes.prng_key)
         array = jax.random.wrap_key_data(jnp.asarray(x)) if is_key else x
         return jax.device_put(array, like.sharding)
 
-    return jax.tree.map(one, program.state_like, host_state)
+    return jax.tree.map(one, like, host_state)
 
 
 def _bytes(compiled: Any) -> int:

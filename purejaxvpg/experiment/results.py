@@ -1,19 +1,20 @@
-"""A run on disk: one folder, no pickle, and either whole or not there.
+"""A run on disk: one folder, no pickle, and nothing in it that is half written.
 
-    run.json             config, hyperparameters, seeds, versions, device, timing
+    run.json             config, hyperparameters, seeds, versions, device, timing, sums of files
     metrics.npz          every metric, [S, U]; evaluations, if there were any
     policy.safetensors   parameters and observation statistics of every seed, [S, ...]
     learning_curve.png   put there by the command line
+    checkpoints/         of a run that is not done (checkpoint.py)
 
-The folder is written under a temporary name beside its place and renamed when complete.
+A run is complete when its run.json says so, which is written last.
 """
 
+import contextlib
+import hashlib
+import io
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.files import read_described, write_described, write_whole
 from purejaxvpg.experiment.record import (
     config_from_json,
     config_to_json,
@@ -35,7 +37,8 @@ from purejaxvpg.normalize import RunningStats
 from purejaxvpg.state import TrainState
 from purejaxvpg.vpg import make_learner
 
-FORMAT = 1
+FORMAT = 2  # of run.json
+POLICY = "policy.safetensors"
 
 
 class SavedRun(NamedTuple):
@@ -50,99 +53,157 @@ class SavedRun(NamedTuple):
     record: dict[str, Any]  # run.json
 
 
-@contextmanager
-def new_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """A folder to write into that takes its final name only when the block ends well.
+def begin_run(
+    path: str | os.PathLike,
+    config: VPGConfig,
+    hp: Hyperparams,
+    seeds: np.ndarray,
+    command: str = "",
+) -> Path:
+    """The folder of a run that is about to begin, with what is known of it.
 
-    Raises: FileExistsError if there is something at `path`; OSError, naming it, if it cannot
-    be written.  Both come before the block is entered, so that no work is lost to them.
+    Raises: FileExistsError if there is something at `path`; OSError, naming it, if it cannot be
+    written; TypeError for a config that holds objects rather than names (an environment or a
+    network of your own): keep those runs yourself.
     """
     path = Path(path)
-    if path.exists():
-        raise FileExistsError(f"{path} exists already; choose another folder or remove it")
+    said = _described(config, hp, seeds, command)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+        path.mkdir(parents=True)
+        write_described(path / "run.json", {**said, "complete": False})
+    except FileExistsError:
+        if path.exists():
+            message = f"{path} exists already; choose another folder or remove it"
+            raise FileExistsError(message) from None
+        raise OSError(f"cannot write {path}: a file is in its way; choose another folder") from None
     except OSError as error:
         raise OSError(
             f"cannot write {path}: {error.strerror or error}; choose another folder"
         ) from None
-    try:
-        yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    try:
-        partial.chmod(0o755)
-        os.rename(partial, path)
-    except OSError as error:  # somebody took the name meanwhile; what was written is whole
-        raise OSError(
-            f"cannot rename to {path} ({error.strerror}); it is kept as {partial}"
-        ) from None
+    return path
 
 
-def save_run(folder: Path, result: Run, command: str = "") -> None:
-    """Write a run into a folder that exists (see `new_folder`).
+def discard_run(folder: Path) -> bool:
+    """Remove a run that was begun and of which nothing is kept.  Returns whether it was."""
+    nothing = not any((folder / "checkpoints").glob("*.npz")) and not is_complete(folder)
+    if nothing:
+        shutil.rmtree(folder, ignore_errors=True)
+    return nothing
 
-    Raises: ImportError without the extra `cli`; TypeError for a config that holds objects
-    rather than names (an environment or a network of your own): save those yourself.
+
+def save_run(folder: str | os.PathLike, result: Run, command: str = "") -> None:
+    """Write a finished run into a folder, which is made if it is not there.
+
+    Raises: ImportError without the extra `cli`; TypeError as `begin_run`; OSError.
     """
     safetensors = require("safetensors.numpy", "cli")
-    record = {
-        "format": FORMAT,
-        "config": config_to_json(result.config),
-        "hyperparams": plain(result.hyperparams),
-        "seeds": result.seeds.tolist(),
+    folder = Path(folder)
+    said = _described(result.config, result.hyperparams, result.seeds, command)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = dict(result.metrics._asdict())
+    if result.evaluations is not None:
+        arrays |= {f"evaluation_{k}": v for k, v in result.evaluations._asdict().items()}
+    metrics = io.BytesIO()
+    np.savez_compressed(metrics, **arrays)
+    leaves, _ = _named_leaves(result.state)
+    policy = safetensors.save({name: np.asarray(leaf) for name, leaf in leaves.items()})
+    files = {"metrics.npz": metrics.getvalue(), POLICY: policy}
+    for name, data in files.items():
+        write_whole(folder / name, data)
+    said |= {
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        "complete": True,
+    }
+    write_described(folder / "run.json", said)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # they led here
+
+
+def _described(
+    config: VPGConfig, hp: Hyperparams, seeds: np.ndarray, command: str
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "config": config_to_json(config),
+        "hyperparams": plain(hp),
+        "seeds": seeds.tolist(),
         "command": command,
         "versions": versions(),
         "device": str(jax.devices()[0]),
     }
-    (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
-    arrays = dict(result.metrics._asdict())
-    if result.evaluations is not None:
-        arrays |= {f"evaluation_{k}": v for k, v in result.evaluations._asdict().items()}
-    np.savez_compressed(folder / "metrics.npz", **arrays)
-    leaves, _ = _named_leaves(result.state)
-    arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}
-    safetensors.save_file(arrays, folder / "policy.safetensors")
+
+
+def identity(record: dict[str, Any]) -> dict[str, Any]:
+    """What a run is, whoever runs it: its checkpoints are of this."""
+    return {name: record[name] for name in ("config", "hyperparams", "seeds")}
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether it holds a run that is done."""
+    with contextlib.suppress(OSError, ValueError):
+        return bool(_read_record(folder)["complete"])
+    return False
+
+
+def begun_run(folder: str | os.PathLike) -> tuple[VPGConfig, Hyperparams, np.ndarray, dict]:
+    """Config, hyperparameters, seeds and record of a run folder, done or not.
+
+    Raises: FileNotFoundError or ValueError, in one line, if it is no run folder or damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").is_file():
+        raise FileNotFoundError(f"{folder} is no run folder: it has no run.json")
+    try:
+        record = _read_record(folder)
+        config = config_from_json(record["config"])
+        hp = hyperparams_from_json(record["hyperparams"])
+        return config, hp, np.asarray(record["seeds"]), record
+    except Exception as error:
+        raise _unreadable(folder, error) from error
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """run.json, brought up to this version's format."""
+    path = folder / "run.json"
+    said = json.loads(path.read_text())
+    if isinstance(said, dict) and said.get("format") == 1:  # without sums; only whole runs
+        return {**said, "format": FORMAT, "files": {}, "complete": True}
+    return read_described(path, [FORMAT])
+
+
+def _unreadable(folder: Path, error: Exception) -> ValueError:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f"run folder {folder} cannot be read: {first_line}")
 
 
 def load_run(folder: str | os.PathLike) -> SavedRun:
-    """Read a run folder.
+    """Read the folder of a finished run.
 
-    Raises: FileNotFoundError or ValueError, in one line, if it is no run folder or damaged;
-    ImportError without the extra `cli`.
+    Raises: FileNotFoundError or ValueError, in one line, if it is no run folder, damaged, or not
+    done; ImportError without the extra `cli`.
     """
     safetensors = require("safetensors.numpy", "cli")
     folder = Path(folder)
-    for name in ("run.json", "metrics.npz", "policy.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} is no run folder: it has no {name}")
-    try:
-        record = json.loads((folder / "run.json").read_text())
-        if record["format"] != FORMAT:
-            raise ValueError(f"format {record['format']}, and this version reads {FORMAT}")
-        config = config_from_json(record["config"])
-        hp = hyperparams_from_json(record["hyperparams"])
-        arrays = safetensors.load_file(folder / "policy.safetensors")
-        params, obs_stats = _restore(arrays, config, hp, len(record["seeds"]))
-        # Opened here, for np.load leaves a damaged file open.
-        with (folder / "metrics.npz").open("rb") as file, np.load(file) as found:
-            metrics = {name: found[name] for name in found.files}
-        return SavedRun(
-            config=config,
-            hyperparams=hp,
-            seeds=np.asarray(record["seeds"]),
-            policy_params=params.policy,
-            obs_stats=obs_stats,
-            metrics=metrics,
-            record=record,
+    config, hp, seeds, record = begun_run(folder)
+    if not record["complete"]:
+        raise ValueError(
+            f"the run in {folder} is not done; go on with it: purejaxvpg train --resume {folder}"
         )
-    except Exception as error:  # of json, numpy, safetensors or the config: all mean damage
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"run folder {folder} cannot be read: {first_line}") from error
+    for name in ("metrics.npz", POLICY):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is no whole run folder: it has no {name}")
+    try:
+        files = {name: (folder / name).read_bytes() for name in ("metrics.npz", POLICY)}
+        for name, data in files.items():
+            if record["files"].get(name) not in (None, hashlib.sha256(data).hexdigest()):
+                raise ValueError(f"{name} was changed or damaged: its sum is wrong")
+        params, obs_stats = _restore(safetensors.load(files[POLICY]), config, hp, len(seeds))
+        with np.load(io.BytesIO(files["metrics.npz"]), allow_pickle=False) as found:
+            metrics = {name: found[name] for name in found.files}
+    except Exception as error:  # of numpy, safetensors or the config: all mean damage
+        raise _unreadable(folder, error) from error
+    return SavedRun(config, hp, seeds, params.policy, obs_stats, metrics, record)
 
 
 def _named_leaves(state: TrainState) -> tuple[dict[str, Any], Any]:

@@ -5,6 +5,7 @@ compiled segment again and again, with a look at the metrics in between.  The se
 numbers of the one call, up to rounding: a loop of another length is another program.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ import numpy as np
 from purejaxvpg.agent import check_episodes_fit, make_agent
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import Evaluation
+from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints, Stopped
+from purejaxvpg.experiment.placement import fetch, restore
+from purejaxvpg.experiment.record import versions
 from purejaxvpg.state import Metrics, TrainResult, TrainState
 from purejaxvpg.train import make_segment
 from purejaxvpg.vpg import make_learner
@@ -68,6 +72,8 @@ def run(
     first_seed: int = 0,
     on_progress: Callable[[Progress], None] | None = None,
     reports: int = 50,
+    checkpoints: Checkpoints | None = None,
+    on_start: Callable[[Checkpoint | None], None] | None = None,
 ) -> Run:
     """Train S = `num_seeds` seeds side by side in one compiled program.
 
@@ -76,8 +82,12 @@ def run(
       first_seed: the seeds are first_seed, first_seed + 1, ...
       on_progress: called after every segment.  reports: at least so many segments, if the
         number of updates can be divided so.
+      checkpoints: where the run is kept from time to time, and from where it goes on.  It goes
+        on to the same bits, with the same versions, device, S and `reports`.
+      on_start: called with the checkpoint that it goes on from, or None.
 
-    Raises: ValueError for a `num_seeds` below 1; else as `make_learner`.
+    Raises: ValueError for a `num_seeds` below 1; Stopped if `checkpoints.stop` is set; OSError
+    if a checkpoint cannot be written; else as `make_learner`.
     """
     if num_seeds < 1:
         raise ValueError(f"num_seeds={num_seeds} is out of range; accepted: an integer >= 1")
@@ -85,22 +95,51 @@ def run(
     agent = make_agent(config)
     check_episodes_fit(config, agent.env, agent.env_params(hp))
     seeds = np.arange(first_seed, first_seed + num_seeds)
-    length = segment_length(config, reports if on_progress else 1)
+    length = segment_length(config, reports if on_progress or checkpoints else 1)
     start = time.perf_counter()
-    state, compiled = _compile(config, hp, seeds, length)
+    init, advance = _compile(config, hp, num_seeds, length)
     compile_seconds = time.perf_counter() - start
+    state = jax.block_until_ready(init(seed_keys(seeds), hp))
 
-    parts, seconds = [], 0.0
-    for done in range(length, config.num_updates + 1, length):
+    parts, seconds, begun = [], 0.0, 0
+    kept = checkpoints.newest() if checkpoints else None
+    if on_start:
+        on_start(kept)
+    if kept is not None:
+        state = restore(state, jax.tree.unflatten(jax.tree.structure(state), kept.state))
+        parts, seconds, begun = [(kept.metrics, kept.evaluations)], kept.seconds, kept.update
+        compile_seconds += kept.compile_seconds
+    for done in range(begun + length, config.num_updates + 1, length):
         start = time.perf_counter()
-        state, metrics, evaluations = jax.block_until_ready(compiled(state, hp))
+        state, metrics, evaluations = jax.block_until_ready(advance(state, hp))
         seconds += time.perf_counter() - start
         parts.append(jax.tree.map(np.asarray, (metrics, evaluations)))
         if on_progress:
             on_progress(_progress(config, num_seeds, done, seconds, parts[-1][0]))
-
-    metrics, evaluations = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
+        if checkpoints and done < config.num_updates and checkpoints.due(done):
+            parts = [_joined(parts)]
+            leaves = jax.tree.leaves(fetch(state))  # now: the next segment takes its memory
+            checkpoints.save(
+                Checkpoint(done, leaves, *parts[0], seconds, compile_seconds, made_with())
+            )
+            if checkpoints.stop:
+                checkpoints.wait()
+                raise Stopped(done)
+    if checkpoints:
+        checkpoints.wait()
+    metrics, evaluations = _joined(parts)
     return Run(config, hp, seeds, state, metrics, evaluations, seconds, compile_seconds)
+
+
+def made_with() -> dict[str, str]:
+    """What the bits of a run depend on beside its settings."""
+    device = jax.devices()[0]
+    return {**versions(), "device": device.device_kind, "platform": device.platform}
+
+
+def _joined(parts: list[tuple[Metrics, Any]]) -> tuple[Metrics, Any]:
+    """Metrics and evaluations of spans of updates, laid end to end."""
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
 
 
 def segment_length(config: VPGConfig, segments: int) -> int:
@@ -115,14 +154,26 @@ def segment_length(config: VPGConfig, segments: int) -> int:
 
 
 def _compile(
-    config: VPGConfig, hp: Hyperparams, seeds: np.ndarray, length: int
-) -> tuple[TrainState, Callable[[TrainState, Hyperparams], TrainResult]]:
-    """The first state of every seed `[S, ...]`, and the compiled segment."""
+    config: VPGConfig, hp: Hyperparams, num_seeds: int, length: int
+) -> tuple[Callable[..., TrainState], Callable[..., TrainResult]]:
+    """The compiled `init(keys [S], hp)` and `segment(state [S, ...], hp)`, which takes the state's
+    memory.  The same arguments but for the values in `hp` give the same programs again."""
+    leaves, structure = jax.tree.flatten(hp)
+    return _compiled(config, num_seeds, length, structure, tuple(map(jax.typeof, leaves)))
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(
+    config: VPGConfig, num_seeds: int, length: int, structure: Any, types: tuple[Any, ...]
+) -> tuple[Callable[..., TrainState], Callable[..., TrainResult]]:
+    leaves = [jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak_type) for t in types]
+    hp = jax.tree.unflatten(structure, leaves)
+    keys = jax.eval_shape(seed_keys, jax.ShapeDtypeStruct((num_seeds,), np.uint32))
     init = jax.jit(jax.vmap(make_learner(config).init, in_axes=(0, None)))
     segment = jax.vmap(make_segment(config, length), in_axes=(0, None))
-    state = jax.block_until_ready(init(seed_keys(seeds), hp))
     # The old state is given up to the new one: without that, two would be held at once.
-    return state, jax.jit(segment, donate_argnums=0).lower(state, hp).compile()
+    advance = jax.jit(segment, donate_argnums=0).lower(jax.eval_shape(init, keys, hp), hp)
+    return init.lower(keys, hp).compile(), advance.compile()
 
 
 def _progress(

@@ -22,9 +22,9 @@ import numpy as np
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import Evaluation
 from purejaxvpg.experiment.devices import wait_for_processes
-from purejaxvpg.experiment.files import write_whole
+from purejaxvpg.experiment.files import digest, read_described, write_described, write_whole
 from purejaxvpg.experiment.grid import Axis, Design, configs
-from purejaxvpg.experiment.parts import Origin, Part, digest, read_parts, write_part
+from purejaxvpg.experiment.parts import Origin, Part, read_parts, write_part
 from purejaxvpg.experiment.record import (
     config_from_json,
     config_to_json,
@@ -113,8 +113,7 @@ class Store:
         """Write study.json: what the study is (which may have grown), and its record."""
         assert self.folder is not None
         self.identity = {name: value for name, value in said.items() if name != "record"}
-        text = json.dumps({**said, "sha256": digest(said)}, indent=2) + "\n"
-        write_whole(self.folder / "study.json", text.encode())
+        write_described(self.folder / "study.json", said)
 
     def add(self, part: Part) -> None:
         """Keep a part; on disk it is there whole, or not at all."""
@@ -194,13 +193,7 @@ def read_spec(folder: Path) -> tuple[Spec, dict[str, Any]]:
     Raises: FileNotFoundError or ValueError, in one line, if it is no study or damaged.
     """
     try:
-        held = json.loads((folder / "study.json").read_text())
-        if not isinstance(held, dict) or "format" not in held:
-            raise ValueError("it describes no study")
-        if held["format"] != FORMAT:
-            raise ValueError(f"format {held['format']}, and this version reads {FORMAT}")
-        if held.pop("sha256", None) != digest(held):
-            raise ValueError("it was changed or damaged: its sum is wrong")
+        held = read_described(folder / "study.json", [FORMAT])
         axes = tuple(Axis(d, tuple(n), lists_to_tuples(p)) for d, n, p in held["axes"])
         spec = Spec(
             config_from_json(held["config"]),

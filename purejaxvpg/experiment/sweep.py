@@ -328,7 +328,7 @@ class Sweep:
         else:
             leaves = self.store.states(padded, turn.start)
             structure = jax.tree.structure(program.state_like)
-            state = restore(program, jax.tree.unflatten(structure, leaves))
+            state = restore(program.state_like, jax.tree.unflatten(structure, leaves))
         found, length = [], segment_length(group.config, SEGMENTS)
         begun = time.perf_counter()
         for _ in range(turn.start, turn.end, length):

@@ -1,0 +1,160 @@
+"""Checkpoints: a run between two segments, so that one that is killed goes on to the same bits.
+
+    checkpoints/00000420.npz     state, metrics and evaluations of all seeds after 420 updates
+
+Each is one summed file (files.py), so that a damaged one is found, and the one before it used.
+They are written by a thread while training goes on; the newest few are kept, and the best.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from purejaxvpg.evaluate import Evaluation
+from purejaxvpg.experiment.files import digest, group, read_summed, write_summed
+from purejaxvpg.state import Metrics
+from purejaxvpg.statistics import trailing_return
+
+SCORED_EPISODES = 20  # the best checkpoint is that of the best mean over so many episodes
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and its state is kept."""
+
+    def __init__(self, updates: int):
+        super().__init__(f"stopped after {updates} updates")
+        self.updates = updates
+
+
+class Checkpoint(NamedTuple):
+    """A run after `update` updates.  S seeds."""
+
+    update: int
+    state: Sequence[np.ndarray]  # leaves of the TrainState, [S, ...]; keys as their data
+    metrics: Metrics  # [S, update]
+    evaluations: Evaluation | None  # [S, update / eval_every, E]
+    seconds: float  # running, so far
+    compile_seconds: float  # of all starts
+    made_with: Mapping[str, Any]  # versions and device
+
+    @property
+    def score(self) -> float:
+        """Mean over seeds of the last episodes' return; -inf before any has ended."""
+        returns = trailing_return(
+            self.metrics.episode_return_sum, self.metrics.episode_count, SCORED_EPISODES
+        )[:, -1]
+        return float(returns.mean()) if np.isfinite(returns).all() else -np.inf
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder.
+
+    Args:
+      identity: what the run is, as JSON has it; a checkpoint of another run is not used.
+      every_seconds, every_updates: when one is due, whichever comes first; 0: never.
+      keep: how many of the newest; the best one is kept beside them.
+
+    Set `stop` to end the run after the segment that is running.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        every_seconds: float = 60.0,
+        every_updates: int = 0,
+        keep: int = 2,
+    ):
+        self.folder = folder
+        self.stop = False
+        self.unusable: list[tuple[Path, str]] = []  # found by `newest`
+        self._origin = digest(identity)
+        self._every = (every_seconds, every_updates)
+        self._keep = keep
+        self._last = (time.monotonic(), 0)
+        self._scores: dict[Path, float] = {}
+        self._writer = ThreadPoolExecutor(1)
+        self._pending: Future | None = None
+
+    def newest(self) -> Checkpoint | None:
+        """The newest that is whole and of this run; those that are not are set aside."""
+        for path in sorted(self.folder.glob("*.npz"), reverse=True):
+            try:
+                found = _from_arrays(read_summed(path), self._origin)
+            except Exception as error:  # whatever zip or numpy raise on a file of another make
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                self.unusable.append((path, reason))
+                path.rename(path.with_suffix(".damaged"))
+                continue
+            self._last = (time.monotonic(), found.update)
+            self._scores[path] = found.score
+            return found
+        return None
+
+    def due(self, update: int) -> bool:
+        """Whether it is time for one, after `update` updates."""
+        then, last = self._last
+        seconds, updates = self._every
+        return (
+            self.stop
+            or bool(seconds and time.monotonic() - then >= seconds)
+            or bool(updates and update - last >= updates)
+        )
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write one while training goes on.  Raises: OSError of the one before."""
+        self.wait()
+        self._last = (time.monotonic(), checkpoint.update)
+        self._pending = self._writer.submit(self._write, checkpoint)
+
+    def wait(self) -> None:
+        """Return when what was saved is on the disk.  Raises: OSError if it could not be."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / f"{checkpoint.update:08d}.npz"
+        write_summed(path, _to_arrays(checkpoint, self._origin))
+        self._scores[path] = checkpoint.score
+        newest = sorted(self._scores)[-self._keep :]
+        best = max(self._scores, key=lambda path: (self._scores[path], path))
+        for old in set(self._scores) - {best, *newest}:
+            old.unlink(missing_ok=True)
+            del self._scores[old]
+
+
+def _to_arrays(checkpoint: Checkpoint, origin: str) -> dict[str, Any]:
+    arrays: dict[str, Any] = {
+        "origin": np.asarray(origin),
+        "update": np.asarray(checkpoint.update),
+        "seconds": np.asarray([checkpoint.seconds, checkpoint.compile_seconds]),
+        "made_with": np.asarray(json.dumps(checkpoint.made_with)),
+    }
+    arrays |= {f"state.{i}": x for i, x in enumerate(checkpoint.state)}
+    arrays |= {f"metric.{name}": x for name, x in checkpoint.metrics._asdict().items()}
+    if checkpoint.evaluations is not None:
+        found = checkpoint.evaluations._asdict()
+        arrays |= {f"evaluation.{name}": x for name, x in found.items()}
+    return arrays
+
+
+def _from_arrays(arrays: Mapping[str, np.ndarray], origin: str) -> Checkpoint:
+    if str(arrays["origin"]) != origin:
+        raise ValueError("it is of another run")
+    evaluations, state = group(arrays, "evaluation."), group(arrays, "state.")
+    return Checkpoint(
+        update=int(arrays["update"]),
+        state=[state[name] for name in sorted(state, key=int)],
+        metrics=Metrics(**group(arrays, "metric.")),
+        evaluations=Evaluation(**evaluations) if evaluations else None,
+        seconds=float(arrays["seconds"][0]),
+        compile_seconds=float(arrays["seconds"][1]),
+        made_with=json.loads(str(arrays["made_with"])),
+    )
