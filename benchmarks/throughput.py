@@ -1,15 +1,17 @@
-"""Steps per second of training CartPole, over shapes; beside PureJaxRL's if it is at hand.
+"""Steps per second of training, over shapes and environments; beside PureJaxRL's if at hand.
 
     python benchmarks/throughput.py
     python benchmarks/throughput.py --purejaxrl CHECKOUT    # A B A B, in this one process
+    python benchmarks/throughput.py --env Breakout-MinAtar --shape 64 128 --value-iterations 80
 
 Same work for both: two tanh layers of 64 for policy and for value, orthogonal initialisation,
 fresh resets, Adam, one policy and one value gradient step on each batch (PureJaxRL's ppo.py with
-one epoch of one minibatch).  What differs: PureJaxRL computes one joint loss with PPO's ratio
-and clipping, shuffles the batch, and returns every step's info; this package returns sums, and
-measures KL and losses after the step (`diagnostics`), shown both on and off.
+one epoch of one minibatch); images are flattened.  What differs: PureJaxRL computes one joint loss
+with PPO's ratio and clipping, shuffles the batch, and returns every step's info; this package
+returns sums, and measures KL and losses after the step (`diagnostics`), shown both on and off.
 """
 
+import itertools
 import sys
 import types
 from pathlib import Path
@@ -23,13 +25,16 @@ from purejaxvpg import VPGConfig, make_train
 SHAPES = ((4, 128), (64, 128), (2048, 32), (2048, 128))
 
 
-def ours(num_envs: int, num_steps: int, updates: int, diagnostics: bool):
-    """A jitted run of this package."""
+def ours(env: str, shape: tuple[int, int, int], value_iterations: int, diagnostics: bool):
+    """A jitted run of this package.  shape: environments, steps, updates."""
+    num_envs, num_steps, updates = shape
     config = VPGConfig(
+        env=env,
         num_envs=num_envs,
         num_steps=num_steps,
         total_steps=num_envs * num_steps * updates,
-        value_iterations=1,
+        network="mlp",
+        value_iterations=value_iterations,
         value_target="lambda_return",
         diagnostics=diagnostics,
     )
@@ -63,13 +68,13 @@ def purejaxrl(checkout: str):
     """A function that makes a jitted run of PureJaxRL's ppo.py."""
     ppo = load_purejaxrl(checkout)
 
-    def make(num_envs: int, num_steps: int, updates: int):
+    def make(env: str, num_envs: int, num_steps: int, updates: int):
         config = {
             "LR": 3e-4, "NUM_ENVS": num_envs, "NUM_STEPS": num_steps,
             "TOTAL_TIMESTEPS": num_envs * num_steps * updates, "UPDATE_EPOCHS": 1,
             "NUM_MINIBATCHES": 1, "GAMMA": 0.99, "GAE_LAMBDA": 0.95, "CLIP_EPS": 0.2,
             "ENT_COEF": 0.0, "VF_COEF": 0.5, "MAX_GRAD_NORM": 0.5, "ACTIVATION": "tanh",
-            "ENV_NAME": "CartPole-v1", "ANNEAL_LR": False, "DEBUG": False,
+            "ENV_NAME": env, "ANNEAL_LR": False, "DEBUG": False,
         }  # fmt: skip
         return jax.jit(ppo.make_train(config))
 
@@ -80,23 +85,30 @@ def main() -> None:
     """Measure every shape: compile all contenders, then run them in turn."""
     parser = _common.parser(__doc__)
     parser.add_argument("--purejaxrl", metavar="CHECKOUT", help="a checkout of PureJaxRL")
+    parser.add_argument("--env", action="append", help="may be repeated; default: CartPole-v1")
+    parser.add_argument("--shape", nargs=2, type=int, action="append", metavar=("N", "T"))
+    parser.add_argument("--value-iterations", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=500_000, help="of a run, about")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
+    if args.purejaxrl and args.value_iterations != 1:
+        parser.error("PureJaxRL takes one value step a batch; leave out --value-iterations")
     repeats = 1 if args.smoke else args.repeats
-    shapes = ((2, 4),) if args.smoke else SHAPES
+    shapes = ((2, 4),) if args.smoke else args.shape or SHAPES
     peer = purejaxrl(args.purejaxrl) if args.purejaxrl else None
     key, results = jax.random.key(0), []
     print(
         f"steps/s, median of {repeats} (smallest to largest); first call: compilation and one run"
     )
-    for num_envs, num_steps in shapes:
-        updates = 2 if args.smoke else max(2, 500_000 // (num_envs * num_steps))
+    for env, (num_envs, num_steps) in itertools.product(args.env or ["CartPole-v1"], shapes):
+        updates = 2 if args.smoke else max(2, args.steps // (num_envs * num_steps))
+        shape, iterations = (num_envs, num_steps, updates), args.value_iterations
         runs = {
-            "purejaxvpg": ours(num_envs, num_steps, updates, diagnostics=False),
-            "purejaxvpg, diagnostics": ours(num_envs, num_steps, updates, diagnostics=True),
+            "purejaxvpg": ours(env, shape, iterations, diagnostics=False),
+            "purejaxvpg, diagnostics": ours(env, shape, iterations, diagnostics=True),
         }
         if peer:
-            runs["PureJaxRL"] = peer(num_envs, num_steps, updates)
+            runs["PureJaxRL"] = peer(env, *shape)
         steps = num_envs * num_steps * updates
         compiling = {name: _common.seconds(lambda run=run: run(key)) for name, run in runs.items()}
         rates = {name: [] for name in runs}
@@ -105,7 +117,7 @@ def main() -> None:
                 rates[name].append(steps / _common.seconds(lambda run=run: run(key)))
         for name in runs:
             middle, low, high = _common.median_and_spread(rates[name])
-            line = f"{num_envs:>5} x {num_steps:<4} {name:<24} {middle / 1e6:6.2f}M "
+            line = f"{env}  {num_envs:>5} x {num_steps:<4} {name:<24} {middle / 1e6:6.2f}M "
             line += f"({low / 1e6:.2f} to {high / 1e6:.2f})  first call {compiling[name]:.1f} s"
             if peer and name != "PureJaxRL":
                 pairs = [a / b for a, b in zip(rates[name], rates["PureJaxRL"], strict=True)]
@@ -113,8 +125,8 @@ def main() -> None:
                 line += f"  {ratio:.2f} x PureJaxRL"
             print(line, flush=True)
             results.append(
-                {"envs": num_envs, "steps": num_steps, "name": name, "rates": rates[name],
-                 "first_call_seconds": compiling[name]}
+                {"env": env, "envs": num_envs, "steps": num_steps, "value_iterations": iterations,
+                 "name": name, "rates": rates[name], "first_call_seconds": compiling[name]}
             )  # fmt: skip
     _common.report(results, args.json)
 

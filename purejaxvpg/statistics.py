@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # not scipy.stats: it takes half a second, and is imported when it is used
 from numpy.typing import ArrayLike
-from scipy import stats
 
 BATCH = 2**20  # numbers drawn at once: 8 MB, faster and smaller than all resamples together
 
@@ -56,7 +56,7 @@ def median(values: np.ndarray, axis: int = 0) -> np.ndarray:
 
 def interquartile_mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
     """Mean of the middle half: the lowest and the highest quarter (rounded down) are left out."""
-    return stats.trim_mean(values, 0.25, axis=axis)
+    return scipy.stats.trim_mean(values, 0.25, axis=axis)
 
 
 def optimality_gap(scores: np.ndarray, target: float, axis: int = 0) -> np.ndarray:
@@ -103,7 +103,7 @@ def _checked(scores: ArrayLike, name: str = "scores") -> np.ndarray:
 
 def _interval(samples: Sequence[np.ndarray], statistic: Callable, resamples: int):
     """(low, high) of `statistic(*samples, axis=-1)`; each sample `[..., S]` is drawn by itself."""
-    drawn = stats.bootstrap(
+    drawn = scipy.stats.bootstrap(
         samples,
         statistic,
         axis=-1,
@@ -182,7 +182,9 @@ def performance_profile(
 def _improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """P(X > Y) + P(X = Y) / 2, mean over tasks: `[K, ..., S]` and `[K, ..., S']` -> `[...]`."""
     n, m = x.shape[-1], y.shape[-1]
-    ranks = stats.rankdata(np.concatenate([x, y], axis=-1), axis=-1)  # equals share their mean
+    ranks = scipy.stats.rankdata(
+        np.concatenate([x, y], axis=-1), axis=-1
+    )  # equals share their mean
     wins = ranks[..., :n].sum(-1) - n * (n + 1) / 2  # Mann and Whitney's U: an equal pair is 1/2
     return (wins / (n * m)).mean(0)
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from scipy.stats import qmc
+import scipy  # not scipy.stats: it takes half a second, and is imported when it is used
 
 from purejaxvpg import envs
 from purejaxvpg.config import Hyperparams, VPGConfig
@@ -190,7 +190,9 @@ def _sampled(sample: dict[str, Range], number: int, sampler: str, seed: int) -> 
     if sampler == "sobol":
         with warnings.catch_warnings():  # that the balance is best at powers of two, we say above
             warnings.simplefilter("ignore", UserWarning)
-            unit = qmc.Sobol(len(sample), rng=np.random.default_rng(seed)).random(number)
+            unit = scipy.stats.qmc.Sobol(len(sample), rng=np.random.default_rng(seed)).random(
+                number
+            )
     elif sampler == "random":
         unit = np.random.default_rng(seed).random((number, len(sample)))
     else:
