@@ -56,23 +56,21 @@ def make_policy(config: VPGConfig, space: Any, default_space: Any = None) -> Pol
     from gymnax.environments import spaces  # here, for importing gymnax takes two seconds
 
     if isinstance(space, spaces.Discrete):
-        return _categorical(space.n)
+        return categorical(space.n)
     if isinstance(space, spaces.Box) and jnp.issubdtype(space.dtype, jnp.floating):
-        low, high, bounded = _bounds(space, default_space or space)
-        if config.bounding == "tanh":
-            if not bounded.all():
-                raise ValueError(
-                    f"bounding='tanh' needs finite bounds in every dimension of the action space "
-                    f"{space}; use bounding='clip'"
-                )
-            return _tanh_gaussian(config, space.shape, low, high)
-        return _clipped_gaussian(config, space.shape, low, high, bounded)
+        low, high, bounded = box_bounds(space, default_space or space)
+        if config.bounding == "tanh" and not bounded.all():
+            raise ValueError(
+                f"bounding='tanh' needs finite bounds in every dimension of the action space "
+                f"{space}; use bounding='clip'"
+            )
+        return gaussian(config, space.shape, low, high, bounded)
     raise ValueError(
         f"action space {space} is not supported; supported are Discrete and Box of floats"
     )
 
 
-def _categorical(num_actions: int) -> Policy:
+def categorical(num_actions: int) -> Policy:
     """pi(a|s) = softmax(outputs)_a.
 
     Computed over `[A, B]`, actions first: a row of A = 2 numbers is too short for the vector
@@ -111,6 +109,19 @@ def _categorical(num_actions: int) -> Policy:
         kl=kl,
         to_env=lambda raw: raw,
     )
+
+
+def gaussian(
+    config: VPGConfig, shape: tuple[int, ...], low: Array, high: Array, bounded: np.ndarray
+) -> Policy:
+    """The Gaussian of `config.bounding` over actions of a shape.
+
+    Args: low, high: `[n]`.  bounded: `[n]` bool, the dimensions that have both; for bounding="tanh"
+    all of them do.
+    """
+    if config.bounding == "tanh":
+        return _tanh_gaussian(config, shape, low, high)
+    return _clipped_gaussian(config, shape, low, high, bounded)
 
 
 def _clipped_gaussian(
@@ -204,7 +215,7 @@ def _draw(mean: Array, std: Array, noise: Array) -> Array:
 _UNBOUNDED = 1e30  # gymnax writes float32's largest number where it means infinity
 
 
-def _bounds(space: Any, default_space: Any) -> tuple[Array, Array, np.ndarray]:
+def box_bounds(space: Any, default_space: Any) -> tuple[Array, Array, np.ndarray]:
     """Bounds `[n]`, and which dimensions have them (a static fact, of the default space)."""
     size = math.prod(space.shape)
 

@@ -122,7 +122,7 @@ def test_the_preset_gives_the_defaults_and_flags_go_before_it():
 
 
 BAD = {
-    "": "Expected one of {train, eval, sweep, plan, merge, report, envs}",
+    "": "Expected one of {train, eval, export, sweep, plan, merge, report, envs}",
     "train": "train needs ENV, or --resume FOLDER",
     "train --resume {tmp}/none": "is no run folder",
     "train CartPole-v1 --resume {tmp}/none": "leave out env",
@@ -155,6 +155,7 @@ BAD = {
     "train CartPole-v1 --out {tmp}/file/run": "cannot write",
     "eval {tmp}/none": "is no run folder",
     "eval {tmp} --num-episodes 0": "num_episodes=0",
+    "export {tmp}/none": "is no run folder",
 }
 
 

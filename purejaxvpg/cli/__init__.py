@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
 flags      what can be given, and its help
-runs       train, eval, envs
+runs       train, eval, export, envs
 studies    sweep, plan, merge, report
 terminal   errors as one line
 """

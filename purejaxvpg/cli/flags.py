@@ -168,6 +168,19 @@ class Eval:
 
 
 @dataclasses.dataclass
+class Export:
+    """Arguments of `purejaxvpg export`."""
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run folder.")]
+    out: str = ""
+    """Folder of the policy (default: RUN/policy)."""
+    seed: int = -1
+    """Training seed whose policy it is; -1: that of the best mean return over its last episodes."""
+    compiled: bool = True
+    """Also write policy.jax, a compiled program that runs with jax alone."""
+
+
+@dataclasses.dataclass
 class Merge:
     """Arguments of `purejaxvpg merge`."""
 
@@ -202,6 +215,7 @@ class Envs:
 _COMMANDS: list[tuple[type, str, str]] = [
     (Train, "train", "Train, and write a run folder."),
     (Eval, "eval", "Evaluate a run folder."),
+    (Export, "export", "Write the policy of one seed of a run, to be used elsewhere."),
     (Sweep, "sweep", "Train settings x seeds, and write a study folder."),
     (Plan, "plan", "What a sweep would take: programs, chunks, memory, time."),
     (Merge, "merge", "Put the shards of a study together."),

@@ -1,4 +1,4 @@
-"""train, eval, envs: one setting, and what there is to train on."""
+"""train, eval, export, envs: one setting, and what there is to train on."""
 
 import contextlib
 import signal
@@ -25,9 +25,9 @@ from purejaxvpg.cli.terminal import (
 )
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
-from purejaxvpg.experiment import results, runner
+from purejaxvpg.experiment import export, results, runner
 from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints, Stopped
-from purejaxvpg.experiment.files import locked
+from purejaxvpg.experiment.files import locked, write_whole
 from purejaxvpg.report import plots, tables
 from purejaxvpg.statistics import trailing_return
 
@@ -40,6 +40,8 @@ def run(args: Any, command: str) -> None:
         train(args, command)
     elif isinstance(args, flags.Eval):
         evaluate(args)
+    elif isinstance(args, flags.Export):
+        export_policy(args)
     elif isinstance(args, flags.Envs):
         list_envs()
     else:
@@ -187,6 +189,29 @@ def evaluate(args: flags.Eval) -> None:
     cut = int((~np.asarray(outcome.finished)).sum())
     if cut:
         console.print(f"{cut} episodes reached the step bound; their returns are partial")
+
+
+def export_policy(args: flags.Export) -> None:
+    """Write the policy of one seed, with a card of what it is."""
+    with user_errors():
+        saved = results.load_run(args.run)
+        sums, counts = (saved.metrics[f"episode_{name}"] for name in ("return_sum", "count"))
+        returns = trailing_return(sums, counts, LAST_EPISODES)[:, -1]  # [S]
+        best = saved.seeds[np.nanargmax(np.where(np.isnan(returns), -np.inf, returns))]
+        seed = int(best) if args.seed == -1 else args.seed
+        if seed not in saved.seeds:
+            raise ValueError(
+                f"seed={seed} is not in the run; accepted: {saved.seeds[0]} to {saved.seeds[-1]}"
+            )
+        row = int(np.flatnonzero(saved.seeds == seed)[0])
+        folder = Path(args.out or Path(args.run) / "policy")
+        params, obs_stats = jax.tree.map(lambda x: x[row], (saved.policy_params, saved.obs_stats))
+        scores = {f"return of the last {LAST_EPISODES} episodes": returns[row], "seed": seed}
+        export.save_policy(folder, saved.config, params, obs_stats, saved.hyperparams, scores)
+        if args.compiled:
+            data = export.compiled(export.load_policy(folder))
+            write_whole(folder / "policy.jax", data)
+    console.print(f"policy of seed {seed}: {folder}", soft_wrap=True)
 
 
 def list_envs() -> None:

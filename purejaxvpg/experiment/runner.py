@@ -8,6 +8,7 @@ numbers of the one call, up to rounding: a loop of another length is another pro
 import functools
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -171,9 +172,12 @@ def _compiled(
     keys = jax.eval_shape(seed_keys, jax.ShapeDtypeStruct((num_seeds,), np.uint32))
     init = jax.jit(jax.vmap(make_learner(config).init, in_axes=(0, None)))
     segment = jax.vmap(make_segment(config, length), in_axes=(0, None))
-    # The old state is given up to the new one: without that, two would be held at once.
-    advance = jax.jit(segment, donate_argnums=0).lower(jax.eval_shape(init, keys, hp), hp)
-    return init.lower(keys, hp).compile(), advance.compile()
+    with ThreadPoolExecutor(1) as pool:  # the one is compiled while the other is traced
+        compiled_init = pool.submit(init.lower(keys, hp).compile)
+        # The old state is given up to the new one: without that, two would be held at once.
+        advance = jax.jit(segment, donate_argnums=0).lower(jax.eval_shape(init, keys, hp), hp)
+        compiled_advance = advance.compile()
+        return compiled_init.result(), compiled_advance
 
 
 def _progress(

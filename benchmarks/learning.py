@@ -1,0 +1,99 @@
+"""Does it still learn what it learned?  Curves of this code beside those of another checkout.
+
+    python benchmarks/learning.py --beside CHECKOUT
+    python benchmarks/learning.py --beside CHECKOUT --env Breakout-MinAtar --steps 1000000
+
+Every preset asked for is trained over the same seeds by both, each in a process of its own.  At
+ten points of the curve: interquartile mean over seeds of the return of the last 20 episodes, with
+its 95% bootstrap interval, and the probability that a seed of this code scores above one of the
+other (Mann and Whitney's; 0.5 where neither is better).  Without --beside: the curve alone.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+import _common
+import numpy as np
+
+POINTS, EPISODES = 10, 20
+
+
+def curve(args: argparse.Namespace, env: str) -> list[list[float]]:
+    """Returns `[S, POINTS]` of the code that this process imports."""
+    from purejaxvpg import presets
+    from purejaxvpg.experiment.runner import run
+    from purejaxvpg.statistics import trailing_return
+
+    config, hp = presets.load(env)
+    config = presets.shortened(config, max(args.steps // config.steps_per_update, 1))
+    metrics = run(config, hp, args.num_seeds).metrics
+    returns = trailing_return(metrics.episode_return_sum, metrics.episode_count, EPISODES)
+    at = np.linspace(0, returns.shape[1], POINTS + 1)[1:].astype(int) - 1
+    return returns[:, at].tolist()
+
+
+def measure(args: argparse.Namespace, env: str, checkout: str) -> np.ndarray:
+    """The same, of a checkout, in a process of its own."""
+    command = [sys.executable, __file__, "--worker", env, "--num-seeds", str(args.num_seeds)]
+    command += ["--steps", str(args.steps)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": checkout} if checkout else None,
+    )
+    if done.returncode:
+        raise SystemExit(f"{checkout or 'this code'} failed:\n{done.stderr[-2000:]}")
+    return np.asarray(json.loads(done.stdout.splitlines()[-1]))
+
+
+def said(scores: np.ndarray) -> str:
+    """Interquartile mean and interval of scores `[S]`."""
+    from purejaxvpg.statistics import bootstrap
+
+    if not np.isfinite(scores).all():
+        return f"{'no episode yet':>28}"
+    found = bootstrap(scores)
+    return f"{float(found.value):10.2f} [{float(found.low):.2f}, {float(found.high):.2f}]"
+
+
+def main() -> None:
+    """Train and compare."""
+    parser = _common.parser(__doc__)
+    parser.add_argument("--beside", metavar="CHECKOUT", default="", help="of this package")
+    parser.add_argument("--env", action="append", help="may be repeated; default: CartPole-v1")
+    parser.add_argument("--num-seeds", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=200_000, help="of each seed")
+    parser.add_argument("--worker", metavar="ENV", help="train this one here, and print its curve")
+    args = parser.parse_args()
+    if args.worker:
+        print(json.dumps(curve(args, args.worker)))
+        return
+    from purejaxvpg.statistics import probability_of_improvement
+
+    if args.smoke:
+        args.num_seeds, args.steps = 2, 1
+    results = []
+    for env in args.env or ["CartPole-v1"]:
+        ours = measure(args, env, "")
+        theirs = measure(args, env, args.beside) if args.beside else None
+        print(f"{env}, {args.num_seeds} seeds, {args.steps:,} steps")
+        for point in range(POINTS):
+            line = f"  {(point + 1) / POINTS:4.0%}  {said(ours[:, point])}"
+            if theirs is not None:
+                pair = (ours[:, point], theirs[:, point])
+                line += f"   beside {said(pair[1])}"
+                if np.isfinite(pair).all():
+                    line += f"   above it: {float(probability_of_improvement(*pair).value):.2f}"
+            print(line, flush=True)
+        found = None if theirs is None else theirs.tolist()
+        results.append({"env": env, "ours": ours.tolist(), "beside": found})
+    _common.report(results, args.json)
+
+
+if __name__ == "__main__":
+    main()

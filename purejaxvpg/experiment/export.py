@@ -1,0 +1,191 @@
+"""A trained policy that travels: what acts, without the environment it was trained in.
+
+    policy.safetensors   parameters of the policy's network, and statistics of observations
+    card.json            what they are: shapes, network, actions, environment, versions, scores
+
+`load_policy` needs this package's networks and policies and no environment; what `compiled`
+returns needs jax alone.  No pickle; both files have sums.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from purejaxvpg.agent import make_agent
+from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.files import read_described, write_described, write_whole
+from purejaxvpg.experiment.record import config_from_json, config_to_json, plain, versions
+from purejaxvpg.extras import require
+from purejaxvpg.networks import make_networks
+from purejaxvpg.normalize import RunningStats, init_stats, normalize
+from purejaxvpg.policy import Policy, box_bounds, categorical, gaussian
+
+FORMAT = 1
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+class SavedPolicy(NamedTuple):
+    """What `load_policy` gives back."""
+
+    act: Callable[..., Array]  # (obs [*obs_shape] or [B, *obs_shape], key=None) -> action(s)
+    card: dict[str, Any]
+
+
+def save_policy(
+    folder: str | os.PathLike,
+    config: VPGConfig,
+    params: Any,
+    obs_stats: RunningStats | None = None,
+    hp: Hyperparams | None = None,
+    scores: dict[str, Any] | None = None,
+) -> None:
+    """Write one policy, without a leading axis of seeds.
+
+    Args:
+      params: `state.params.policy` of one run.  obs_stats: `state.obs_stats`; needed with
+        `normalize_obs`.
+      hp: the bounds of actions may depend on `hp.env_params`.
+      scores: what it reached, for the card.
+
+    Raises: TypeError for a config that holds objects rather than names; ValueError for parameters
+    of another shape than the config says; ImportError without the extra `cli`; OSError.
+    """
+    safetensors = require("safetensors.numpy", "cli")
+    agent = make_agent(config)
+    env_params = agent.env_params(Hyperparams() if hp is None else hp)
+    card = {
+        "format": FORMAT,
+        "config": config_to_json(config),
+        "env_params": plain(None if hp is None else hp.env_params),
+        "obs_shape": list(agent.env.obs_shape),
+        "actions": _actions(agent.env.action_space(env_params)),
+        "versions": versions(),
+        "scores": plain(scores or {}),
+    }
+    kept = {"params": params, "obs_stats": obs_stats or init_stats(agent.env.obs_shape)}
+    kept["obs_stats"] = kept["obs_stats"]._asdict()
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(kept).items()}
+    _check_shapes(arrays, config, card)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = safetensors.save(arrays)
+    write_whole(folder / "policy.safetensors", data)
+    write_described(folder / "card.json", card | {"policy": hashlib.sha256(data).hexdigest()})
+
+
+def load_policy(folder: str | os.PathLike) -> SavedPolicy:
+    """Read a policy.  It acts as it did in training: the mode, or with a key a draw.
+
+    `act` takes observations as this package's environments give them (float32; Discrete ones as
+    one-hot), and gives actions as the environment takes them.  It raises ValueError, in one line,
+    for observations of another shape.
+
+    Raises: FileNotFoundError or ValueError, in one line, if the folder holds no policy or a damaged
+    one; ImportError without the extra `cli`.
+    """
+    safetensors = require("safetensors.numpy", "cli")
+    folder = Path(folder)
+    for name in ("card.json", "policy.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} holds no policy: it has no {name}")
+    try:
+        card = read_described(folder / "card.json", [FORMAT])
+        data = (folder / "policy.safetensors").read_bytes()
+        if card["policy"] != hashlib.sha256(data).hexdigest():
+            raise ValueError("policy.safetensors was changed or damaged: its sum is wrong")
+        config = config_from_json(card["config"])
+        arrays = safetensors.load(data)
+        kept = _check_shapes(arrays, config, card)
+    except Exception as error:  # of json, safetensors or the config: all mean damage
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"the policy in {folder} cannot be read: {first_line}") from error
+    return SavedPolicy(_actor(config, card, kept), card)
+
+
+def compiled(policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS) -> bytes:
+    """The greedy policy as a program for any number of observations, that needs jax alone.
+
+    `jax.export.deserialize(bytearray(data)).call(obs [B, *obs_shape])` gives the actions, with jax
+    and flatbuffers.
+
+    Raises: ImportError without the extra `cli`.
+    """
+    from jax import export
+
+    require("flatbuffers", "cli")  # jax writes programs with it, and does not bring it
+    (batch,) = export.symbolic_shape("B")
+    obs = jax.ShapeDtypeStruct((batch, *policy.card["obs_shape"]), jnp.float32)
+    exported = export.export(jax.jit(lambda obs: policy.act(obs)), platforms=platforms)(obs)
+    return bytes(exported.serialize())
+
+
+def _actor(config: VPGConfig, card: dict[str, Any], kept: Any) -> Callable[..., Array]:
+    policy, shape = _policy(config, card["actions"]), tuple(card["obs_shape"])
+    networks = make_networks(config, shape, policy.num_outputs, policy.free_std)
+    stats = RunningStats(**kept["obs_stats"])
+
+    @jax.jit
+    def rows(obs: Array, key: Array | None) -> Array:  # [B, *obs_shape]
+        seen = normalize(stats, obs, config.obs_clip) if config.normalize_obs else obs
+        outputs = networks.policy(kept["params"], seen)
+        if key is None:
+            return policy.to_env(policy.mode(outputs))
+        return policy.to_env(policy.sample(outputs, policy.noise(key, (obs.shape[0],))))
+
+    def act(obs: Any, key: Array | None = None) -> Array:
+        obs = jnp.asarray(obs, jnp.float32)
+        if obs.shape == shape:
+            return rows(obs[None], key)[0]
+        if obs.ndim != len(shape) + 1 or obs.shape[1:] != shape:
+            raise ValueError(f"obs has shape {obs.shape}; accepted: {shape}, or [B, ...] of them")
+        return rows(obs, key)
+
+    return act
+
+
+def _actions(space: Any) -> dict[str, Any]:
+    """An action space as JSON has it."""
+    if hasattr(space, "n"):
+        return {"kind": "discrete", "number": int(space.n)}
+    low, high, bounded = box_bounds(space, space)
+    limits = {"low": plain(low), "high": plain(high), "bounded": plain(bounded)}
+    return {"kind": "box", "shape": list(space.shape), **limits}
+
+
+def _policy(config: VPGConfig, actions: dict[str, Any]) -> Policy:
+    if actions["kind"] == "discrete":
+        return categorical(actions["number"])
+    low, high = (np.asarray(actions[name], np.float32) for name in ("low", "high"))
+    bounded = np.asarray(actions["bounded"], bool)
+    return gaussian(config, tuple(actions["shape"]), jnp.asarray(low), jnp.asarray(high), bounded)
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """Leaves by the path that leads to them."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"/".join(str(part.key) for part in path): leaf for path, leaf in leaves}
+
+
+def _check_shapes(arrays: dict[str, np.ndarray], config: VPGConfig, card: dict[str, Any]) -> Any:
+    """The arrays as the tree that the config's network has.  Raises: ValueError."""
+    policy, shape = _policy(config, card["actions"]), tuple(card["obs_shape"])
+    networks = make_networks(config, shape, policy.num_outputs, policy.free_std)
+    obs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    expected = {
+        "params": jax.eval_shape(networks.init, jax.random.key(0), obs).policy,
+        "obs_stats": jax.eval_shape(lambda: init_stats(shape))._asdict(),
+    }
+    for name, leaf in _named(expected).items():
+        found = arrays.get(name)
+        if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
+            given = "missing" if found is None else f"{found.dtype}{list(found.shape)}"
+            raise ValueError(f"{name} is {given}; accepted: {leaf.dtype}{list(leaf.shape)}")
+    named = _named(expected)
+    return jax.tree.unflatten(jax.tree.structure(expected), [jnp.asarray(arrays[n]) for n in named])
