@@ -19,7 +19,7 @@ from purejaxvpg.experiment import files
 from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints, Stopped
 from purejaxvpg.experiment.files import locked
 from purejaxvpg.experiment.placement import fetch
-from purejaxvpg.experiment.results import load_run
+from purejaxvpg.experiment.results import begin_run, load_run
 from purejaxvpg.experiment.runner import run
 from purejaxvpg.state import Metrics
 
@@ -168,12 +168,17 @@ def test_when_one_is_due(tmp_path, monkeypatch):
     assert not Checkpoints(tmp_path, {}, every_seconds=0, every_updates=0).due(10**9)
 
 
-def test_a_full_disk_ends_the_run_with_its_name_and_harms_nothing(whole, tmp_path, monkeypatch):
+def test_a_full_disk_is_told_and_ends_no_run(whole, tmp_path, monkeypatch):
+    """But one that is asked to stop: that it could not be kept is no news to lose."""
     with pytest.raises(Stopped):
         go(SMALL, checkpoints(tmp_path), 4)
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
+    told = []
+    same_bits(go(SMALL, checkpoints(tmp_path, on_failure=told.append)), whole)
+    assert len(told) == 3  # after 6, 8 and 10 updates
+    assert all("could not be written" in line and "no space" in line for line in told)
     with pytest.raises(OSError, match="no space"):
-        go(SMALL, checkpoints(tmp_path))
+        go(SMALL, checkpoints(tmp_path, on_failure=told.append), 8)
     monkeypatch.undo()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["00000002.npz", "00000004.npz"]
     same_bits(go(SMALL, checkpoints(tmp_path)), whole)
@@ -308,6 +313,31 @@ def test_other_versions_are_announced(tmp_path, capsys, monkeypatch):
     assert f"jax was 0.1.2, and is {jax.__version__}" in said
     assert cli.main(["train", "--resume", str(folder)]) == 2
     assert "is done; see: purejaxvpg eval" in capsys.readouterr().err
+
+
+def test_a_run_in_use_is_left_alone(tmp_path, capsys):
+    """Another process trains in it, and has kept nothing yet: it is not ours to remove."""
+    folder = begin_run(tmp_path / "run", SMALL, HP, np.arange(2), "purejaxvpg train ...")
+    code = f"""
+import time
+from pathlib import Path
+from purejaxvpg.experiment.files import locked
+with locked(Path({str(folder)!r})):
+    print("mine", flush=True)
+    time.sleep(100)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "mine\n"
+        assert cli.main(["train", "--resume", str(folder)]) == 2
+        said = capsys.readouterr().err
+        assert f"in use by process {process.pid} on" in said
+        assert (folder / "run.json").exists()
+    finally:
+        process.kill()
+        process.communicate()
+    assert cli.main(["train", "--resume", str(folder)]) == 0  # its owner was killed
+    assert load_run(folder).record["command"] == "purejaxvpg train ..."
 
 
 # -------------------------------------------------------------------------------------- LOCKS

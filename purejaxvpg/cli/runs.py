@@ -18,6 +18,7 @@ from purejaxvpg.agent import check_episodes_fit, make_agent
 from purejaxvpg.cli import flags
 from purejaxvpg.cli.terminal import (
     Interrupted,
+    UserError,
     check_at_least_one,
     console,
     out_of_memory,
@@ -53,9 +54,9 @@ def train(args: Any, command: str) -> None:
     with user_errors():
         job = _going_on(args) if args.resume else _new(args, command)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_kept(job))
         with user_errors():
             stack.enter_context(locked(job.folder))
+        stack.enter_context(_kept(job))  # within the lock: another's run is not ours to remove
         stack.enter_context(_stopping(job.checkpoints))
         with out_of_memory("lower --num-seeds, --num-envs or --num-steps, or --gradient-rows"):
             result = _run_with_progress(job)
@@ -99,8 +100,7 @@ def _new(args: Any, command: str) -> _Job:
     folder = results.begin_run(out, config, hp, seeds, command)
     if args.preset and config.env in presets.available():
         console.print(f"defaults from the preset of {config.env} (--no-preset: none)")
-    kept = Checkpoints(folder / "checkpoints", results.identity(results.begun_run(out)[3]), *every)
-    return _Job(config, hp, seeds, folder, kept, command)
+    return _job(config, hp, seeds, folder, results.begun_run(out)[3], every)
 
 
 def _going_on(args: Any) -> _Job:
@@ -113,8 +113,20 @@ def _going_on(args: Any) -> _Job:
     if record["complete"]:
         raise ValueError(f"the run in {args.resume} is done; see: purejaxvpg eval {args.resume}")
     make_agent(config)
-    folder = Path(args.resume)
-    kept = Checkpoints(folder / "checkpoints", results.identity(record), *every)
+    return _job(config, hp, seeds, Path(args.resume), record, every)
+
+
+def _job(
+    config: VPGConfig,
+    hp: Hyperparams,
+    seeds: np.ndarray,
+    folder: Path,
+    record: dict[str, Any],
+    every: tuple[float, int],
+) -> _Job:
+    kept = Checkpoints(
+        folder / "checkpoints", results.identity(record), *every, on_failure=console.print
+    )
     return _Job(config, hp, seeds, folder, kept, record["command"])
 
 
@@ -144,6 +156,8 @@ def _kept(job: _Job) -> Iterator[None]:
         raise Interrupted(
             f"{done} kept; go on with: purejaxvpg train --resume {job.folder}"
         ) from None
+    except OSError as error:  # of a run that was stopped and could not be kept
+        raise UserError(f"the run could not be kept in {job.folder}: {error}") from error
     except BaseException:
         results.discard_run(job.folder)
         raise

@@ -8,7 +8,8 @@ They are written by a thread while training goes on; the newest few are kept, an
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +60,8 @@ class Checkpoints:
       every_seconds, every_updates: when one is due, whichever comes first; 0: never.
       keep: how many of the newest; the best one is kept beside them.
 
-    Set `stop` to end the run after the segment that is running.
+    Set `stop` to end the run after the segment that is running.  A checkpoint that cannot be
+    written (the disk is full) ends no run that goes on without it: `on_failure` is told.
     """
 
     def __init__(
@@ -69,10 +71,12 @@ class Checkpoints:
         every_seconds: float = 60.0,
         every_updates: int = 0,
         keep: int = 2,
+        on_failure: Callable[[str], None] = warnings.warn,
     ):
         self.folder = folder
         self.stop = False
         self.unusable: list[tuple[Path, str]] = []  # found by `newest`
+        self._on_failure = on_failure
         self._origin = digest(identity)
         self._every = (every_seconds, every_updates)
         self._keep = keep
@@ -107,10 +111,17 @@ class Checkpoints:
         )
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write one while training goes on.  Raises: OSError of the one before."""
-        self.wait()
+        """Write one while training goes on."""
+        self.settle()
         self._last = (time.monotonic(), checkpoint.update)
         self._pending = self._writer.submit(self._write, checkpoint)
+
+    def settle(self) -> None:
+        """Return when what was saved is on the disk, or known not to be."""
+        try:
+            self.wait()
+        except OSError as error:
+            self._on_failure(f"a checkpoint could not be written ({error}); training goes on")
 
     def wait(self) -> None:
         """Return when what was saved is on the disk.  Raises: OSError if it could not be."""

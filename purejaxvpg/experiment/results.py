@@ -85,7 +85,7 @@ def begin_run(
 
 def discard_run(folder: Path) -> bool:
     """Remove a run that was begun and of which nothing is kept.  Returns whether it was."""
-    nothing = not any((folder / "checkpoints").glob("*.npz")) and not is_complete(folder)
+    nothing = not any((folder / "checkpoints").glob("*")) and not is_complete(folder)
     if nothing:
         shutil.rmtree(folder, ignore_errors=True)
     return nothing

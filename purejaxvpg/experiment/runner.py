@@ -87,8 +87,8 @@ def run(
         on to the same bits, with the same versions, device, S and `reports`.
       on_start: called with the checkpoint that it goes on from, or None.
 
-    Raises: ValueError for a `num_seeds` below 1; Stopped if `checkpoints.stop` is set; OSError
-    if a checkpoint cannot be written; else as `make_learner`.
+    Raises: ValueError for a `num_seeds` below 1; Stopped if `checkpoints.stop` is set, or OSError
+    if it could not be kept then; else as `make_learner`.
     """
     if num_seeds < 1:
         raise ValueError(f"num_seeds={num_seeds} is out of range; accepted: an integer >= 1")
@@ -127,7 +127,7 @@ def run(
                 checkpoints.wait()
                 raise Stopped(done)
     if checkpoints:
-        checkpoints.wait()
+        checkpoints.settle()
     metrics, evaluations = _joined(parts)
     return Run(config, hp, seeds, state, metrics, evaluations, seconds, compile_seconds)
 
