@@ -116,7 +116,7 @@ def main() -> None:
     args = parser.parse_args()
     use_every_core()
     results = []
-    for axis in args.axis or AXES:
+    for axis in args.axis or (["devices"] if args.smoke else AXES):
         points = []
         for value in AXES[axis][:2] if args.smoke else AXES[axis]:
             at = BASE | BASE_OF.get(axis, {}) | {axis: value}
