@@ -194,8 +194,9 @@ def test_objects_in_a_config_cannot_be_saved_and_it_says_so(result_and_progress,
         save_run(tmp_path, result)
 
 
-def test_a_linear_policy_and_nested_arguments_come_back(tmp_path):
+def test_a_linear_policy_and_nested_arguments_come_back(tmp_path, monkeypatch):
     """A torso without parameters leaves an empty node; JSON turns tuples into lists."""
+    monkeypatch.setattr(envs, "_user_factories", {})  # or other tests would list it
     envs.register("Sized", lambda shape: CartPole())
     config = VPGConfig(
         env="Sized", env_kwargs={"shape": (3, (4,))}, hidden_sizes=(), num_envs=2, num_steps=4,
