@@ -5,9 +5,11 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
 import jax
 
@@ -47,6 +49,16 @@ def seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - start
+
+
+def apart(command: list[str], name: str, **environment: str) -> Any:
+    """What a process of its own prints last, as JSON.  Its failure ends this one, by name."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def median_and_spread(values: list[float]) -> tuple[float, float, float]:

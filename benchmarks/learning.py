@@ -11,8 +11,6 @@ other (Mann and Whitney's; 0.5 where neither is better).  Without --beside: the 
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 
 import _common
@@ -39,16 +37,8 @@ def measure(args: argparse.Namespace, env: str, checkout: str) -> np.ndarray:
     """The same, of a checkout, in a process of its own."""
     command = [sys.executable, __file__, "--worker", env, "--num-seeds", str(args.num_seeds)]
     command += ["--steps", str(args.steps)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": checkout} if checkout else None,
-    )
-    if done.returncode:
-        raise SystemExit(f"{checkout or 'this code'} failed:\n{done.stderr[-2000:]}")
-    return np.asarray(json.loads(done.stdout.splitlines()[-1]))
+    path = {"PYTHONPATH": checkout} if checkout else {}
+    return np.asarray(_common.apart(command, checkout or "this code", **path))
 
 
 def said(scores: np.ndarray) -> str:

@@ -80,10 +80,7 @@ def environment(name: str, folder: Path) -> Path:
 def measure(python: Path, name: str, job: dict[str, Any]) -> dict[str, float]:
     """One run in a process of its own."""
     command = [str(python), str(HERE / "_peers" / f"{name}.py"), json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return _common.apart(command, name)
 
 
 def main() -> None:

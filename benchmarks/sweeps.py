@@ -14,7 +14,6 @@ its `train` returns, and once with the returns alone, the rest of which the comp
 
 import json
 import resource
-import subprocess
 import sys
 import time
 
@@ -92,10 +91,7 @@ def measure(name: str, args) -> dict:
     command = [sys.executable, __file__, "--contender", name]
     command += ["--purejaxrl", args.purejaxrl] if args.purejaxrl else []
     command += ["--smoke"] if args.smoke else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return _common.apart(command, name)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """A run that is stopped, killed or damaged goes on to the bits of one that was not."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -52,7 +53,7 @@ HP = Hyperparams(policy_lr=1e-2, greedy_end=0.3)
 SEEDS, REPORTS = 2, 6  # segments of two updates
 
 
-def same_bits(one, other):
+def assert_same_bits(one, other):
     jax.tree.map(np.testing.assert_array_equal, fetch(one.state), fetch(other.state))
     jax.tree.map(np.testing.assert_array_equal, one.metrics, other.metrics)
     jax.tree.map(np.testing.assert_array_equal, one.evaluations, other.evaluations)
@@ -87,14 +88,14 @@ def test_a_stopped_run_goes_on_to_the_same_bits(kind, tmp_path):
             go(config, checkpoints(tmp_path / "run", config, every_updates=0), stop)
         assert stopped.value.updates == stop
     resumed = go(config, checkpoints(tmp_path / "run", config))
-    same_bits(resumed, uninterrupted)
+    assert_same_bits(resumed, uninterrupted)
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "00000004.npz", "00000010.npz",
     ]  # fmt: skip
 
 
 def test_checkpoints_change_no_bit(whole, tmp_path):
-    same_bits(go(SMALL, checkpoints(tmp_path)), whole)
+    assert_same_bits(go(SMALL, checkpoints(tmp_path)), whole)
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "emptied", "of another run", "no zip"])
@@ -115,7 +116,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(harm, whole, t
         arrays = files.read_summed(path)
         files.write_summed(path, arrays | {"origin": np.asarray("0" * 64)})
     kept = checkpoints(tmp_path)
-    same_bits(go(SMALL, kept), whole)
+    assert_same_bits(go(SMALL, kept), whole)
     ((named, reason),) = kept.unusable
     assert named == path
     assert ("another run" if harm == "of another run" else "its sum is wrong") in reason
@@ -127,7 +128,7 @@ def test_with_no_good_checkpoint_it_starts_again(whole, tmp_path):
     for path in tmp_path.glob("*.npz"):
         path.write_bytes(b"")
     kept = checkpoints(tmp_path)
-    same_bits(go(SMALL, kept), whole)
+    assert_same_bits(go(SMALL, kept), whole)
     assert len(kept.unusable) == 5
 
 
@@ -174,14 +175,14 @@ def test_a_full_disk_is_told_and_ends_no_run(whole, tmp_path, monkeypatch):
         go(SMALL, checkpoints(tmp_path), 4)
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
     told = []
-    same_bits(go(SMALL, checkpoints(tmp_path, on_failure=told.append)), whole)
+    assert_same_bits(go(SMALL, checkpoints(tmp_path, on_failure=told.append)), whole)
     assert len(told) == 3  # after 6, 8 and 10 updates
     assert all("could not be written" in line and "no space" in line for line in told)
     with pytest.raises(OSError, match="no space"):
         go(SMALL, checkpoints(tmp_path, on_failure=told.append), 8)
     monkeypatch.undo()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["00000002.npz", "00000004.npz"]
-    same_bits(go(SMALL, checkpoints(tmp_path)), whole)
+    assert_same_bits(go(SMALL, checkpoints(tmp_path)), whole)
 
 
 # ---------------------------------------------------------------------------- THE COMMAND LINE
@@ -315,9 +316,9 @@ def test_other_versions_are_announced(tmp_path, capsys, monkeypatch):
     assert "is done; see: purejaxvpg eval" in capsys.readouterr().err
 
 
-def test_a_run_in_use_is_left_alone(tmp_path, capsys):
-    """Another process trains in it, and has kept nothing yet: it is not ours to remove."""
-    folder = begin_run(tmp_path / "run", SMALL, HP, np.arange(2), "purejaxvpg train ...")
+@contextlib.contextmanager
+def in_use(folder):
+    """Another process has the lock of a folder, until it is killed."""
     code = f"""
 import time
 from pathlib import Path
@@ -329,13 +330,20 @@ with locked(Path({str(folder)!r})):
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "mine\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_run_in_use_is_left_alone(tmp_path, capsys):
+    """Another process trains in it, and has kept nothing yet: it is not ours to remove."""
+    folder = begin_run(tmp_path / "run", SMALL, HP, np.arange(2), "purejaxvpg train ...")
+    with in_use(folder) as process:
         assert cli.main(["train", "--resume", str(folder)]) == 2
         said = capsys.readouterr().err
         assert f"in use by process {process.pid} on" in said
         assert (folder / "run.json").exists()
-    finally:
-        process.kill()
-        process.communicate()
     assert cli.main(["train", "--resume", str(folder)]) == 0  # its owner was killed
     assert load_run(folder).record["command"] == "purejaxvpg train ..."
 
@@ -344,25 +352,12 @@ with locked(Path({str(folder)!r})):
 
 
 def test_a_second_process_is_refused_and_the_owner_named(tmp_path):
-    code = f"""
-import sys, time
-from pathlib import Path
-from purejaxvpg.experiment.files import locked
-with locked(Path({str(tmp_path)!r})):
-    print("mine", flush=True)
-    time.sleep(100)
-"""
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout.readline() == "mine\n"
-        with (
-            pytest.raises(OSError, match=rf"in use by process {process.pid} on .*; wait"),
-            locked(tmp_path),
-        ):
-            pytest.fail("entered")
-    finally:
-        process.kill()
-        process.communicate()
+    with (
+        in_use(tmp_path) as process,
+        pytest.raises(OSError, match=rf"in use by process {process.pid} on .*; wait"),
+        locked(tmp_path),
+    ):
+        pytest.fail("entered")
     with locked(tmp_path):  # its owner was killed: it is no lock any more
         pass
     assert list(tmp_path.iterdir()) == []

@@ -100,7 +100,7 @@ def _new(args: Any, command: str) -> _Job:
     folder = results.begin_run(out, config, hp, seeds, command)
     if args.preset and config.env in presets.available():
         console.print(f"defaults from the preset of {config.env} (--no-preset: none)")
-    return _job(config, hp, seeds, folder, results.begun_run(out)[3], every)
+    return _job(folder, every)
 
 
 def _going_on(args: Any) -> _Job:
@@ -108,26 +108,18 @@ def _going_on(args: Any) -> _Job:
     given = [name for name in ("env", "out") if getattr(args, name)]
     if given:
         raise ValueError(f"--resume takes all of it from the folder; leave out {', '.join(given)}")
-    every = _every(args)
-    config, hp, seeds, record = results.begun_run(args.resume)
+    return _job(args.resume, _every(args))
+
+
+def _job(folder: str | Path, every: tuple[float, int]) -> _Job:
+    """What its folder says, whether it begins or goes on."""
+    config, hp, seeds, record = results.begun_run(folder)
     if record["complete"]:
-        raise ValueError(f"the run in {args.resume} is done; see: purejaxvpg eval {args.resume}")
-    make_agent(config)
-    return _job(config, hp, seeds, Path(args.resume), record, every)
-
-
-def _job(
-    config: VPGConfig,
-    hp: Hyperparams,
-    seeds: np.ndarray,
-    folder: Path,
-    record: dict[str, Any],
-    every: tuple[float, int],
-) -> _Job:
-    kept = Checkpoints(
-        folder / "checkpoints", results.identity(record), *every, on_failure=console.print
-    )
-    return _Job(config, hp, seeds, folder, kept, record["command"])
+        raise ValueError(f"the run in {folder} is done; see: purejaxvpg eval {folder}")
+    make_agent(config)  # an environment that is not to be had here shows now
+    of = results.identity(record)
+    kept = Checkpoints(Path(folder) / "checkpoints", of, *every, on_failure=console.print)
+    return _Job(config, hp, seeds, Path(folder), kept, record["command"])
 
 
 def _every(args: Any) -> tuple[float, int]:

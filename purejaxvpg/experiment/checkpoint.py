@@ -17,7 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.evaluate import Evaluation
-from purejaxvpg.experiment.files import digest, group, read_summed, write_summed
+from purejaxvpg.experiment.files import (
+    digest,
+    first_line,
+    pack,
+    read_summed,
+    unpack,
+    write_summed,
+)
 from purejaxvpg.state import Metrics
 from purejaxvpg.statistics import trailing_return
 
@@ -91,8 +98,7 @@ class Checkpoints:
             try:
                 found = _from_arrays(read_summed(path), self._origin)
             except Exception as error:  # whatever zip or numpy raise on a file of another make
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                self.unusable.append((path, reason))
+                self.unusable.append((path, first_line(error)))
                 path.rename(path.with_suffix(".damaged"))
                 continue
             self._last = (time.monotonic(), found.update)
@@ -142,29 +148,21 @@ class Checkpoints:
 
 
 def _to_arrays(checkpoint: Checkpoint, origin: str) -> dict[str, Any]:
-    arrays: dict[str, Any] = {
+    return {
         "origin": np.asarray(origin),
         "update": np.asarray(checkpoint.update),
         "seconds": np.asarray([checkpoint.seconds, checkpoint.compile_seconds]),
         "made_with": np.asarray(json.dumps(checkpoint.made_with)),
+        **pack(checkpoint.metrics, checkpoint.evaluations, checkpoint.state),
     }
-    arrays |= {f"state.{i}": x for i, x in enumerate(checkpoint.state)}
-    arrays |= {f"metric.{name}": x for name, x in checkpoint.metrics._asdict().items()}
-    if checkpoint.evaluations is not None:
-        found = checkpoint.evaluations._asdict()
-        arrays |= {f"evaluation.{name}": x for name, x in found.items()}
-    return arrays
 
 
 def _from_arrays(arrays: Mapping[str, np.ndarray], origin: str) -> Checkpoint:
     if str(arrays["origin"]) != origin:
         raise ValueError("it is of another run")
-    evaluations, state = group(arrays, "evaluation."), group(arrays, "state.")
     return Checkpoint(
+        **unpack(arrays),
         update=int(arrays["update"]),
-        state=[state[name] for name in sorted(state, key=int)],
-        metrics=Metrics(**group(arrays, "metric.")),
-        evaluations=Evaluation(**evaluations) if evaluations else None,
         seconds=float(arrays["seconds"][0]),
         compile_seconds=float(arrays["seconds"][1]),
         made_with=json.loads(str(arrays["made_with"])),

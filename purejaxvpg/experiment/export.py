@@ -20,7 +20,13 @@ from jax import Array
 
 from purejaxvpg.agent import make_agent
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.files import read_described, write_described, write_whole
+from purejaxvpg.experiment.files import (
+    first_line,
+    named_leaves,
+    read_described,
+    write_described,
+    write_whole,
+)
 from purejaxvpg.experiment.record import config_from_json, config_to_json, plain, versions
 from purejaxvpg.extras import require
 from purejaxvpg.networks import make_networks
@@ -71,7 +77,7 @@ def save_policy(
     }
     kept = {"params": params, "obs_stats": obs_stats or init_stats(agent.env.obs_shape)}
     kept["obs_stats"] = kept["obs_stats"]._asdict()
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(kept).items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(kept).items()}
     _check_shapes(arrays, config, card)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,8 +110,7 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
         arrays = safetensors.load(data)
         kept = _check_shapes(arrays, config, card)
     except Exception as error:  # of json, safetensors or the config: all mean damage
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"the policy in {folder} cannot be read: {first_line}") from error
+        raise ValueError(f"the policy in {folder} cannot be read: {first_line(error)}") from error
     return SavedPolicy(_actor(config, card, kept), card)
 
 
@@ -167,12 +172,6 @@ def _policy(config: VPGConfig, actions: dict[str, Any]) -> Policy:
     return gaussian(config, tuple(actions["shape"]), jnp.asarray(low), jnp.asarray(high), bounded)
 
 
-def _named(tree: Any) -> dict[str, Any]:
-    """Leaves by the path that leads to them."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"/".join(str(part.key) for part in path): leaf for path, leaf in leaves}
-
-
 def _check_shapes(arrays: dict[str, np.ndarray], config: VPGConfig, card: dict[str, Any]) -> Any:
     """The arrays as the tree that the config's network has.  Raises: ValueError."""
     policy, shape = _policy(config, card["actions"]), tuple(card["obs_shape"])
@@ -182,10 +181,10 @@ def _check_shapes(arrays: dict[str, np.ndarray], config: VPGConfig, card: dict[s
         "params": jax.eval_shape(networks.init, jax.random.key(0), obs).policy,
         "obs_stats": jax.eval_shape(lambda: init_stats(shape))._asdict(),
     }
-    for name, leaf in _named(expected).items():
+    named = named_leaves(expected)
+    for name, leaf in named.items():
         found = arrays.get(name)
         if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
             given = "missing" if found is None else f"{found.dtype}{list(found.shape)}"
             raise ValueError(f"{name} is {given}; accepted: {leaf.dtype}{list(leaf.shape)}")
-    named = _named(expected)
     return jax.tree.unflatten(jax.tree.structure(expected), [jnp.asarray(arrays[n]) for n in named])

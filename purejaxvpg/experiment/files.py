@@ -16,9 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from purejaxvpg.evaluate import Evaluation
 from purejaxvpg.extras import require
+from purejaxvpg.state import Metrics
 
 SUM = 64  # characters of a SHA-256
 
@@ -111,6 +114,34 @@ def locked(folder: Path) -> Iterator[None]:
         (folder / ".lock").unlink(missing_ok=True)
 
 
-def group(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, Any]:
-    """Those whose name begins so, by the rest of it."""
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+def first_line(error: Exception) -> str:
+    """What an error of whatever library says, as a line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves of nested dicts by the path that leads to them, as files name them."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"/".join(str(part.key) for part in path): leaf for path, leaf in leaves}
+
+
+def pack(metrics: Metrics, evaluations: Evaluation | None, state: Any) -> dict[str, Any]:
+    """Metrics, evaluations and leaves of a state, if there are any, as arrays by name."""
+    arrays = {f"metric.{name}": x for name, x in metrics._asdict().items()}
+    if evaluations is not None:
+        arrays |= {f"evaluation.{name}": x for name, x in evaluations._asdict().items()}
+    return arrays | {f"state.{i}": x for i, x in enumerate(state or ())}
+
+
+def unpack(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What `pack` packed, by the names of its arguments; None for what was not there."""
+
+    def group(prefix: str) -> dict[str, Any]:
+        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+    evaluations, state = group("evaluation."), group("state.")
+    return {
+        "metrics": Metrics(**group("metric.")),
+        "evaluations": Evaluation(**evaluations) if evaluations else None,
+        "state": [state[name] for name in sorted(state, key=int)] if state else None,
+    }

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.evaluate import Evaluation
-from purejaxvpg.experiment.files import digest, group, read_summed, write_summed
+from purejaxvpg.experiment.files import (
+    digest,
+    first_line,
+    pack,
+    read_summed,
+    unpack,
+    write_summed,
+)
 from purejaxvpg.state import Metrics
 
 
@@ -50,11 +57,7 @@ def write_part(folder: Path, part: Part, origin: Origin) -> None:
     """Write a part under the name of its runs and span: the same part, the same file."""
     arrays: dict[str, Any] = {"runs": part.runs, "span": np.asarray([part.start, part.end])}
     arrays |= {"width": np.asarray(part.width), "seconds": np.asarray(part.seconds)}
-    arrays |= {f"metric.{name}": x for name, x in part.metrics._asdict().items()}
-    if part.evaluations is not None:
-        arrays |= {f"evaluation.{name}": x for name, x in part.evaluations._asdict().items()}
-    if part.state is not None:
-        arrays |= {f"state.{i}": x for i, x in enumerate(part.state)}
+    arrays |= pack(part.metrics, part.evaluations, part.state)
     arrays["origin"] = np.asarray(origin.of(part.runs))
     runs = np.ascontiguousarray(part.runs, np.int64).tobytes()
     name = f"{part.start:08d}-{part.end:08d}-{hashlib.sha256(runs).hexdigest()[:12]}.npz"
@@ -74,19 +77,16 @@ def read_parts(folder: Path, said: dict[str, Any]) -> tuple[list[Part], list[tup
                 raise ValueError("it belongs to another study")
             parts.append(_part(arrays))
         except Exception as error:  # whatever zip or numpy raise on a file of another make
-            unusable.append((path, (str(error).splitlines() or [type(error).__name__])[0]))
+            unusable.append((path, first_line(error)))
     return parts, unusable
 
 
 def _part(arrays: dict[str, np.ndarray]) -> Part:
-    evaluations, state = group(arrays, "evaluation."), group(arrays, "state.")
     return Part(
+        **unpack(arrays),
         runs=arrays["runs"],
         start=int(arrays["span"][0]),
         end=int(arrays["span"][1]),
-        metrics=Metrics(**group(arrays, "metric.")),
-        evaluations=Evaluation(**evaluations) if evaluations else None,
-        state=[state[name] for name in sorted(state, key=int)] if state else None,
         width=int(arrays["width"]),
         seconds=float(arrays["seconds"]),
     )

@@ -22,7 +22,13 @@ import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.files import read_described, write_described, write_whole
+from purejaxvpg.experiment.files import (
+    first_line,
+    named_leaves,
+    read_described,
+    write_described,
+    write_whole,
+)
 from purejaxvpg.experiment.record import (
     config_from_json,
     config_to_json,
@@ -105,7 +111,7 @@ def save_run(folder: str | os.PathLike, result: Run, command: str = "") -> None:
         arrays |= {f"evaluation_{k}": v for k, v in result.evaluations._asdict().items()}
     metrics = io.BytesIO()
     np.savez_compressed(metrics, **arrays)
-    leaves, _ = _named_leaves(result.state)
+    leaves = named_leaves(_acting(result.state))
     policy = safetensors.save({name: np.asarray(leaf) for name, leaf in leaves.items()})
     files = {"metrics.npz": metrics.getvalue(), POLICY: policy}
     for name, data in files.items():
@@ -173,8 +179,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _unreadable(folder: Path, error: Exception) -> ValueError:
-    first_line = (str(error).splitlines() or [type(error).__name__])[0]
-    return ValueError(f"run folder {folder} cannot be read: {first_line}")
+    return ValueError(f"run folder {folder} cannot be read: {first_line(error)}")
 
 
 def load_run(folder: str | os.PathLike) -> SavedRun:
@@ -206,12 +211,9 @@ def load_run(folder: str | os.PathLike) -> SavedRun:
     return SavedRun(config, hp, seeds, params.policy, obs_stats, metrics, record)
 
 
-def _named_leaves(state: TrainState) -> tuple[dict[str, Any], Any]:
-    """What acting needs, `(params, obs_stats)`, as names and leaves, and its structure."""
-    kept = {"params": state.params._asdict(), "obs_stats": state.obs_stats._asdict()}
-    leaves, structure = jax.tree_util.tree_flatten_with_path(kept)
-    names = ["/".join(str(part.key) for part in path) for path, _ in leaves]
-    return dict(zip(names, [leaf for _, leaf in leaves], strict=True)), structure
+def _acting(state: TrainState) -> dict[str, Any]:
+    """What acting needs, as nested dicts."""
+    return {"params": state.params._asdict(), "obs_stats": state.obs_stats._asdict()}
 
 
 def _restore(
@@ -219,11 +221,12 @@ def _restore(
 ) -> tuple[Params, RunningStats]:
     """Arrays in the structure that the config's networks have, every shape checked."""
     state = jax.eval_shape(make_learner(config).init, jax.random.key(0), hp)
-    expected, structure = _named_leaves(state)
+    acting = _acting(state)
+    expected = named_leaves(acting)
     for name, leaf in expected.items():
         shape = (num_seeds, *leaf.shape)
         if name not in arrays or arrays[name].shape != shape:
             given = arrays[name].shape if name in arrays else "missing"
             raise ValueError(f"policy.safetensors has {name} {given}, and its config says {shape}")
-    kept = jax.tree.unflatten(structure, [arrays[name] for name in expected])
+    kept = jax.tree.unflatten(jax.tree.structure(acting), [arrays[name] for name in expected])
     return Params(**kept["params"]), RunningStats(**kept["obs_stats"])
