@@ -21,6 +21,7 @@ class TrainState(NamedTuple):
     reward_stats: RewardStats  # [N] and []
     key: Array  # [] PRNG key
     update: Array  # [] int32, updates done
+    finite: Array  # [] bool; False: the run has diverged, and stays at its last finite state
 
 
 class EpisodeSums(NamedTuple):
@@ -36,6 +37,9 @@ class Metrics(NamedTuple):
 
     Episodes come as sums and counts, so that every finished episode weighs the same in a mean
     over any span of updates: `episode_return_sum.sum(-1) / episode_count.sum(-1)`.
+
+    The first update that is not finite shows its numbers as they are; it changed nothing, and in
+    those after it no episode ended and all else is NaN.
     """
 
     episode_return_sum: Array  # undiscounted, unnormalised, over the episodes that ended
@@ -50,7 +54,7 @@ class Metrics(NamedTuple):
     value_loss_after: Array  # after fitting
     value_grad_norm: Array  # global norm at the first value iteration, before clipping
     explained_variance: Array  # 1 - Var(R^ - V) / Var(R^), before fitting; 0 if R^ is constant
-    finite: Array  # bool: parameters, losses and gradients are all below 1.8e19, none is NaN
+    finite: Array  # bool: all so far, parameters, losses and gradients are below 1.8e19, none NaN
 
 
 class TrainResult(NamedTuple):

@@ -85,6 +85,16 @@ def with_diverged_as_worst(scores: ArrayLike) -> np.ndarray:
     return np.where(finite, scores, worst)
 
 
+def diverged_at(finite: ArrayLike) -> np.ndarray:
+    """The update, from 1, at which a run was not finite for the first time; 0: at none.
+
+    Args: finite: `[..., U]`, of `Metrics`; NaN where a run was not run.
+    Returns: `[...]` int.
+    """
+    lost = np.asarray(finite) == 0
+    return np.where(lost.any(-1), lost.argmax(-1) + 1, 0)
+
+
 def _checked(scores: ArrayLike, name: str = "scores") -> np.ndarray:
     """Scores as `[K, S]`, from `[S]` or `[K, S]`.  Raises: ValueError."""
     scores = np.asarray(scores, np.float64)

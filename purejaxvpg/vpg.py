@@ -80,18 +80,20 @@ def make_learner(config: VPGConfig) -> Learner:
             reward_stats=init_reward_stats(config.num_envs),
             key=key,
             update=jnp.zeros((), jnp.int32),
+            finite=jnp.ones((), bool),
         )
 
     def update(state: TrainState, hp: Hyperparams | None = None) -> tuple[TrainState, Metrics]:
-        hp = as_float32(hp)
+        hp, before = as_float32(hp), state
         state, batch, episodes = collect(setup, state, hp)
         state, rows, judged = judge(setup, state, batch, hp)
         state, improved = improve(setup, state, rows, hp)
         state, fitted = fit(setup, state, rows, hp)
 
         numbers = {**episodes._asdict(), **judged, **improved, **fitted}
-        finite = _all_finite(config, state.params, numbers)
-        return state._replace(update=state.update + 1), Metrics(**numbers, finite=finite)
+        finite = before.finite & _all_finite(config, state.params, numbers)
+        state = _unless_diverged(finite, state._replace(update=state.update + 1), before)
+        return state, Metrics(**_while_alive(before.finite, numbers), finite=finite)
 
     return Learner(init, update)
 
@@ -363,6 +365,21 @@ def _mean_and_variance(x: Array, share: Array) -> tuple[Array, Array]:
     """Of x under weights that sum to 1; both `[T, N]`."""
     mean = (share * x).sum()
     return mean, (share * jnp.square(x - mean)).sum()
+
+
+def _unless_diverged(finite: Array, after: TrainState, before: TrainState) -> TrainState:
+    """A run that is no longer finite stays at its last finite state, for good: all but its key,
+    which is never used twice.  (Its neighbours under `vmap` are rows of their own, and go on as if
+    it were not there.)"""
+    names = [name for name in TrainState._fields if name != "key"]
+    kept = {name: select(finite, getattr(after, name), getattr(before, name)) for name in names}
+    return after._replace(**kept | {"finite": finite})
+
+
+def _while_alive(alive: Array, metrics: dict[str, Array]) -> dict[str, Array]:
+    """Metrics of a run that diverged before this update: what it would do again tells nothing."""
+    nothing = {name: 0.0 if name in EpisodeSums._fields else jnp.nan for name in metrics}
+    return {name: jnp.where(alive, x, nothing[name]) for name, x in metrics.items()}
 
 
 def _all_finite(config: VPGConfig, params: Params, metrics: dict[str, Array]) -> Array:

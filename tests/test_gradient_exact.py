@@ -303,6 +303,7 @@ def tabular_run(config: VPGConfig):
         reward_stats=init_reward_stats(config.num_envs),
         key=jax.random.key(1),
         update=jnp.zeros((), jnp.int32),
+        finite=jnp.ones((), bool),
     )
     return vpg.Setup(config, agent, None), state
 

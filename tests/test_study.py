@@ -274,7 +274,15 @@ def test_the_table_has_a_row_for_each_run():
     table = study.to_dataframe()
     assert len(table) == 8 * 3
     names = ["gamma", "hidden_sizes", "activation", "num_envs"]
-    assert list(table.columns) == [*names, "seed", "score", "diverged", "updates", "pruned"]
+    assert list(table.columns) == [
+        *names,
+        "seed",
+        "score",
+        "diverged",
+        "updates",
+        "pruned",
+        "diverged_at",
+    ]
     settings = GRID.design.settings()
     for place, row in enumerate(table.to_dict("records")):
         h, s = divmod(place, 3)

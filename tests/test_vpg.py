@@ -241,6 +241,33 @@ def test_a_member_that_turns_nan_leaves_the_others_alone(members, fault):
         assert_same_bits(member((states, good), index), member((bad_states, bad), index))
 
 
+def test_a_run_that_diverges_stays_at_its_last_finite_state(members):
+    """What it did until then is kept, bit for bit; what it would do again is not counted."""
+    states, hps, vmapped = members
+    states, _ = vmapped(states, hps)
+    bad_hps = dataclasses.replace(hps, policy_lr=hps.policy_lr.at[1].set(1e38))
+    frozen, first = vmapped(states, bad_hps)
+    assert frozen.finite.tolist() == [True, False, True, True]
+    assert frozen.update.tolist() == [2, 1, 2, 2]  # its last one is where it happened
+
+    def assert_kept(state):
+        kept = member(states, 1)._replace(finite=jnp.bool_(False), key=state.key)
+        assert_same_bits(state, kept)
+
+    assert_kept(member(frozen, 1))
+    assert np.isfinite(first.policy_loss[1])  # of the update itself: it was taken before the step
+    later, second = vmapped(frozen, hps)  # no way back, with good hyperparameters neither
+    assert_kept(member(later, 1))
+    assert not second.finite[1]
+    assert member(later, 0).update == 3
+    for name, values in second._asdict().items():
+        if name.startswith("episode_"):
+            assert values[1] == 0
+        elif name != "finite":
+            assert np.isnan(values[1])
+            assert np.isfinite(np.delete(values, 1)).all()
+
+
 def test_reruns_are_bitwise_equal(members):
     """The same program with the same inputs gives the same bits."""
     states, hps, vmapped = members

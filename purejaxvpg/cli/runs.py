@@ -30,7 +30,7 @@ from purejaxvpg.experiment import export, results, runner
 from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints, Stopped
 from purejaxvpg.experiment.files import locked, write_whole
 from purejaxvpg.report import plots, tables
-from purejaxvpg.statistics import trailing_return
+from purejaxvpg.statistics import diverged_at, trailing_return
 
 LAST_EPISODES = 20
 
@@ -61,9 +61,7 @@ def train(args: Any, command: str) -> None:
         with out_of_memory("lower --num-seeds, --num-envs or --num-steps, or --gradient-rows"):
             result = _run_with_progress(job)
         steps = np.arange(1, job.config.num_updates + 1) * job.config.steps_per_update
-        returns = trailing_return(
-            result.metrics.episode_return_sum, result.metrics.episode_count, LAST_EPISODES
-        )
+        returns = _returns(result)
         number = len(job.seeds)
         title = f"{job.config.env} ({number} seed{'s' * (number > 1)})"
         with user_errors():
@@ -192,6 +190,7 @@ def evaluate(args: flags.Eval) -> None:
         "episode length": np.asarray(outcome.lengths, np.float64).mean(1),
     }
     console.print(tables.summary(title, columns))
+    _print_diverged(saved.seeds, diverged_at(saved.metrics["finite"]))
     cut = int((~np.asarray(outcome.finished)).sum())
     if cut:
         console.print(f"{cut} episodes reached the step bound; their returns are partial")
@@ -299,13 +298,33 @@ def _print_result(result: runner.Run, returns: np.ndarray) -> None:
         columns["last evaluation"] = result.evaluations.returns[:, -1].mean(-1)
     title = f"{config.env}: return after {config.total_steps:,} steps of each seed"
     console.print(tables.summary(title, columns))
-    diverged = int((~result.metrics.finite.all(1)).sum())
-    if diverged:
-        console.print(f"{diverged} of {len(result.seeds)} seeds diverged (non-finite numbers)")
+    _print_diverged(result.seeds, diverged_at(result.metrics.finite))
     steps = config.total_steps * len(result.seeds)
     console.print(
         f"{steps:,} steps in {result.seconds:.1f} s ({steps / result.seconds:,.0f} steps/s), "
         f"and {result.compile_seconds:.1f} s to compile"
+    )
+
+
+def _returns(result: runner.Run) -> np.ndarray:
+    """Mean of the last episodes by each update, [S, U]; NaN from where a seed diverged."""
+    found = trailing_return(
+        result.metrics.episode_return_sum, result.metrics.episode_count, LAST_EPISODES
+    )
+    return np.where(result.metrics.finite, found, np.nan)
+
+
+def _print_diverged(seeds: np.ndarray, lost_at: np.ndarray, most: int = 5) -> None:
+    """Which seeds diverged, and when.  lost_at: `[S]`, update from 1; 0: at none."""
+    lost = np.flatnonzero(lost_at)
+    if not len(lost):
+        return
+    each = [f"seed {seeds[s]} at update {lost_at[s]}" for s in lost[:most]]
+    more = f" and {len(lost) - most} more" if len(lost) > most else ""
+    console.print(
+        f"{len(lost)} of {len(seeds)} seeds diverged, and stay at their last finite state: "
+        f"{', '.join(each)}{more}",
+        soft_wrap=True,
     )
 
 

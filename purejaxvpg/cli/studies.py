@@ -352,7 +352,12 @@ def _print_study(study: Study, folder: str) -> None:
         )
     diverged = int(study.diverged.sum())
     if diverged:
-        console.print(f"{diverged} of {study.done.size} runs diverged; each counts as the worst")
+        first = study.diverged_at[study.diverged].min()
+        console.print(
+            f"{diverged} of {study.done.size} runs diverged, the first at update {first}; each "
+            f"stays at its last finite state and counts as the worst",
+            soft_wrap=True,
+        )
     steps, seconds = study.record.get("steps", 0), study.record.get("seconds", 0.0)
     if seconds:
         console.print(

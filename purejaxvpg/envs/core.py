@@ -256,7 +256,7 @@ def _no_steps(num_envs: int) -> EpisodeStats:
 
 
 def select(mask: Array, on_true: Any, on_false: Any) -> Any:
-    """`jnp.where` over pytrees, row by row.  mask: `[N]`; leaves: `[N, ...]`."""
+    """`jnp.where` over pytrees, row by row.  mask: `[N]`, leaves: `[N, ...]`; or mask: `[]`."""
 
     def where(x: Array, y: Array) -> Array:
         return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 1)), x, y)

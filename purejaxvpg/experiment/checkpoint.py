@@ -92,11 +92,15 @@ class Checkpoints:
         self._writer = ThreadPoolExecutor(1)
         self._pending: Future | None = None
 
-    def newest(self) -> Checkpoint | None:
-        """The newest that is whole and of this run; those that are not are set aside."""
+    def newest(self, like: Sequence[Any] = ()) -> Checkpoint | None:
+        """The newest that is whole and of this run; those that are not are set aside.
+
+        Args: like: leaves of a state as the run has it, for their shapes and types.
+        """
         for path in sorted(self.folder.glob("*.npz"), reverse=True):
             try:
                 found = _from_arrays(read_summed(path), self._origin)
+                _check_fits(found.state, like)
             except Exception as error:  # whatever zip or numpy raise on a file of another make
                 self.unusable.append((path, first_line(error)))
                 path.rename(path.with_suffix(".damaged"))
@@ -145,6 +149,12 @@ class Checkpoints:
         for old in set(self._scores) - {best, *newest}:
             old.unlink(missing_ok=True)
             del self._scores[old]
+
+
+def _check_fits(state: Sequence[np.ndarray], like: Sequence[Any]) -> None:
+    given, wanted = ([(x.shape, str(x.dtype)) for x in leaves] for leaves in (state, like))
+    if like and given != wanted:
+        raise ValueError("its state has other shapes: another version of a library made it")
 
 
 def _to_arrays(checkpoint: Checkpoint, origin: str) -> dict[str, Any]:

@@ -125,23 +125,36 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     return {"/".join(str(part.key) for part in path): leaf for path, leaf in leaves}
 
 
+STATES = 2  # the make of a state's leaves; 1, which is not said, ends before `finite`
+
+
 def pack(metrics: Metrics, evaluations: Evaluation | None, state: Any) -> dict[str, Any]:
     """Metrics, evaluations and leaves of a state, if there are any, as arrays by name."""
     arrays = {f"metric.{name}": x for name, x in metrics._asdict().items()}
+    arrays["states"] = np.asarray(STATES)
     if evaluations is not None:
         arrays |= {f"evaluation.{name}": x for name, x in evaluations._asdict().items()}
     return arrays | {f"state.{i}": x for i, x in enumerate(state or ())}
 
 
 def unpack(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What `pack` packed, by the names of its arguments; None for what was not there."""
+    """What `pack` packed, by the names of its arguments; None for what was not there.
+
+    Raises: ValueError if a later version packed it.
+    """
+    made = int(arrays.get("states", 1))
+    if made > STATES:
+        raise ValueError(f"its states are of make {made}, and this version reads up to {STATES}")
 
     def group(prefix: str) -> dict[str, Any]:
         return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
-    evaluations, state = group("evaluation."), group("state.")
+    metrics, evaluations, state = Metrics(**group("metric.")), group("evaluation."), group("state.")
+    leaves = [state[name] for name in sorted(state, key=int)]
+    if leaves and made == 1:
+        leaves.append(np.asarray(metrics.finite).all(1))
     return {
-        "metrics": Metrics(**group("metric.")),
+        "metrics": metrics,
         "evaluations": Evaluation(**evaluations) if evaluations else None,
-        "state": [state[name] for name in sorted(state, key=int)] if state else None,
+        "state": leaves or None,
     }

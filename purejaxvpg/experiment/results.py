@@ -41,6 +41,7 @@ from purejaxvpg.extras import require
 from purejaxvpg.networks import Params
 from purejaxvpg.normalize import RunningStats
 from purejaxvpg.state import TrainState
+from purejaxvpg.statistics import diverged_at
 from purejaxvpg.vpg import make_learner
 
 FORMAT = 2  # of run.json
@@ -116,7 +117,9 @@ def save_run(folder: str | os.PathLike, result: Run, command: str = "") -> None:
     files = {"metrics.npz": metrics.getvalue(), POLICY: policy}
     for name, data in files.items():
         write_whole(folder / name, data)
+    lost_at = diverged_at(result.metrics.finite)
     said |= {
+        "diverged_at": {str(s): int(at) for s, at in zip(result.seeds, lost_at, strict=True) if at},
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},

@@ -103,7 +103,7 @@ def run(
     state = jax.block_until_ready(init(seed_keys(seeds), hp))
 
     parts, seconds, begun = [], 0.0, 0
-    kept = checkpoints.newest() if checkpoints else None
+    kept = checkpoints.newest(jax.tree.leaves(fetch(state))) if checkpoints else None
     if on_start:
         on_start(kept)
     if kept is not None:

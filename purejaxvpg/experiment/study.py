@@ -12,7 +12,7 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.grid import Design
 from purejaxvpg.experiment.record import config_to_json, plain
 from purejaxvpg.extras import require
-from purejaxvpg.statistics import trailing_return
+from purejaxvpg.statistics import diverged_at, trailing_return
 
 LAST_EPISODES = 20  # the score of a run is their mean return
 
@@ -55,7 +55,12 @@ class Study(NamedTuple):
     @property
     def diverged(self) -> np.ndarray:
         """Runs in which a parameter, a loss or a gradient was not finite.  [H, S] bool"""
-        return (self.metrics["finite"] == 0).any(-1)
+        return self.diverged_at > 0
+
+    @property
+    def diverged_at(self) -> np.ndarray:
+        """The update, from 1, at which each run diverged; 0: at none.  [H, S] int"""
+        return diverged_at(self.metrics["finite"])
 
     def returns(self, episodes: int = LAST_EPISODES) -> np.ndarray:
         """Mean return of the last `episodes` episodes by each update.  [H, S, U]
@@ -110,11 +115,12 @@ class Study(NamedTuple):
         Raises: ImportError without the extra `sweep`.
         """
         pandas = require("pandas", "sweep")
-        scores, diverged, rows = self.scores(), self.diverged, []
+        scores, lost_at, rows = self.scores(), self.diverged_at, []
         for h, setting in enumerate(self.design.settings()):
             for s, seed in enumerate(self.seeds):
                 ended = {"updates": int(self.updates[h, s]), "pruned": bool(self.pruned[h])}
-                row = {"seed": int(seed), "score": scores[h, s], "diverged": bool(diverged[h, s])}
+                ended |= {"diverged_at": int(lost_at[h, s])}
+                row = {"seed": int(seed), "score": scores[h, s], "diverged": bool(lost_at[h, s])}
                 rows.append({**setting, **row, **ended})
         return pandas.DataFrame(rows)
 
@@ -144,6 +150,7 @@ def _to_xarray(study: Study) -> Any:
     variables |= {
         "score": cube(study.scores(), "seed", units="reward, undiscounted"),
         "diverged": cube(study.diverged, "seed"),
+        "diverged_at": cube(study.diverged_at, "seed", units="updates, from 1; 0: never"),
         "updates_done": cube(study.updates, "seed"),
         "pruned": cube(study.pruned),
         "environment_steps": cube(study.steps, "update", units="environment steps of one run"),

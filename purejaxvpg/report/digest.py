@@ -106,7 +106,6 @@ def digest(study: Study, target: float | None = None) -> Digest:
     valued = np.isfinite(raw) | diverged | overflown
     raw = np.where(overflown, np.nan, raw)
     scores = np.where(valued, with_diverged_as_worst(raw), np.nan)
-    finite = study.metrics["finite"] == 0
     settings = study.design.settings()
     judged = Digest(
         study=study,
@@ -114,7 +113,7 @@ def digest(study: Study, target: float | None = None) -> Digest:
         settings=settings,
         labels=setting_labels(settings),
         scores=scores,
-        diverged_at=np.where(diverged, finite.argmax(-1) + 1, 0),
+        diverged_at=study.diverged_at,
         overflown=overflown,
         without=(study.updates > 0) & ~valued,
         rows=[],

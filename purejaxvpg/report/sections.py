@@ -119,7 +119,7 @@ def failures(digest: Digest) -> Html:
     if not rows:
         return element("p", "None: every run has a score, and every number in it was finite.")
     intro = (
-        "A run diverged at the first update after which a parameter, a loss or a gradient was not "
+        "A run diverged at the first update in which a parameter, a loss or a gradient was not "
         "finite. Like one with a return that is not finite, it is counted as the worst run of the "
         "study, not dropped."
     )
