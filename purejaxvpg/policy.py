@@ -53,7 +53,7 @@ def make_policy(config: VPGConfig, space: Any, default_space: Any = None) -> Pol
 
     Raises: ValueError for any other space, and for bounding="tanh" without finite bounds.
     """
-    from gymnax.environments import spaces  # here, for importing gymnax takes two seconds
+    from gymnax.environments import spaces  # here, for importing gymnax takes a while
 
     if isinstance(space, spaces.Discrete):
         return categorical(space.n)

@@ -144,6 +144,21 @@ def test_importing_the_package_is_cheap():
     assert run.stdout.split() == ["[]", "[]"]
 
 
+def test_an_environment_loads_no_plotting():
+    """gymnax's own imports of it wait until they are used, and nobody else's."""
+    code = (
+        "import sys; from purejaxvpg import envs; envs.make('CartPole-v1');"
+        "print([m for m in ('seaborn', 'pandas', 'scipy.stats') if m in sys.modules]);"
+        "from gymnax.environments.misc import pong; print(len(pong.plt.cm.viridis.colors));"
+        "import matplotlib.pyplot as plt; print(plt is sys.modules['matplotlib.pyplot'],"
+        "plt is pong.plt, plt.cm is pong.plt.cm)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True
+    )
+    assert run.stdout.split() == ["[]", "256", "True", "False", "True"]
+
+
 def test_the_package_itself_waits_for_nothing():
     """jax is imported with the first name that is used; every name is there, and listed."""
     code = (

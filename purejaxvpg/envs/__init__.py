@@ -1,6 +1,6 @@
 """Environments by name: `make`, `register`, `registered`.
 
-gymnax is imported when an environment is first made or listed: importing it takes two seconds.
+gymnax is imported when an environment is first made or listed: importing it takes a while.
 """
 
 import functools

@@ -19,11 +19,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-import gymnax
 import jax
 import jax.numpy as jnp
-from gymnax.environments import spaces
-from gymnax.environments.environment import Environment as GymnaxEnvironment
 from jax import Array
 
 from purejaxvpg.envs.core import (
@@ -34,6 +31,13 @@ from purejaxvpg.envs.core import (
     suggest,
     zero_action,
 )
+from purejaxvpg.extras import loaded_when_used
+
+# gymnax imports these for pictures that nothing here draws, and they take a second to load.
+with loaded_when_used("seaborn", "matplotlib.pyplot"):
+    import gymnax
+    from gymnax.environments import spaces
+    from gymnax.environments.environment import Environment as GymnaxEnvironment
 
 REGISTERED: list[str] = gymnax.registered_envs  # gymnax updates this list in place
 
