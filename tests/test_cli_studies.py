@@ -1,6 +1,5 @@
 """sweep, plan, merge and report on the command line, end to end."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -10,10 +9,8 @@ import pytest
 
 from purejaxvpg import cli
 from purejaxvpg.cli import flags, studies
-from purejaxvpg.experiment import load_study
+from purejaxvpg.experiment import load_study, schedule
 from purejaxvpg.experiment.grid import Choice, LogUniform, Uniform
-
-sweep_module = importlib.import_module("purejaxvpg.experiment.sweep")
 
 TINY = (
     "CartPole-v1 --total-steps 160 --num-envs 2 --num-steps 8 --hidden-sizes 8 "
@@ -86,17 +83,17 @@ def test_shards_are_merged(study, tmp_path):
 
 
 def test_an_interrupted_sweep_says_how_to_go_on_and_does(study, tmp_path, capsys, monkeypatch):
-    original, chunks = sweep_module.Sweep._run_chunk, []
+    original, chunks = schedule.run_chunk, []
 
-    def interrupting(self, *args):
+    def interrupting(*args):
         if chunks:  # the second of two: this process has 8 devices, and so 16 rows a chunk
             raise KeyboardInterrupt
         chunks.append(1)
-        return original(self, *args)
+        return original(*args)
 
     folder = tmp_path / "study"
     with monkeypatch.context() as patched:
-        patched.setattr(sweep_module.Sweep, "_run_chunk", interrupting)
+        patched.setattr(schedule, "run_chunk", interrupting)
         patched.setattr(studies.devices, "use_every_core", lambda: None)
         assert run(SWEEP + " --out {out}", out=folder) == 130
     said = capsys.readouterr().err

@@ -17,8 +17,8 @@ from purejaxvpg.experiment.runner import (
     evaluation_keys,
     run,
     seed_keys,
-    segment_length,
 )
+from purejaxvpg.experiment.segments import segment_length
 
 CONFIG = VPGConfig(
     env="CartPole-v1",

@@ -1,7 +1,6 @@
 """Sweeps: the same bits wherever a run is computed, nothing lost, nothing computed twice."""
 
 import dataclasses
-import importlib
 import math
 
 import jax
@@ -9,12 +8,10 @@ import numpy as np
 import pytest
 
 from purejaxvpg import Hyperparams, VPGConfig, make_train
-from purejaxvpg.experiment import placement, planning, store
+from purejaxvpg.experiment import placement, planning, schedule, store
 from purejaxvpg.experiment.grid import LogUniform, make_design
 from purejaxvpg.experiment.runner import seed_keys
 from purejaxvpg.experiment.sweep import sweep
-
-sweep_module = importlib.import_module("purejaxvpg.experiment.sweep")
 
 CONFIG = VPGConfig(
     num_envs=2, num_steps=8, total_steps=160, value_iterations=1, hidden_sizes=(8,)
@@ -173,13 +170,13 @@ def test_a_killed_study_goes_on_to_the_same_bits(study, tmp_path, calls, monkeyp
     kept = int(partial.done.sum())
     assert kept == {2: 0, 20: 2, 40: 6}[calls]
     counted = []
-    original = sweep_module.Sweep._run_chunk
+    original = schedule.run_chunk
 
-    def counting(self, program, group, hps, chunk, turn):
-        counted.extend(chunk.tolist())
-        return original(self, program, group, hps, chunk, turn)
+    def counting(program, chunk, *args):
+        counted.extend(chunk.runs.tolist())
+        return original(program, chunk, *args)
 
-    monkeypatch.setattr(sweep_module.Sweep, "_run_chunk", counting)
+    monkeypatch.setattr(schedule, "run_chunk", counting)
     resumed = sweep(CONFIG, GRID, 2, folder=folder, resume=True, **ONE)
     assert len(counted) == 12 - kept  # nothing that was done is done again
     assert resumed.complete
@@ -351,13 +348,13 @@ def test_a_killed_pruned_study_goes_on_to_the_same_bits(tmp_path):
 def test_survivors_of_a_rung_are_chosen_by_what_was_known_at_its_end(tmp_path, monkeypatch):
     """A study killed in its second rung must not judge the first by returns of the second."""
     kwargs = {"prune": "successive_halving", "rungs": 2, "keep": 0.5, **ONE}
-    chosen, original = [], sweep_module.survivors
+    chosen, original = [], schedule.survivors
 
     def seen(scores, alive, keep, diverged):
         chosen.append(scores.copy())
         return original(scores, alive, keep, diverged)
 
-    monkeypatch.setattr(sweep_module, "survivors", seen)
+    monkeypatch.setattr(schedule, "survivors", seen)
     sweep(CONFIG, GRID, 2, folder=tmp_path / "s", **kwargs)
     sweep(CONFIG, GRID, 2, folder=tmp_path / "s", resume=True, **kwargs)  # all rungs are there
     np.testing.assert_array_equal(chosen[0], chosen[1])

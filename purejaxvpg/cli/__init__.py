@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from purejaxvpg import __version__
 from purejaxvpg.extras import require
 
-for needed_at_the_end in ("tyro", "rich", "matplotlib", "safetensors", "platformdirs", "filelock"):
+for needed_at_the_end in ("tyro", "rich", "matplotlib", "safetensors", "platformdirs"):
     require(needed_at_the_end, "cli")  # now, not when a run is done and about to be saved
 
 from purejaxvpg.cli import flags  # noqa: E402

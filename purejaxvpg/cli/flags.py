@@ -68,6 +68,9 @@ _SEEDS = [
     _flag("seed", int, 0, "First seed; the others follow it by one."),
 ]
 _PRESET = _flag("preset", bool, True, "Take the environment's preset as defaults.")
+_CHECKPOINT_MINUTES = _flag(
+    "checkpoint_minutes", float, 1.0, "Keep what is running so often; 0: not by the clock."
+)
 _RUN = [*_flags(VPGConfig), *_flags(Hyperparams)]
 
 Train = dataclasses.make_dataclass(
@@ -77,7 +80,7 @@ Train = dataclasses.make_dataclass(
         *_SEEDS,
         _flag("out", str, "", "Run folder (default: runs/<env>-<time>)."),
         _flag("resume", str, "", "Go on with the run in this folder, as it was begun."),
-        _flag("checkpoint_minutes", float, 1.0, "Keep the run so often; 0: by updates alone."),
+        _CHECKPOINT_MINUTES,
         _flag("checkpoint_updates", int, 0, "And after so many updates; 0: by minutes alone."),
         _PRESET,
         *_RUN,
@@ -141,6 +144,7 @@ _STUDY = [
     *_SEEDS,
     _flag("out", str, "", "Study folder (default: runs/<env>-sweep-<time>)."),
     _flag("resume", str, "", "Go on with the study in this folder, as it was begun."),
+    _CHECKPOINT_MINUTES,
     _flag("report", bool, True, "Write the report (report.html) when the study is done."),
     *_MEMORY,
     *_HOW,

@@ -1,8 +1,6 @@
 """train, eval, export, envs: one setting, and what there is to train on."""
 
 import contextlib
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,8 +18,10 @@ from purejaxvpg.cli.terminal import (
     Interrupted,
     UserError,
     check_at_least_one,
+    checkpoint_minutes,
     console,
     out_of_memory,
+    stopping,
     user_errors,
 )
 from purejaxvpg.config import Hyperparams, VPGConfig
@@ -29,6 +29,7 @@ from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.experiment import export, results, runner
 from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints, Stopped
 from purejaxvpg.experiment.files import locked, write_whole
+from purejaxvpg.experiment.segments import made_with
 from purejaxvpg.report import plots, tables
 from purejaxvpg.statistics import diverged_at, trailing_return
 
@@ -57,7 +58,7 @@ def train(args: Any, command: str) -> None:
         with user_errors():
             stack.enter_context(locked(job.folder))
         stack.enter_context(_kept(job))  # within the lock: another's run is not ours to remove
-        stack.enter_context(_stopping(job.checkpoints))
+        stack.enter_context(stopping(lambda: setattr(job.checkpoints, "stop", True)))
         with out_of_memory("lower --num-seeds, --num-envs or --num-steps, or --gradient-rows"):
             result = _run_with_progress(job)
         steps = np.arange(1, job.config.num_updates + 1) * job.config.steps_per_update
@@ -122,9 +123,7 @@ def _job(folder: str | Path, every: tuple[float, int]) -> _Job:
 
 def _every(args: Any) -> tuple[float, int]:
     """Seconds and updates between two checkpoints."""
-    minutes, updates = args.checkpoint_minutes, args.checkpoint_updates
-    if not 0 <= minutes < float("inf"):
-        raise ValueError(f"checkpoint_minutes={minutes} is out of range; accepted: 0 or more")
+    minutes, updates = checkpoint_minutes(args), args.checkpoint_updates
     if updates < 0:
         raise ValueError(f"checkpoint_updates={updates} is out of range; accepted: 0 or more")
     return 60 * minutes, updates
@@ -151,27 +150,6 @@ def _kept(job: _Job) -> Iterator[None]:
     except BaseException:
         results.discard_run(job.folder)
         raise
-
-
-@contextlib.contextmanager
-def _stopping(checkpoints: Checkpoints) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run after the segment that is running; a second one, at once."""
-
-    def stop(*_: Any) -> None:
-        if checkpoints.stop:
-            raise KeyboardInterrupt
-        checkpoints.stop = True
-        console.print("stopping after this segment, to keep it; once more: at once, without it")
-
-    if threading.current_thread() is not threading.main_thread():  # only there can they be caught
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def evaluate(args: flags.Eval) -> None:
@@ -279,12 +257,12 @@ def _run_with_progress(job: _Job) -> runner.Run:
         )
 
 
-def _differences(made_with: Mapping[str, Any]) -> list[str]:
+def _differences(was: Mapping[str, Any]) -> list[str]:
     """A line for each of the things that the bits depend on and that are other ones now."""
     return [
-        f"{name} was {made_with.get(name)}, and is {now}: the numbers agree but for rounding\n"
-        for name, now in runner.made_with().items()
-        if made_with.get(name) != now
+        f"{name} was {was.get(name)}, and is {now}: the numbers agree but for rounding\n"
+        for name, now in made_with().items()
+        if was.get(name, now) != now  # it was not always recorded
     ]
 
 

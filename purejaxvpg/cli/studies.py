@@ -14,8 +14,17 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from purejaxvpg.cli import flags
-from purejaxvpg.cli.terminal import Interrupted, console, out_of_memory, user_errors
+from purejaxvpg.cli.terminal import (
+    Interrupted,
+    UserError,
+    checkpoint_minutes,
+    console,
+    out_of_memory,
+    stopping,
+    user_errors,
+)
 from purejaxvpg.experiment import devices, planning, store
+from purejaxvpg.experiment.checkpoint import Stopped
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.grid import Choice, Design, LogUniform, Range, Uniform, make_design
 from purejaxvpg.experiment.pruning import make_pruning, pruning_to_json
@@ -86,11 +95,13 @@ def _run(
                 part=share,
                 folder=folder,
                 resume=bool(args.resume),
+                checkpoint_minutes=checkpoint_minutes(args),
                 on_progress=bar.show,
                 command=command,
             )
         bar.progress.console.print(_said(prepared), soft_wrap=True)
-        return prepared.run()
+        with stopping(prepared.stop):
+            return prepared.run()
 
 
 def _said(prepared: Sweep) -> str:
@@ -324,19 +335,28 @@ class _Bar:
 
 @contextlib.contextmanager
 def _kept(folder: str, args: Any) -> Iterator[None]:
-    """An interrupt says what is left and how to go on."""
+    """A study that ends early says what is kept of it and how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped) as stop:
         if not (Path(folder) / "study.json").exists():
-            raise
-        done = store.load_study(folder).done
-        how = [f"--split {args.split}"] if args.split != "runs" else []
-        how += [f"--shard {args.shard}"] if args.shard else []
-        command = " ".join(["purejaxvpg sweep --resume", folder, *how])
-        raise Interrupted(
-            f"{done.sum()} of {done.size} runs are done and kept; go on with: {command}"
-        ) from None
+            raise KeyboardInterrupt from None
+        inside = ", and the chunk that was running as far as it was" * isinstance(stop, Stopped)
+        raise Interrupted(_how_to_go_on(folder, args, inside)) from None
+    except OSError as error:  # the disk is full, or the folder in use
+        if not (Path(folder) / "study.json").exists():
+            raise UserError(f"cannot write {folder}: {error}") from error
+        raise UserError(f"{error}; {_how_to_go_on(folder, args)}") from error
+
+
+def _how_to_go_on(folder: str, args: Any, inside: str = "") -> str:
+    done = store.load_study(folder).done
+    how = [f"--split {args.split}"] if args.split != "runs" else []
+    how += [f"--shard {args.shard}"] if args.shard else []
+    how += [f"--chunk-size {args.chunk_size}"] if args.chunk_size != "auto" else []
+    command = " ".join(["purejaxvpg sweep --resume", folder, *how])
+    kept = f"{done.sum()} of {done.size} runs are done and kept{inside}"
+    return f"{kept}; go on with: {command}"
 
 
 def _print_study(study: Study, folder: str) -> None:

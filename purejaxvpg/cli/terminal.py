@@ -1,10 +1,15 @@
 """What every command shares: the console, and errors as one line."""
 
 import contextlib
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from rich.console import Console
+
+from purejaxvpg.experiment.memory import is_out_of_memory
 
 console = Console()
 
@@ -32,12 +37,46 @@ def out_of_memory(remedy: str) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) and "Out of memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"out of memory; {remedy}") from error
+
+
+@contextlib.contextmanager
+def stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM call `stop`, which ends the work after the segment that is running and
+    keeps it; a second one interrupts at once."""
+    asked = []
+
+    def on_signal(*_: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+        stop()
+        console.print("stopping after this segment, to keep it; once more: at once, without it")
+
+    if threading.current_thread() is not threading.main_thread():  # only there can they be caught
+        yield
+        return
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_at_least_one(name: str, value: int) -> None:
     """ValueError for a number below 1."""
     if value < 1:
         raise ValueError(f"{name}={value} is out of range; accepted: an integer >= 1")
+
+
+def checkpoint_minutes(args: Any) -> float:
+    """The flag of that name.  Raises: ValueError if it is out of range."""
+    if not 0 <= args.checkpoint_minutes < float("inf"):
+        given = args.checkpoint_minutes
+        raise ValueError(f"checkpoint_minutes={given} is out of range; accepted: 0 or more")
+    return args.checkpoint_minutes

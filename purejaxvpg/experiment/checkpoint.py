@@ -65,7 +65,7 @@ class Checkpoints:
     Args:
       identity: what the run is, as JSON has it; a checkpoint of another run is not used.
       every_seconds, every_updates: when one is due, whichever comes first; 0: never.
-      keep: how many of the newest; the best one is kept beside them.
+      keep: how many of the newest.  keep_best: the best one too.
 
     Set `stop` to end the run after the segment that is running.  A checkpoint that cannot be
     written (the disk is full) ends no run that goes on without it: `on_failure` is told.
@@ -78,6 +78,7 @@ class Checkpoints:
         every_seconds: float = 60.0,
         every_updates: int = 0,
         keep: int = 2,
+        keep_best: bool = True,
         on_failure: Callable[[str], None] = warnings.warn,
     ):
         self.folder = folder
@@ -86,7 +87,7 @@ class Checkpoints:
         self._on_failure = on_failure
         self._origin = digest(identity)
         self._every = (every_seconds, every_updates)
-        self._keep = keep
+        self._keep, self._keep_best = keep, keep_best
         self._last = (time.monotonic(), 0)
         self._scores: dict[Path, float] = {}
         self._writer = ThreadPoolExecutor(1)
@@ -140,13 +141,14 @@ class Checkpoints:
             pending.result()
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{checkpoint.update:08d}.npz"
         write_summed(path, _to_arrays(checkpoint, self._origin))
         self._scores[path] = checkpoint.score
-        newest = sorted(self._scores)[-self._keep :]
-        best = max(self._scores, key=lambda path: (self._scores[path], path))
-        for old in set(self._scores) - {best, *newest}:
+        good = set(sorted(self._scores)[-self._keep :])
+        if self._keep_best:
+            good.add(max(self._scores, key=lambda path: (self._scores[path], path)))
+        for old in set(self._scores) - good:
             old.unlink(missing_ok=True)
             del self._scores[old]
 

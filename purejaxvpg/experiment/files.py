@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import jax
 import numpy as np
 
 from purejaxvpg.evaluate import Evaluation
-from purejaxvpg.extras import require
 from purejaxvpg.state import Metrics
 
 SUM = 64  # characters of a SHA-256
@@ -89,14 +89,13 @@ def read_described(path: Path, formats: Sequence[int]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder.  A lock whose process has died is no lock.
+def locked(folder: Path, share: str = "") -> Iterator[None]:
+    """Keep other processes out of a folder, or out of a share of its work.  A lock whose process
+    has died is no lock.
 
-    Raises: OSError, naming the owner, if another process has it; ImportError without the extra
-    `cli`.
+    Raises: OSError, naming the owner, if another process has it.
     """
-    filelock = require("filelock", "cli")
-    owner, lock = folder / ".owner", filelock.FileLock(folder / ".lock", timeout=0)
+    owner, lock = folder / f".owner{share}", filelock.FileLock(folder / f".lock{share}", timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout:
@@ -111,7 +110,7 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
-        (folder / ".lock").unlink(missing_ok=True)
+        (folder / f".lock{share}").unlink(missing_ok=True)
 
 
 def first_line(error: Exception) -> str:

@@ -92,6 +92,11 @@ def choose_width(
     return math.ceil(num_runs / (chunks * num_devices))
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether that is what a device or the compiler says."""
+    return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
+
+
 def return_freed_memory() -> None:
     """Give what was freed back to the system.
 

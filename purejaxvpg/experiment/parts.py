@@ -59,9 +59,13 @@ def write_part(folder: Path, part: Part, origin: Origin) -> None:
     arrays |= {"width": np.asarray(part.width), "seconds": np.asarray(part.seconds)}
     arrays |= pack(part.metrics, part.evaluations, part.state)
     arrays["origin"] = np.asarray(origin.of(part.runs))
-    runs = np.ascontiguousarray(part.runs, np.int64).tobytes()
-    name = f"{part.start:08d}-{part.end:08d}-{hashlib.sha256(runs).hexdigest()[:12]}.npz"
-    write_summed(folder / "parts" / name, arrays)
+    write_summed(folder / "parts" / f"{part_name(part.runs, part.start, part.end)}.npz", arrays)
+
+
+def part_name(runs: np.ndarray, start: int, end: int) -> str:
+    """Of the part of these runs and this span, or of what there is of it so far."""
+    data = np.ascontiguousarray(runs, np.int64).tobytes()
+    return f"{start:08d}-{end:08d}-{hashlib.sha256(data).hexdigest()[:12]}"
 
 
 def read_parts(folder: Path, said: dict[str, Any]) -> tuple[list[Part], list[tuple[Path, str]]]:

@@ -14,7 +14,7 @@ from purejaxvpg.experiment.checks import check_group
 from purejaxvpg.experiment.devices import smallest_of_processes
 from purejaxvpg.experiment.grid import Design, Group, resolve
 from purejaxvpg.experiment.placement import Shard, compile_program, stack_hyperparams
-from purejaxvpg.experiment.runner import segment_length
+from purejaxvpg.experiment.segments import segment_length
 
 SEGMENTS = 10  # at least so many looks at a chunk, if the number of updates can be divided so
 

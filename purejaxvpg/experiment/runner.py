@@ -18,9 +18,8 @@ import numpy as np
 from purejaxvpg.agent import check_episodes_fit, make_agent
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import Evaluation
-from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints, Stopped
-from purejaxvpg.experiment.placement import fetch, restore
-from purejaxvpg.experiment.record import versions
+from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints
+from purejaxvpg.experiment.segments import run_segments, segment_length
 from purejaxvpg.state import Metrics, TrainResult, TrainState
 from purejaxvpg.train import make_segment
 from purejaxvpg.vpg import make_learner
@@ -75,6 +74,7 @@ def run(
     reports: int = 50,
     checkpoints: Checkpoints | None = None,
     on_start: Callable[[Checkpoint | None], None] | None = None,
+    on_divergence: Callable[[TrainState], None] | None = None,
 ) -> Run:
     """Train S = `num_seeds` seeds side by side in one compiled program.
 
@@ -86,6 +86,8 @@ def run(
       checkpoints: where the run is kept from time to time, and from where it goes on.  It goes
         on to the same bits, with the same versions, device, S and `reports`.
       on_start: called with the checkpoint that it goes on from, or None.
+      on_divergence: called with the state of all seeds, [S, ...], after every segment at whose
+        end some are not finite.
 
     Raises: ValueError for a `num_seeds` below 1; Stopped if `checkpoints.stop` is set, or OSError
     if it could not be kept then; else as `make_learner`.
@@ -100,58 +102,24 @@ def run(
     start = time.perf_counter()
     init, advance = _compile(config, hp, num_seeds, length)
     compile_seconds = time.perf_counter() - start
-    state = jax.block_until_ready(init(seed_keys(seeds), hp))
 
-    parts, seconds, begun = [], 0.0, 0
-    kept = checkpoints.newest(jax.tree.leaves(fetch(state))) if checkpoints else None
-    if on_start:
-        on_start(kept)
-    if kept is not None:
-        state = restore(state, jax.tree.unflatten(jax.tree.structure(state), kept.state))
-        parts, seconds, begun = [(kept.metrics, kept.evaluations)], kept.seconds, kept.update
-        compile_seconds += kept.compile_seconds
-    for done in range(begun + length, config.num_updates + 1, length):
-        start = time.perf_counter()
-        state, metrics, evaluations = jax.block_until_ready(advance(state, hp))
-        seconds += time.perf_counter() - start
-        parts.append(jax.tree.map(np.asarray, (metrics, evaluations)))
+    def on_segment(done: int, seconds: float, state: TrainState, metrics: Metrics) -> None:
         if on_progress:
-            on_progress(_progress(config, num_seeds, done, seconds, parts[-1][0]))
-        if checkpoints and done < config.num_updates and checkpoints.due(done):
-            parts = [_joined(parts)]
-            leaves = jax.tree.leaves(fetch(state))  # now: the next segment takes its memory
-            checkpoints.save(
-                Checkpoint(done, leaves, *parts[0], seconds, compile_seconds, made_with())
-            )
-            if checkpoints.stop:
-                checkpoints.wait()
-                raise Stopped(done)
-    if checkpoints:
-        checkpoints.settle()
-    metrics, evaluations = _joined(parts)
-    return Run(config, hp, seeds, state, metrics, evaluations, seconds, compile_seconds)
+            on_progress(_progress(config, num_seeds, done, seconds, metrics))
+        if on_divergence and not np.asarray(metrics.finite)[:, -1].all():
+            on_divergence(state)
 
-
-def made_with() -> dict[str, str]:
-    """What the bits of a run depend on beside its settings."""
-    device = jax.devices()[0]
-    return {**versions(), "device": device.device_kind, "platform": device.platform}
-
-
-def _joined(parts: list[tuple[Metrics, Any]]) -> tuple[Metrics, Any]:
-    """Metrics and evaluations of spans of updates, laid end to end."""
-    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
-
-
-def segment_length(config: VPGConfig, segments: int) -> int:
-    """Updates per segment: the longest that divides the run into at least so many segments.
-
-    One length for all, so that one compilation serves; a multiple of `eval_every`.
-    """
-    unit = config.eval_every or 1
-    blocks = config.num_updates // unit
-    most = max(blocks // segments, 1)
-    return unit * max(length for length in range(1, most + 1) if blocks % length == 0)
+    outcome = run_segments(
+        lambda state: advance(state, hp),
+        jax.block_until_ready(init(seed_keys(seeds), hp)),
+        (0, config.num_updates),
+        length,
+        compile_seconds,
+        checkpoints,
+        on_start,
+        on_segment,
+    )
+    return Run(config, hp, seeds, *outcome)
 
 
 def _compile(

@@ -2,6 +2,7 @@
 
     study.json      what the study is (config, hyperparameters, axes, seeds) and how it was run
     parts/*.npz     results of some runs over some span of updates, each written whole or not
+    chunks/         checkpoints of the chunk that is running (checkpoint.py)
     study.nc        the labelled cube, when the study is complete (with the extra `sweep`)
 
 A part says itself which runs it holds, and of which study, so parts of any size, from any process,
@@ -24,7 +25,7 @@ from purejaxvpg.evaluate import Evaluation
 from purejaxvpg.experiment.devices import wait_for_processes
 from purejaxvpg.experiment.files import digest, read_described, write_described, write_whole
 from purejaxvpg.experiment.grid import Axis, Design, configs
-from purejaxvpg.experiment.parts import Origin, Part, read_parts, write_part
+from purejaxvpg.experiment.parts import Origin, Part, part_name, read_parts, write_part
 from purejaxvpg.experiment.record import (
     config_from_json,
     config_to_json,
@@ -121,6 +122,15 @@ class Store:
         if self.folder is not None:
             write_part(self.folder, part, Origin(self.identity))
 
+    def chunk_folder(self, runs: np.ndarray, start: int, end: int) -> Path:
+        """Where a chunk is kept while it runs."""
+        assert self.folder is not None
+        return self.folder / "chunks" / part_name(runs, start, end)
+
+    def mark(self, runs: np.ndarray) -> str:
+        """Of this study and the settings of these runs."""
+        return Origin(self.identity).of(runs)
+
     def record(self) -> dict[str, Any]:
         """How the study was run so far, as study.json says."""
         return {} if self.folder is None else read_spec(self.folder)[1]
@@ -132,9 +142,10 @@ class Store:
             self.parts, _ = read_parts(self.folder, self.identity)
 
     def width(self, runs: np.ndarray) -> int:
-        """Runs a device that were computed at a time, of parts with any of these runs; or 0."""
+        """Runs a device that were computed at a time, of parts with any of these runs; or 0.
+        The least, for a width that did not fit is given up."""
         found = [part.width for part in self.parts if np.isin(part.runs, runs).any()]
-        return found[0] if found else 0
+        return min(found, default=0)
 
     def done(self, start: int, end: int) -> set[int]:
         """Runs that have been through exactly this span."""
