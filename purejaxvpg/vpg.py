@@ -368,12 +368,10 @@ def _mean_and_variance(x: Array, share: Array) -> tuple[Array, Array]:
 
 
 def _unless_diverged(finite: Array, after: TrainState, before: TrainState) -> TrainState:
-    """A run that is no longer finite stays at its last finite state, for good: all but its key,
-    which is never used twice.  (Its neighbours under `vmap` are rows of their own, and go on as if
-    it were not there.)"""
-    names = [name for name in TrainState._fields if name != "key"]
-    kept = {name: select(finite, getattr(after, name), getattr(before, name)) for name in names}
-    return after._replace(**kept | {"finite": finite})
+    """A run that is no longer finite stays at its last finite state, for good.  (Its neighbours
+    under `vmap` are rows of their own, and go on as if it were not there.)"""
+    before = before._replace(key=jax.random.clone(before.key))  # what was drawn, to be found again
+    return select(finite, after, before)._replace(finite=finite)
 
 
 def _while_alive(alive: Array, metrics: dict[str, Array]) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 flags      what can be given, and its help
 runs       train, eval, export, envs
 studies    sweep, plan, merge, report
+repro      a run or a study once more
 terminal   errors as one line
 """
 
@@ -40,9 +41,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(args: object, command: str) -> None:
-    from purejaxvpg.experiment.devices import use_compilation_cache
+    from purejaxvpg.experiment.devices import be_deterministic, use_compilation_cache
 
     use_compilation_cache()
+    if getattr(args, "deterministic", False):
+        be_deterministic()
+    if isinstance(args, flags.Repro):
+        from purejaxvpg.cli.repro import repro
+
+        repro(args)
+        return
     if isinstance(args, flags.Sweep | flags.Plan | flags.Merge | flags.Report):
         from purejaxvpg.cli import studies  # with scipy and more, which training does without
 

@@ -33,7 +33,7 @@ def _docstrings(cls: type) -> dict[str, str]:
 
 # Fields that take Python objects in the library take names here, or name=value pairs.
 _NAMES: dict[str, Any] = {"network": Literal["auto", "mlp", "cnn"], "kernel_init": str}
-_PAIRS = {
+PAIRS = {
     "env_kwargs": "Constructor arguments of the environment",
     "env_params": "Environment parameters that differ from the environment's defaults",
 }
@@ -54,9 +54,9 @@ def _flags(cls: type) -> list[Flag]:
             continue
         kind = float if cls is Hyperparams else field.type
         kind, text, default = _NAMES.get(field.name, kind), docs[field.name], field.default
-        if field.name in _PAIRS:
+        if field.name in PAIRS:
             kind, default = tuple[str, ...], ()
-            text = f"{_PAIRS[field.name]}; as name=value, several apart by spaces"
+            text = f"{PAIRS[field.name]}; as name=value, several apart by spaces"
         flags.append(_flag(field.name, kind, default, text))
     return flags
 
@@ -71,6 +71,12 @@ _PRESET = _flag("preset", bool, True, "Take the environment's preset as defaults
 _CHECKPOINT_MINUTES = _flag(
     "checkpoint_minutes", float, 1.0, "Keep what is running so often; 0: not by the clock."
 )
+_DETERMINISTIC = _flag(
+    "deterministic",
+    bool,
+    False,
+    "Only operations that give the same bits each time (slower on a GPU; a CPU's always do).",
+)
 _RUN = [*_flags(VPGConfig), *_flags(Hyperparams)]
 
 Train = dataclasses.make_dataclass(
@@ -82,6 +88,8 @@ Train = dataclasses.make_dataclass(
         _flag("resume", str, "", "Go on with the run in this folder, as it was begun."),
         _CHECKPOINT_MINUTES,
         _flag("checkpoint_updates", int, 0, "And after so many updates; 0: by minutes alone."),
+        _flag("debug_nans", bool, False, "When a seed diverges, find the operation that did it."),
+        _DETERMINISTIC,
         _PRESET,
         *_RUN,
     ],
@@ -148,6 +156,7 @@ _STUDY = [
     _flag("report", bool, True, "Write the report (report.html) when the study is done."),
     *_MEMORY,
     *_HOW,
+    _DETERMINISTIC,
     _PRESET,
     *_RUN,
 ]
@@ -182,6 +191,19 @@ class Export:
     """Training seed whose policy it is; -1: that of the best mean return over its last episodes."""
     compiled: bool = True
     """Also write policy.jax, a compiled program that runs with jax alone."""
+
+
+@dataclasses.dataclass
+class Repro:
+    """Arguments of `purejaxvpg repro`."""
+
+    run: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run or study folder.")
+    ]
+    execute: bool = False
+    """Do it, and compare every number."""
+    out: str = ""
+    """Folder of what is repeated (default: RUN-again)."""
 
 
 @dataclasses.dataclass
@@ -220,6 +242,7 @@ _COMMANDS: list[tuple[type, str, str]] = [
     (Train, "train", "Train, and write a run folder."),
     (Eval, "eval", "Evaluate a run folder."),
     (Export, "export", "Write the policy of one seed of a run, to be used elsewhere."),
+    (Repro, "repro", "What repeats a run or a study: print it, or do it and compare."),
     (Sweep, "sweep", "Train settings x seeds, and write a study folder."),
     (Plan, "plan", "What a sweep would take: programs, chunks, memory, time."),
     (Merge, "merge", "Put the shards of a study together."),
@@ -238,7 +261,7 @@ def parse(argv: list[str]) -> Any:
     preset = presets.load(args.env)
     defaults = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
     for part in preset:
-        names = [f.name for f in dataclasses.fields(part) if f.name not in ("env", *_PAIRS)]
+        names = [f.name for f in dataclasses.fields(part) if f.name not in ("env", *PAIRS)]
         defaults |= {name: getattr(part, name) for name in names}
     return _tyro(argv, type(args)(**defaults))
 

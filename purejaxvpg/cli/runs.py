@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints, Stopped
 from purejaxvpg.experiment.files import locked, write_whole
 from purejaxvpg.experiment.segments import made_with
 from purejaxvpg.report import plots, tables
+from purejaxvpg.state import TrainState
 from purejaxvpg.statistics import diverged_at, trailing_return
 
 LAST_EPISODES = 20
@@ -81,6 +82,7 @@ class _Job(NamedTuple):
     folder: Path
     checkpoints: Checkpoints
     command: str  # that began it
+    debug_nans: bool
 
 
 def _new(args: Any, command: str) -> _Job:
@@ -99,7 +101,7 @@ def _new(args: Any, command: str) -> _Job:
     folder = results.begin_run(out, config, hp, seeds, command)
     if args.preset and config.env in presets.available():
         console.print(f"defaults from the preset of {config.env} (--no-preset: none)")
-    return _job(folder, every)
+    return _job(folder, every, args.debug_nans)
 
 
 def _going_on(args: Any) -> _Job:
@@ -107,10 +109,10 @@ def _going_on(args: Any) -> _Job:
     given = [name for name in ("env", "out") if getattr(args, name)]
     if given:
         raise ValueError(f"--resume takes all of it from the folder; leave out {', '.join(given)}")
-    return _job(args.resume, _every(args))
+    return _job(args.resume, _every(args), args.debug_nans)
 
 
-def _job(folder: str | Path, every: tuple[float, int]) -> _Job:
+def _job(folder: str | Path, every: tuple[float, int], debug_nans: bool) -> _Job:
     """What its folder says, whether it begins or goes on."""
     config, hp, seeds, record = results.begun_run(folder)
     if record["complete"]:
@@ -118,7 +120,7 @@ def _job(folder: str | Path, every: tuple[float, int]) -> _Job:
     make_agent(config)  # an environment that is not to be had here shows now
     of = results.identity(record)
     kept = Checkpoints(Path(folder) / "checkpoints", of, *every, on_failure=console.print)
-    return _Job(config, hp, seeds, Path(folder), kept, record["command"])
+    return _Job(config, hp, seeds, Path(folder), kept, record["command"], debug_nans)
 
 
 def _every(args: Any) -> tuple[float, int]:
@@ -253,8 +255,32 @@ def _run_with_progress(job: _Job) -> runner.Run:
 
         seeds = (len(job.seeds), int(job.seeds[0]))
         return runner.run(
-            job.config, job.hp, *seeds, on_progress, checkpoints=job.checkpoints, on_start=on_start
+            job.config,
+            job.hp,
+            *seeds,
+            on_progress,
+            checkpoints=job.checkpoints,
+            on_start=on_start,
+            on_divergence=_finder(job) if job.debug_nans else None,
         )
+
+
+def _finder(job: _Job) -> Callable[[TrainState], None]:
+    """Says of each seed that diverges, once, which operation did it."""
+    told: set[int] = set()
+
+    def find(state: TrainState) -> None:
+        from purejaxvpg.experiment.debug import find_operation
+
+        for row in np.flatnonzero(~np.asarray(state.finite)):
+            if row not in told:
+                told.add(int(row))
+                own = jax.tree.map(lambda x, row=row: x[row], state)
+                said = find_operation(job.config, job.hp, own)
+                when = f"seed {job.seeds[row]} at update {int(own.update) + 1}"
+                console.print(f"{when}: {said}", soft_wrap=True, markup=False)
+
+    return find
 
 
 def _differences(was: Mapping[str, Any]) -> list[str]:

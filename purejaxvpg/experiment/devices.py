@@ -28,6 +28,20 @@ def use_every_core() -> None:
         jax.config.update("jax_num_cpu_devices", cores or 1)
 
 
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # and those that it implies
+
+
+def be_deterministic() -> None:
+    """Have the compiler leave out what may give other bits each time: an accelerator adds up in
+    whatever order its threads come.  Before any device is used; a CPU needs none of it.
+
+    The flags are recorded with the runs (`XLA_FLAGS`).
+    """
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    if DETERMINISTIC not in flags:
+        os.environ["XLA_FLAGS"] = " ".join([*flags, DETERMINISTIC])
+
+
 def use_compilation_cache() -> None:
     """Keep compiled programs in a folder of the user: a second start compiles nothing.
 

@@ -140,6 +140,7 @@ def _described(
         "command": command,
         "versions": versions(),
         "device": str(jax.devices()[0]),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
 
@@ -176,7 +177,8 @@ def _read_record(folder: Path) -> dict[str, Any]:
     """run.json, brought up to this version's format."""
     path = folder / "run.json"
     said = json.loads(path.read_text())
-    if isinstance(said, dict) and said.get("format") == 1:  # without sums; only whole runs
+    if isinstance(said, dict) and said.get("format") == 1 and "sha256" not in said:
+        # The first format had no sums, and no runs but whole ones.
         return {**said, "format": FORMAT, "files": {}, "complete": True}
     return read_described(path, [FORMAT])
 

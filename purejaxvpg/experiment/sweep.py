@@ -12,6 +12,7 @@ Every setting runs the same seeds, and a run's key is `jax.random.key(seed)`: it
 neither on its place in the study nor on the chunk, the device or the shard it falls into.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -144,6 +145,7 @@ def prepare(
         "versions": versions(),
         "device": devices[0].device_kind,
         "shard": shard,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
     study = Sweep(
         spec=spec,

@@ -1,0 +1,49 @@
+"""Which operation turned a run non-finite: its update once more, with every operation checked."""
+
+import dataclasses
+import traceback
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import checkify
+
+from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.state import TrainState
+from purejaxvpg.vpg import make_learner
+
+DEPTH = 3  # lines of the program that are named
+
+
+def find_operation(config: VPGConfig, hp: Hyperparams | None, state: TrainState) -> str:
+    """What gives the first NaN of the update that a run could not take, and where, in one line.
+
+    Args: state: of one run that has diverged, as it stays: its last finite state.
+    """
+    # Metrics that are not measured are NaN by design.
+    config = dataclasses.replace(config, diagnostics=True)
+    update = checkify.checkify(make_learner(config).update, errors=checkify.nan_checks)
+    # Once and never again: tuning its code would take longer than running it.
+    untuned = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+    checked = jax.jit(update, compiler_options=untuned)
+    error, (after, metrics) = checked(state._replace(finite=jnp.ones((), bool)), hp)
+    if error.get():
+        exception: Any = error.get_exception()
+        return f"the first NaN comes from {exception.prim} {_place(exception.traceback_info)}"
+    if after.finite:
+        return "the update is finite"
+    large = [name for name, x in metrics._asdict().items() if not np.abs(x) < 1.8e19]
+    where = f"in {', '.join(large)}" if large else "among the parameters"
+    return f"no operation gives NaN, and there are numbers beyond 1.8e19 {where}"
+
+
+def _place(raised: Any) -> str:
+    """Where an operation stands: the innermost lines that are neither jax's nor flax's."""
+    theirs = tuple(str(Path(library.__file__).parent) for library in (jax, flax))
+    found = traceback.extract_tb(raised.as_python_traceback())
+    frames = [frame for frame in found if not frame.filename.startswith(theirs)]
+    lines = [f"{Path(f.filename).name}:{f.lineno} ({f.name})" for f in frames[: -DEPTH - 1 : -1]]
+    return f"at {', called by '.join(lines)}"

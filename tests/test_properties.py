@@ -1,0 +1,196 @@
+"""Whatever options are put together: a valid config trains, an invalid one is refused in a line.
+
+The static options of `POOL` configs are drawn once, so that many examples share a compilation; the
+traced numbers are drawn anew for every example.  A longer run:  scripts/test -m slow
+"""
+
+import dataclasses
+import functools
+import math
+import random
+
+import jax
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from purejaxvpg import Hyperparams, VPGConfig, make_train
+from purejaxvpg.agent import make_agent
+
+EXAMPLES, POOL = 300, 16
+
+CHOICES = {
+    "env": ["CartPole-v1", "Pendulum-v1", "Catch-bsuite"],
+    "rollout": ["segments", "episodes"],
+    "estimator": ["total_return", "future_return", "value_baseline", "td", "n_step", "gae"],
+    "n_step": [1, 3, 50],
+    "normalize_advantages": [True, False],
+    "value_target": ["future_return", "lambda_return"],
+    "value_iterations": [0, 1, 2],
+    "network": ["auto", "mlp"],
+    "hidden_sizes": [(), (4,), (4, 3)],
+    "activation": ["tanh", "relu", "silu"],
+    "kernel_init": ["orthogonal", "lecun_normal"],
+    "shared_torso": [True, False],
+    "std": ["state", "free"],
+    "bounding": ["clip", "tanh"],
+    "normalize_obs": [True, False],
+    "normalize_rewards": [True, False],
+    "optimizer": ["adam", "sgd", "rmsprop"],
+    "lr_schedule": ["constant", "linear", "cosine"],
+    "gradient_rows": [3, 100],
+    "eval_every": [0, 1, 2],
+    "diagnostics": [True, False],
+    "max_episode_steps": [None, 2, 5],
+}
+
+
+def draw_config(number: int) -> VPGConfig:
+    """The so-many-th config: two updates of 2 x 5 steps."""
+    draw = random.Random(number)
+    fields = {name: draw.choice(values) for name, values in CHOICES.items()}
+    if fields["rollout"] == "episodes":
+        fields["max_episode_steps"] = fields["max_episode_steps"] or 4
+    elif fields["estimator"] == "total_return":
+        fields["rollout"], fields["max_episode_steps"] = "episodes", 5
+    return VPGConfig(
+        num_envs=2, num_steps=5, total_steps=20, eval_episodes=2, eval_steps=6, **fields
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def compiled(number: int):
+    """Its training, compiled for speed of compiling."""
+    train = make_train(draw_config(number))
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(train).lower(jax.random.key(0), Hyperparams()).compile(options)
+
+
+HYPERPARAMS = st.builds(
+    Hyperparams,
+    policy_lr=st.floats(0, 0.1),
+    value_lr=st.floats(0, 0.1),
+    gamma=st.floats(0, 1),
+    gae_lambda=st.floats(0, 1),
+    entropy_coef=st.floats(-0.1, 0.1),
+    value_coef=st.floats(0, 2),
+    max_grad_norm=st.floats(1e-3, 10) | st.just(math.inf),
+    adam_eps=st.floats(1e-8, 1e-2),
+    greedy_start=st.floats(0, 1),
+    greedy_end=st.floats(0, 1),
+)
+
+
+def trains(number: int, hp: Hyperparams, seed: int) -> None:
+    result = compiled(number)(jax.random.key(seed), hp)
+    assert result.metrics.finite.all(), (draw_config(number), hp, seed, result.metrics)
+    assert int(result.state.update) == 2
+
+
+def test_the_pool_has_every_choice():
+    """And every pair of the choices that meet in the code."""
+    pool = [draw_config(number) for number in range(POOL)]
+    for name, values in CHOICES.items():
+        assert {getattr(config, name) for config in pool} >= set(values), name
+    pairs = {(config.rollout, config.estimator) for config in pool}
+    assert len(pairs) >= 8, pairs
+
+
+# Configs one by one, each with its share of the examples: hypothesis would jump between them, and
+# compile again and again.
+@pytest.mark.parametrize("number", range(POOL))
+def test_a_valid_config_trains_two_updates_with_finite_metrics(number):
+    @settings(max_examples=math.ceil(EXAMPLES / POOL), deadline=None, derandomize=True)
+    @given(HYPERPARAMS, st.integers(0, 2**32 - 1))
+    def check(hp, seed):
+        trains(number, hp, seed)
+
+    check()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("number", range(POOL, POOL + 300))
+def test_a_longer_run_of_valid_configs(number):
+    @settings(max_examples=20, deadline=None)
+    @given(HYPERPARAMS, st.integers(0, 2**32 - 1))
+    def check(hp, seed):
+        trains(number, hp, seed)
+
+    check()
+
+
+# -------------------------------------------------------------------------------------- INVALID
+
+TEXT = st.text("abcdefgh_-", min_size=1, max_size=12)
+NO_INT = TEXT | st.floats(0.1, 0.9) | st.booleans() | st.just(math.nan) | st.just([1])
+NO_FLOAT = TEXT | st.booleans() | st.none() | st.just([1.0])
+NO_TEXT = st.integers() | st.none() | st.just(["mlp"])
+BELOW_1, BELOW_0 = st.integers(-(2**40), 0), st.integers(-(2**40), -1)
+INTEGERS = ["total_steps", "num_envs", "num_steps", "n_step", "gradient_rows"]
+INTEGERS += ["eval_episodes", "eval_steps"]
+LITERALS = ["rollout", "estimator", "value_target", "std", "bounding", "optimizer", "lr_schedule"]
+FLAGS = ["normalize_advantages", "shared_torso", "normalize_obs", "normalize_rewards"]
+FLAGS += ["diagnostics"]
+
+BAD: dict[str, st.SearchStrategy] = {
+    **{name: NO_INT | BELOW_1 | st.none() for name in INTEGERS},
+    **{name: NO_INT | BELOW_0 | st.none() for name in ("value_iterations", "eval_every")},
+    "max_episode_steps": NO_INT | BELOW_1,
+    **{name: TEXT | NO_TEXT.filter(lambda x: not isinstance(x, list)) for name in LITERALS},
+    **{name: TEXT | st.integers(2, 9) | st.none() for name in FLAGS},
+    "hidden_sizes": TEXT | st.integers() | st.lists(BELOW_1, min_size=1) | st.just((4, "a")),
+    **{name: NO_FLOAT | st.floats(max_value=0) for name in ("init_std", "obs_clip")},
+    "min_std": NO_FLOAT | st.floats(max_value=-1e-9) | st.floats(0.6, 1e9),
+    "env_kwargs": TEXT | st.integers() | st.just([("a", 1)]),
+    **dict.fromkeys(("env", "network", "activation", "kernel_init"), TEXT),
+}
+KNOWN = {"gae", "td", "state", "free", "clip", "tanh", "adam", "sgd", "linear", "cosine", "elu"}
+KNOWN |= {"mlp", "cnn", "auto", "segments", "episodes", "ones", "zeros", "gelu", "celu", "selu"}
+
+no_number = TEXT | st.none() | st.just([0.1]) | st.just(math.nan)
+beyond_1 = st.floats(1.0001, 1e30) | st.floats(max_value=-1e-9)
+BAD_NUMBERS: dict[str, st.SearchStrategy] = {
+    "policy_lr": no_number | st.floats(max_value=-1e-12) | st.just(math.inf),
+    "value_lr": no_number | st.floats(max_value=-1e-12) | st.just(math.inf),
+    "gamma": no_number | beyond_1,
+    "gae_lambda": no_number | beyond_1,
+    "entropy_coef": no_number | st.just(math.inf) | st.just(-math.inf),
+    "value_coef": no_number | st.floats(max_value=-1e-12) | st.just(math.inf),
+    "max_grad_norm": no_number | st.floats(max_value=0),
+    "adam_eps": no_number | st.floats(max_value=0) | st.just(math.inf),
+    "greedy_start": no_number | beyond_1,
+    "greedy_end": no_number | beyond_1,
+    "env_params": TEXT | st.integers() | st.just({"gravity": math.nan}) | st.just({"length": "a"}),
+}
+
+
+def refused(make, name):
+    with pytest.raises((ValueError, TypeError)) as error:
+        make()
+    said = str(error.value)
+    assert "\n" not in said
+    assert name in said, said
+
+
+def test_every_field_has_its_bad_values():
+    assert set(BAD) == {f.name for f in dataclasses.fields(VPGConfig)}
+    assert set(BAD_NUMBERS) == {f.name for f in dataclasses.fields(Hyperparams)}
+
+
+@settings(max_examples=2 * EXAMPLES, deadline=None, derandomize=True)
+@given(st.data())
+def test_an_invalid_config_is_refused_in_a_line_that_names_the_field(data):
+    name = data.draw(st.sampled_from(sorted(BAD)))
+    value = data.draw(BAD[name])
+    assume(not isinstance(value, str) or value not in KNOWN)
+    good = {"num_envs": 2, "num_steps": 5, "total_steps": 20}
+    refused(lambda: make_agent(VPGConfig(**good | {name: value})), name)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+@given(st.data())
+def test_an_invalid_hyperparameter_is_refused_in_a_line_that_names_it(data):
+    name = data.draw(st.sampled_from(sorted(BAD_NUMBERS)))
+    value = data.draw(BAD_NUMBERS[name])
+    refused(lambda: Hyperparams(**{name: value}), name)

@@ -1,0 +1,182 @@
+"""A folder says all that repeats it; a divergence says where it came from."""
+
+import math
+import os
+import shlex
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from purejaxvpg import Hyperparams, VPGConfig, cli, make_learner
+from purejaxvpg.cli import flags
+from purejaxvpg.cli.repro import command
+from purejaxvpg.experiment.debug import find_operation
+from purejaxvpg.experiment.devices import DETERMINISTIC
+from purejaxvpg.experiment.results import load_run
+from purejaxvpg.experiment.store import load_study
+
+TINY = "--num-envs 2 --num-steps 8 --total-steps 64 --hidden-sizes 8 --value-iterations 1"
+CONFIG = VPGConfig(
+    env="Pendulum-v1",
+    num_envs=2,
+    num_steps=8,
+    total_steps=64,
+    hidden_sizes=(8,),
+    value_iterations=1,
+)
+
+numbers = st.floats(1e-6, 1.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "network": st.sampled_from(["mlp", "cnn"]),
+            "hidden_sizes": st.lists(st.integers(1, 9), max_size=3).map(tuple),
+            "normalize_obs": st.booleans(),
+            "normalize_advantages": st.booleans(),
+            "diagnostics": st.booleans(),
+            "max_episode_steps": st.none() | st.integers(1, 9),
+            "std": st.sampled_from(["state", "free"]),
+            "optimizer": st.sampled_from(["adam", "sgd", "rmsprop"]),
+            "obs_clip": numbers,
+            "env_kwargs": st.just({"gravity": 9.5}) | st.just({}),
+        },
+    ),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "policy_lr": numbers,
+            "gamma": numbers,
+            "entropy_coef": st.floats(-1e30, 1e30),
+            "max_grad_norm": numbers | st.just(math.inf),
+            "env_params": st.just({"length": 0.25, "force_mag": 1e-7}) | st.none(),
+        },
+    ),
+    st.integers(0, 2**31),
+    st.integers(1, 9),
+)
+def test_the_command_means_the_same_settings(fields, numbers, seed, num_seeds):
+    config, hp = VPGConfig(env="CartPole-v1", **fields), Hyperparams(**numbers)
+    words = shlex.split(command(config, hp, np.arange(seed, seed + num_seeds), "some where"))
+    args = flags.parse(words[1:])
+    assert flags.config_of(args) == (config, hp)
+    assert (args.seed, args.num_seeds, args.out) == (seed, num_seeds, "some where")
+
+
+def test_a_run_is_repeated_to_the_same_bits(tmp_path, capsys):
+    folder = tmp_path / "run"
+    args = f"train CartPole-v1 {TINY} --policy-lr 0.02 --seed 3 --num-seeds 2 --out {folder}"
+    assert cli.main(args.split()) == 0
+    capsys.readouterr()
+    assert cli.main(["repro", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert f"jax=={jax.__version__}" in said
+    assert not (tmp_path / "run-again").exists()
+    last = said.strip().splitlines()[-1]
+    assert cli.main([*shlex.split(last)[1:-2], "--policy-lr", "0.02"]) in (0, 2)  # it does parse
+    assert cli.main(["repro", str(folder), "--execute", "--out", str(tmp_path / "other")]) == 0
+    assert "the same, every bit of 13 metrics" in capsys.readouterr().out
+    one, other = load_run(folder), load_run(tmp_path / "other")
+    jax.tree.map(np.testing.assert_array_equal, one.policy_params, other.policy_params)
+
+
+def test_numbers_that_differ_are_named(tmp_path, capsys, monkeypatch):
+    from purejaxvpg.cli import repro
+
+    folder = tmp_path / "run"
+    assert cli.main(f"train CartPole-v1 {TINY} --out {folder}".split()) == 0
+    monkeypatch.setattr(repro, "command", lambda *args: command(*args) + " --policy-lr 0.5")
+    capsys.readouterr()
+    assert cli.main(["repro", str(folder), "--execute"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "differ in " in said
+    assert "policy_loss" in said
+
+
+def test_a_study_is_repeated_to_the_same_bits(tmp_path, capsys):
+    folder = tmp_path / "study"
+    line = (
+        f"sweep CartPole-v1 {TINY} --grid gamma=0.9,0.99 --num-seeds 2 --chunk-size 1 --no-report"
+    )
+    assert cli.main([*line.split(), "--out", str(folder)]) == 0
+    capsys.readouterr()
+    assert cli.main(["repro", str(folder), "--execute"]) == 0
+    said = capsys.readouterr().out
+    assert "chunk_size=1" in said
+    assert "the same, every bit of 13 metrics" in said
+    assert load_study(f"{folder}-again").complete
+
+
+@pytest.mark.parametrize("folder", ["none", "empty"])
+def test_what_is_no_run_is_a_line(folder, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["repro", str(tmp_path / folder)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "is no run folder" in said
+
+
+# --------------------------------------------------------------------------------- DETERMINISM
+
+
+def test_deterministic_sets_its_flags_and_records_them(tmp_path):
+    """And both versions of the compiler know them: a flag that is unknown ends the process."""
+    folder = tmp_path / "run"
+    args = f"train CartPole-v1 {TINY} --deterministic --out {folder}"
+    own = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    subprocess.run([sys.executable, "-m", "purejaxvpg", *args.split()], env=own, check=True)
+    assert load_run(folder).record["xla_flags"] == DETERMINISTIC
+    own["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"
+    words = [sys.executable, "-m", "purejaxvpg", "repro", str(folder)]
+    said = subprocess.run(words, env=own, check=True, capture_output=True, text=True).stdout
+    assert said.strip().endswith("--deterministic")
+    assert f"XLA_FLAGS='{DETERMINISTIC}'" in said
+
+
+# ---------------------------------------------------------------------------------- DIVERGENCE
+
+
+def diverged(hp):
+    """The state of a run of Pendulum after an update under `hp` that it could not take."""
+    learner = make_learner(CONFIG)
+    state = jax.jit(learner.init)(jax.random.key(0), hp)
+    state, _ = jax.jit(learner.update)(state, hp)
+    assert not state.finite
+    return state
+
+
+def test_the_operation_is_found():
+    hp = Hyperparams(env_params={"l": 0.0})  # 3 g / (2 l), an infinity less another
+    said = find_operation(CONFIG, hp, diverged(hp))
+    assert said.startswith("the first NaN comes from ")
+    assert "at pendulum.py:" in said
+    assert "(step_env), called by gymnax_adapter.py:" in said
+    assert "\n" not in said
+
+
+def test_what_overflows_without_nan_is_said():
+    hp = Hyperparams(value_lr=1e22)  # Adam's step is as long: V is 1e22, and its square infinite
+    said = find_operation(CONFIG, hp, diverged(hp))
+    assert said == "no operation gives NaN, and there are numbers beyond 1.8e19 in value_loss_after"
+
+
+def test_debug_nans_on_the_command_line(tmp_path, capsys):
+    line = f"train Pendulum-v1 --no-preset {TINY} --num-seeds 2 --env-params l=0.0 --debug-nans"
+    assert cli.main([*line.split(), "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert said.count("the first NaN comes from") == 2  # once a seed, of 4 updates
+    assert "seed 0 at update 1: " in said
+    assert "2 of 2 seeds diverged, and stay at their last finite state: seed 0 at update 1" in said
+    record = load_run(tmp_path / "run").record
+    assert record["diverged_at"] == {"0": 1, "1": 1}
+    assert cli.main(["eval", str(tmp_path / "run"), "--num-episodes", "2"]) == 0
+    assert "seed 1 at update 1" in capsys.readouterr().out

@@ -1,0 +1,75 @@
+"""Two hours of training and resuming in one process: its memory stays where it was.
+
+scripts/test -m slow -k soak -s
+SOAK_MINUTES=10 scripts/test -m slow -k soak -s
+"""
+
+import dataclasses
+import gc
+import os
+import shutil
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from purejaxvpg import Hyperparams, VPGConfig
+from purejaxvpg.experiment.checkpoint import Checkpoints, Stopped
+from purejaxvpg.experiment.memory import return_freed_memory
+from purejaxvpg.experiment.results import begin_run, load_run, save_run
+from purejaxvpg.experiment.runner import run
+from purejaxvpg.experiment.sweep import sweep
+
+MINUTES = float(os.environ.get("SOAK_MINUTES", "120"))
+CONFIG = VPGConfig(num_envs=4, num_steps=32, total_steps=128 * 40, hidden_sizes=(16,))
+
+
+def resident() -> float:
+    """Megabytes of this process that are in memory."""
+    gc.collect()
+    return_freed_memory()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def one_round(folder: Path, number: int) -> None:
+    """A run that is stopped and resumed, saved and loaded, and a study of four."""
+    hp, seeds = Hyperparams(policy_lr=1e-3 * (1 + number % 7)), np.arange(2)
+    begin_run(folder / "run", CONFIG, hp, seeds)
+
+    def go(stop_at: int):
+        kept = Checkpoints(folder / "run" / "checkpoints", {"number": number}, 0, 4)
+
+        def on_progress(now):
+            kept.stop = now.updates == stop_at
+
+        return run(CONFIG, hp, 2, 0, on_progress, 10, kept)
+
+    with pytest.raises(Stopped):
+        go(stop_at=8 + 4 * (number % 5))
+    result = go(stop_at=0)
+    save_run(folder / "run", result)
+    found = load_run(folder / "run")
+    jax.tree.map(np.testing.assert_array_equal, found.policy_params, result.state.params.policy)
+    config = dataclasses.replace(CONFIG, total_steps=128 * 10)
+    study = sweep(config, {"gamma": [0.9, 0.99]}, 2, chunk_size=1, folder=folder / "study")
+    assert study.complete
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 * MINUTES + 600)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_memory_is_stable(tmp_path):
+    begun, rounds, warm = time.monotonic(), 0, 0.0
+    while time.monotonic() - begun < 60 * MINUTES or rounds < 40:
+        one_round(tmp_path / str(rounds), rounds)
+        rounds += 1
+        if rounds == 20:  # compiled, imported, and every cache of a fixed size filled
+            warm = resident()
+    grown = resident() / warm - 1
+    print(f"{rounds} rounds in {(time.monotonic() - begun) / 60:.0f} min: {warm:.0f} MB after 20, ")
+    print(f"{100 * grown:+.1f}% at the end")
+    assert grown < 0.05
