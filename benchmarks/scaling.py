@@ -91,6 +91,7 @@ def plot(path: str, results: list[dict]) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     axes = list(dict.fromkeys(point["axis"] for point in results))
     figure, panels = plt.subplots(1, len(axes), figsize=(3.2 * len(axes), 3), squeeze=False)
@@ -100,6 +101,7 @@ def plot(path: str, results: list[dict]) -> None:
         panel.loglog(values, [p["seconds"] for p in points], "o-", color="#0072B2", label="seconds")
         other = panel.twinx()
         other.loglog(values, [p["bytes"] for p in points], "s--", color="#D55E00", label="bytes")
+        panel.xaxis.set_minor_formatter(NullFormatter())  # labels of half a decade run together
         panel.set_xlabel(axis)
         panel.set_ylabel("seconds of an update", color="#0072B2")
         other.set_ylabel("bytes of the program", color="#D55E00")

@@ -145,27 +145,35 @@ def test_deterministic_sets_its_flags_and_records_them(tmp_path):
 # ---------------------------------------------------------------------------------- DIVERGENCE
 
 
-def diverged(hp):
+@pytest.fixture(scope="module")
+def learner():
+    found = make_learner(CONFIG)
+    return found._replace(init=jax.jit(found.init), update=jax.jit(found.update))
+
+
+def diverged(learner, hp):
     """The state of a run of Pendulum after an update under `hp` that it could not take."""
-    learner = make_learner(CONFIG)
-    state = jax.jit(learner.init)(jax.random.key(0), hp)
-    state, _ = jax.jit(learner.update)(state, hp)
+    state = learner.init(jax.random.key(0), hp)
+    state, _ = learner.update(state, hp)
     assert not state.finite
     return state
 
 
-def test_the_operation_is_found():
+def test_the_operation_is_found(learner):
     hp = Hyperparams(env_params={"l": 0.0})  # 3 g / (2 l), an infinity less another
-    said = find_operation(CONFIG, hp, diverged(hp))
+    said = find_operation(CONFIG, hp, diverged(learner, hp))
     assert said.startswith("the first NaN comes from ")
     assert "at pendulum.py:" in said
     assert "(step_env), called by gymnax_adapter.py:" in said
     assert "\n" not in said
 
 
-def test_what_overflows_without_nan_is_said():
-    hp = Hyperparams(value_lr=1e22)  # Adam's step is as long: V is 1e22, and its square infinite
-    said = find_operation(CONFIG, hp, diverged(hp))
+def test_what_overflows_without_nan_is_said(learner):
+    # The same parameters in a mapping: one program for both tests.
+    hp = Hyperparams(
+        value_lr=1e22, env_params={"l": 1.0}
+    )  # Adam's step is as long: V is 1e22, and its square infinite
+    said = find_operation(CONFIG, hp, diverged(learner, hp))
     assert said == "no operation gives NaN, and there are numbers beyond 1.8e19 in value_loss_after"
 
 

@@ -1,6 +1,7 @@
 """Which operation turned a run non-finite: its update once more, with every operation checked."""
 
 import dataclasses
+import functools
 import traceback
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,8 @@ def find_operation(config: VPGConfig, hp: Hyperparams | None, state: TrainState)
 
     Args: state: of one run that has diverged, as it stays: its last finite state.
     """
-    # Metrics that are not measured are NaN by design.
-    config = dataclasses.replace(config, diagnostics=True)
-    update = checkify.checkify(make_learner(config).update, errors=checkify.nan_checks)
-    # Once and never again: tuning its code would take longer than running it.
-    untuned = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-    checked = jax.jit(update, compiler_options=untuned)
-    error, (after, metrics) = checked(state._replace(finite=jnp.ones((), bool)), hp)
+    alive = state._replace(finite=jnp.ones((), bool))
+    error, (after, metrics) = _checked_update(config)(alive, hp)
     if error.get():
         exception: Any = error.get_exception()
         return f"the first NaN comes from {exception.prim} {_place(exception.traceback_info)}"
@@ -38,6 +34,17 @@ def find_operation(config: VPGConfig, hp: Hyperparams | None, state: TrainState)
     large = [name for name, x in metrics._asdict().items() if not np.abs(x) < 1.8e19]
     where = f"in {', '.join(large)}" if large else "among the parameters"
     return f"no operation gives NaN, and there are numbers beyond 1.8e19 {where}"
+
+
+@functools.lru_cache(maxsize=8)
+def _checked_update(config: VPGConfig) -> Any:
+    """(state, hp) -> error, (state, metrics)."""
+    # Metrics that are not measured are NaN by design.
+    config = dataclasses.replace(config, diagnostics=True)
+    update = checkify.checkify(make_learner(config).update, errors=checkify.nan_checks)
+    # It runs once or twice: tuning its code would take longer than that.
+    untuned = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+    return jax.jit(update, compiler_options=untuned)
 
 
 def _place(raised: Any) -> str:
