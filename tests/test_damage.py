@@ -92,6 +92,7 @@ def test_a_finished_run(finished, copies):
         else:  # the picture; or a blank of run.json, which means nothing
             assert name.name in ("learning_curve.png", "run.json"), (name, how)
             assert_same_run(whole, back)
+    print(f"{CASES} damaged runs: {found} refused in a line, the rest whole where it counts")
     assert found >= 0.6 * CASES
 
 
@@ -136,6 +137,9 @@ def test_a_run_that_is_not_done(finished, stopped, copies, capsys):
         for metric, values in whole.metrics.items():
             np.testing.assert_array_equal(values, back.metrics[metric], err_msg=str((name, how)))
         jax.tree.map(np.testing.assert_array_equal, whole.policy_params, back.policy_params)
+    print(
+        f"{CASES} damaged runs to go on with: {refused} refused, the rest ends with the same bits"
+    )
     assert refused
 
 
@@ -167,6 +171,7 @@ def test_a_study(study, copies):
             assert np.isnan(own[~back.done]).all()
         if back.complete:
             assert_same_bits(whole, back)
+    print(f"{CASES} damaged studies: {refused} refused, {incomplete} with runs to do again")
     assert refused
     assert incomplete
 
@@ -189,4 +194,5 @@ def test_a_policy(tmp_path, copies):
         else:  # a blank of the card
             np.testing.assert_array_equal(policy.act(state.obs, jax.random.key(1)), expected)
             assert name.suffix == ".json"
+    print(f"{CASES} damaged policies: {found} refused in a line")
     assert found >= 0.8 * CASES

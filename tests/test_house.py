@@ -208,6 +208,21 @@ def test_the_world_stays_out_of_the_algorithm(module):
 
 
 @pytest.mark.parametrize("module", sorted(sources()))
+def test_nothing_that_is_read_is_executed(module):
+    """No pickle in any of its forms, and no code made of text."""
+    tree = sources()[module]
+    modules = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    modules |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert not modules & {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "runpy"}
+    for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
+        if isinstance(call.func, ast.Name):
+            assert call.func.id not in ("eval", "exec", "compile", "__import__")
+        elif isinstance(call.func, ast.Attribute) and ast.unparse(call.func) == "np.load":
+            allowed = {word.arg: ast.unparse(word.value) for word in call.keywords}
+            assert allowed.get("allow_pickle") == "False"
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
 def test_files_and_functions_are_short(module):
     """Files fit on a few screens, functions on one or two."""
     tree = sources()[module]
