@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import traceback
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def _checked_update(config: VPGConfig) -> Any:
 
 def _place(raised: Any) -> str:
     """Where an operation stands: the innermost lines that are neither jax's nor flax's."""
-    theirs = tuple(str(Path(library.__file__).parent) for library in (jax, flax))
+    theirs = tuple(str(Path(inspect.getfile(library)).parent) for library in (jax, flax))
     found = traceback.extract_tb(raised.as_python_traceback())
     frames = [frame for frame in found if not frame.filename.startswith(theirs)]
     lines = [f"{Path(f.filename).name}:{f.lineno} ({f.name})" for f in frames[: -DEPTH - 1 : -1]]
