@@ -370,8 +370,12 @@ def _mean_and_variance(x: Array, share: Array) -> tuple[Array, Array]:
 def _unless_diverged(finite: Array, after: TrainState, before: TrainState) -> TrainState:
     """A run that is no longer finite stays at its last finite state, for good.  (Its neighbours
     under `vmap` are rows of their own, and go on as if it were not there.)"""
-    before = before._replace(key=jax.random.clone(before.key))  # what was drawn, to be found again
-    return select(finite, after, before)._replace(finite=finite)
+    # The key too, so that what it drew can be found again.  As data: it has been used, and jax's
+    # checker of keys takes a choice between two of them for another use.
+    impl = jax.random.key_impl(before.key)
+    after, before = (s._replace(key=jax.random.key_data(s.key)) for s in (after, before))
+    kept = select(finite, after, before)
+    return kept._replace(key=jax.random.wrap_key_data(kept.key, impl=impl), finite=finite)
 
 
 def _while_alive(alive: Array, metrics: dict[str, Array]) -> dict[str, Array]:

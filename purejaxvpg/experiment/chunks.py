@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams
-from purejaxvpg.experiment.checkpoint import Checkpoints
+from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints
 from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.placement import Program, fetch, restore
 from purejaxvpg.experiment.segments import run_segments
@@ -36,6 +36,8 @@ def run_chunk(
 ) -> Part | None:
     """Its part, of the rows that this process computed; None if it has none of them.
 
+    The part's seconds are those that the chunk ran before it was interrupted.
+
     Args:
       length: updates of a segment.  on_segment: told updates and seconds so far, after each.
 
@@ -46,6 +48,12 @@ def run_chunk(
 
     def padded(tree: Any) -> Any:
         return jax.tree.map(lambda x: np.asarray(x)[rows], tree)
+
+    before = [0.0]
+
+    def on_start(kept: Checkpoint | None) -> None:
+        _warn_of_unusable(checkpoints)
+        before[0] = kept.seconds if kept else 0.0
 
     hp = program.place(padded(chunk.hp))
     if chunk.state is None:
@@ -59,7 +67,7 @@ def run_chunk(
         (chunk.start, chunk.end),
         length,
         checkpoints=checkpoints,
-        on_start=lambda _: _warn_of_unusable(checkpoints),
+        on_start=on_start,
         on_segment=lambda done, seconds, state, metrics: on_segment(done, seconds),
     )
     own = program.own_rows[program.own_rows < k]
@@ -68,8 +76,8 @@ def run_chunk(
     kept = slice(0, len(own))  # padding comes last, and so do its rows
     metrics, evaluations = jax.tree.map(lambda x: x[kept], (found.metrics, found.evaluations))
     leaves = [x[kept] for x in jax.tree.leaves(fetch(found.state))] if chunk.goes_on else None
-    runs = chunk.runs[own]
-    return Part(runs, chunk.start, chunk.end, metrics, evaluations, leaves, program.width)
+    span, width = (chunk.start, chunk.end), program.width
+    return Part(chunk.runs[own], *span, metrics, evaluations, leaves, width, before[0])
 
 
 def _warn_of_unusable(checkpoints: Checkpoints | None) -> None:

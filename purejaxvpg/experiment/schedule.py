@@ -201,7 +201,6 @@ class Sweep:
         for first in range(0, len(turn.left), program.rows):
             begun = time.perf_counter()
             chunk = self._chunk(group, hps, turn, turn.left[first : first + program.rows])
-
             at = [turn.start]  # a chunk that was kept begins further on
 
             def on_segment(done: int, running: float, at: list = at, k: int = len(chunk.runs)):
@@ -218,8 +217,8 @@ class Sweep:
                 self.seconds += seconds
                 self.runs_done += len(chunk.runs)
                 if part is not None:
-                    share = seconds * len(part.runs) / len(chunk.runs)
-                    self.store.add(part._replace(seconds=share))
+                    share = len(part.runs) / len(chunk.runs)
+                    self.store.add(part._replace(seconds=share * (part.seconds + seconds)))
             self._tell("running")
 
     def _chunk(self, group: Group, hps: Hyperparams, turn: "Turn", runs: np.ndarray) -> Chunk:
