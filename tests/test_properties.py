@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from purejaxvpg import Hyperparams, VPGConfig, make_train
 from purejaxvpg.agent import make_agent
 
-EXAMPLES, POOL = 300, 12
+EXAMPLES, POOL = 300, 8
 
 CHOICES = {
     "env": ["CartPole-v1", "Pendulum-v1", "Catch-bsuite"],
@@ -95,7 +95,7 @@ def test_the_pool_has_every_choice():
     for name, values in CHOICES.items():
         assert {getattr(config, name) for config in pool} >= set(values), name
     pairs = {(config.rollout, config.estimator) for config in pool}
-    assert len(pairs) >= 7, pairs
+    assert len(pairs) >= 6, pairs
 
 
 # Configs one by one, each with its share of the examples: hypothesis would jump between them, and

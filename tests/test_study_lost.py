@@ -220,9 +220,9 @@ KILLED = """
 import os, random, signal, sys
 from purejaxvpg import cli
 from purejaxvpg.experiment import files
-fsync, left = os.fsync, [random.Random(int(sys.argv[1])).randrange(1, 7)]
+fsync, left = os.fsync, [random.Random(int(sys.argv[1])).randrange(2, 9)]
 def dies(handle):
-    "The process dies in the middle of one of its first six writes."
+    "The process dies in the middle of one of its first eight writes."
     left[0] -= 1
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
