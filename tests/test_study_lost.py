@@ -217,12 +217,12 @@ def test_a_stop_in_memory_ends_a_study_too():
 # --------------------------------------------------------------------------------------- KILLS
 
 KILLED = """
-import os, random, signal, sys
+import os, signal, sys
 from purejaxvpg import cli
 from purejaxvpg.experiment import files
-fsync, left = os.fsync, [random.Random(int(sys.argv[1])).randrange(2, 9)]
+fsync, left = os.fsync, [int(sys.argv[1])]
 def dies(handle):
-    "The process dies in the middle of one of its first eight writes."
+    "The process dies in the middle of its so-many-th write; 0: never."
     left[0] -= 1
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -235,7 +235,7 @@ sys.exit(cli.main(sys.argv[2:]))
 @pytest.mark.parametrize("what", ["train", "sweep"])
 @pytest.mark.timeout(600)
 def test_killed_while_writing(what, tmp_path):
-    """SIGKILL between the bytes of a file and its name, again and again, until it is done."""
+    """SIGKILL between the bytes of a file and its name, four times; then it goes on to its end."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "TF_CPP_", "XLA_"))}
     own["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     if what == "train":
@@ -247,8 +247,8 @@ def test_killed_while_writing(what, tmp_path):
     main = [sys.executable, "-m", "purejaxvpg"]
     subprocess.run([*main, *begin.split(), "--out", whole], env=own, check=True, timeout=200)
     kills, arguments = 0, [*begin.split(), "--out", str(folder)]
-    for draw in range(60):
-        command = [sys.executable, "-c", KILLED, str(draw), *arguments]
+    for write in (2, 1, 3, 2, 0):
+        command = [sys.executable, "-c", KILLED, str(write), *arguments]
         done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=200)
         assert "Traceback" not in done.stderr, done.stderr
         if done.returncode == 0:
@@ -269,7 +269,7 @@ def test_killed_while_writing(what, tmp_path):
     else:
         pytest.fail("it never came to its end")
     print(f"{kills} kills while writing, all bits the same")
-    assert kills >= 2
+    assert kills >= 3
     if what == "train":
         one, other = load_run(whole), load_run(folder)
         for name, values in one.metrics.items():
