@@ -352,7 +352,7 @@ def fit(
 
 # A number whose square is beyond float32 is lost: an error or a norm taken of it is infinite.  (A
 # policy of weights 1e30 is saturated, and its loss may well be 0.)
-_OVERFLOWS = float(np.sqrt(np.finfo(np.float32).max))  # 1.8e19
+OVERFLOWS = float(np.sqrt(np.finfo(np.float32).max))  # 1.8e19
 _NOT_MEASURED: Any = np.float32(np.nan)  # numpy: jax would claim a device on import
 
 
@@ -389,4 +389,4 @@ def _all_finite(config: VPGConfig, params: Params, metrics: dict[str, Array]) ->
     unmeasured = () if config.diagnostics else ("kl", "policy_loss_change", "value_loss_after")
     numbers = [x for name, x in metrics.items() if name not in unmeasured]
     leaves = jax.tree.leaves((params, numbers))
-    return jnp.all(jnp.array([(jnp.abs(x) < _OVERFLOWS).all() for x in leaves]))
+    return jnp.all(jnp.array([(jnp.abs(x) < OVERFLOWS).all() for x in leaves]))

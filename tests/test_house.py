@@ -133,6 +133,14 @@ def f():
     assert imported("envs.core", ast.parse("from ..vpg import collect")) == {"vpg"}
 
 
+def printed_by(code: str) -> list[str]:
+    """Words that a process of its own prints."""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True
+    )
+    return run.stdout.split()
+
+
 def test_importing_the_package_is_cheap():
     """All that it offers loads no environments, no plots, no tables and no command line."""
     # flax, optax and distrax load rich by themselves; what this package adds to them is none of it.
@@ -143,10 +151,7 @@ def test_importing_the_package_is_cheap():
         f"print([m for m in {heavy} if m in set(sys.modules) - before])"
         "; print([m for m in ('gymnax', 'matplotlib', 'pandas', 'tyro') if m in sys.modules])"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True
-    )
-    assert run.stdout.split() == ["[]", "[]"]
+    assert printed_by(code) == ["[]", "[]"]
 
 
 def test_an_environment_loads_no_plotting():
@@ -158,10 +163,7 @@ def test_an_environment_loads_no_plotting():
         "import matplotlib.pyplot as plt; print(plt is sys.modules['matplotlib.pyplot'],"
         "plt is pong.plt, plt.cm is pong.plt.cm)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True
-    )
-    assert run.stdout.split() == ["[]", "256", "True", "False", "True"]
+    assert printed_by(code) == ["[]", "256", "True", "False", "True"]
 
 
 def test_the_package_itself_waits_for_nothing():
@@ -171,10 +173,7 @@ def test_the_package_itself_waits_for_nothing():
         "print(all(hasattr(purejaxvpg, name) for name in purejaxvpg.__all__));"
         "print(set(purejaxvpg.__all__) <= set(dir(purejaxvpg)), hasattr(purejaxvpg, 'nothing'))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True
-    )
-    assert run.stdout.split() == ["False", "0.1.0", "True", "True", "False"]
+    assert printed_by(code) == ["False", "0.1.0", "True", "True", "False"]
 
 
 def test_importing_the_package_starts_no_device():

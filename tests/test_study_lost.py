@@ -9,7 +9,7 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from test_sweep import CONFIG, assert_same_bits
+from test_sweep import CONFIG, GRID, ONE, assert_same_bits
 
 from purejaxvpg import Hyperparams, VPGConfig, cli
 from purejaxvpg.experiment import schedule, store
@@ -20,8 +20,6 @@ from purejaxvpg.experiment.results import load_run
 from purejaxvpg.experiment.store import Spec
 from purejaxvpg.experiment.sweep import prepare
 
-GRID = {"policy_lr": [1e-3, 3e-3, 1e-2], "gae_lambda": [0.9, 1.0]}
-ONE = {"chunk_size": 2, "devices": jax.devices()[:1]}
 PENDULUM = VPGConfig(
     env="Pendulum-v1",
     num_envs=2,

@@ -1,7 +1,6 @@
 """repro: a run or a study once more, from what its folder says."""
 
 import dataclasses
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from purejaxvpg.cli.terminal import UserError, console, user_errors
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import results, store
 from purejaxvpg.experiment.devices import DETERMINISTIC
-from purejaxvpg.experiment.record import versions
+from purejaxvpg.experiment.record import compiler_flags, plain, versions
 from purejaxvpg.experiment.sweep import prepare
 from purejaxvpg.report.reproduce import python_call
 
@@ -84,14 +83,10 @@ def _flag(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]
     if name in flags.PAIRS:
-        return [flag, *[f"{key}={_plain(x)!r}" for key, x in dict(value).items()]]
+        return [flag, *[f"{key}={plain(x)!r}" for key, x in dict(value).items()]]
     if isinstance(value, tuple):
         return [flag, *map(str, value)]
-    return [flag, str(_plain(value))]
-
-
-def _plain(value: Any) -> Any:
-    return np.asarray(value).tolist() if hasattr(value, "dtype") else value
+    return [flag, str(plain(value))]
 
 
 def _surroundings(record: dict[str, Any]) -> list[str]:
@@ -120,7 +115,7 @@ def _compare(
     changed = [
         f"{name} was {was}, is {now.get(name)}" for name, was in had.items() if was != now.get(name)
     ]
-    if record.get("xla_flags", "") != os.environ.get("XLA_FLAGS", ""):
+    if record.get("xla_flags", "") != compiler_flags():
         changed.append("XLA_FLAGS differ")
     why = "; ".join(changed) or "another device or number of devices, perhaps"
     raise UserError(f"{what} differ in {', '.join(part)} ({why})")

@@ -15,7 +15,7 @@ from jax.experimental import checkify
 
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.state import TrainState
-from purejaxvpg.vpg import make_learner
+from purejaxvpg.vpg import OVERFLOWS, make_learner
 
 DEPTH = 3  # lines of the program that are named
 
@@ -32,7 +32,7 @@ def find_operation(config: VPGConfig, hp: Hyperparams | None, state: TrainState)
         return f"the first NaN comes from {exception.prim} {_place(exception.traceback_info)}"
     if after.finite:
         return "the update is finite"
-    large = [name for name, x in metrics._asdict().items() if not np.abs(x) < 1.8e19]
+    large = [name for name, x in metrics._asdict().items() if not np.abs(x) < OVERFLOWS]
     where = f"in {', '.join(large)}" if large else "among the parameters"
     return f"no operation gives NaN, and there are numbers beyond 1.8e19 {where}"
 

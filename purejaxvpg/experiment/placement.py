@@ -221,7 +221,7 @@ def fetch(tree: Any) -> Any:
     """The rows that this process's devices hold, as numpy arrays; keys as their data."""
 
     def one(x: jax.Array) -> np.ndarray:
-        x = jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        x = _data(x)
         if x.is_fully_addressable:
             return np.asarray(x)
         pieces = {
@@ -230,6 +230,16 @@ def fetch(tree: Any) -> Any:
         return np.concatenate([pieces[start] for start in sorted(pieces)])
 
     return jax.tree.map(one, tree)
+
+
+def fetched_like(tree: Any) -> Any:
+    """Shapes and types of what `fetch` brings where all devices are this process's; nothing is
+    brought."""
+    return jax.eval_shape(lambda tree: jax.tree.map(_data, tree), tree)
+
+
+def _data(x: jax.Array) -> jax.Array:
+    return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
 
 
 def restore(like: TrainState, host_state: Any) -> TrainState:

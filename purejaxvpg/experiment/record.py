@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import platform
 from importlib import metadata
 from typing import Any
@@ -73,6 +74,11 @@ def lists_to_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: lists_to_tuples(v) for k, v in value.items()}
     return tuple(map(lists_to_tuples, value)) if isinstance(value, list) else value
+
+
+def compiler_flags() -> str:
+    """Of XLA, as the environment has them."""
+    return os.environ.get("XLA_FLAGS", "")
 
 
 def versions() -> dict[str, str]:

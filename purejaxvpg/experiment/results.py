@@ -30,6 +30,7 @@ from purejaxvpg.experiment.files import (
     write_whole,
 )
 from purejaxvpg.experiment.record import (
+    compiler_flags,
     config_from_json,
     config_to_json,
     hyperparams_from_json,
@@ -140,7 +141,7 @@ def _described(
         "command": command,
         "versions": versions(),
         "device": str(jax.devices()[0]),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "xla_flags": compiler_flags(),
     }
 
 

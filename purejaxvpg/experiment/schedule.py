@@ -130,7 +130,7 @@ class Sweep:
             )
             for place, turn in enumerate(todo):
                 if len(turn.left):
-                    self._run_group(place, rung)
+                    self._run_group(place, rung, turn)
             if self.pruning and rung < num_rungs - 1:
                 self.alive = self._survivors(rung)
         self.store.join_others(self.part[1] > 1 or jax.process_count() > 1)
@@ -171,14 +171,15 @@ class Sweep:
         left = own[[int(run) not in done for run in own]] if start < end else own[:0]
         return Turn(own, left, start, end)
 
-    def _run_group(self, place: int, rung: int) -> None:
+    def _run_group(self, place: int, rung: int, turn: "Turn") -> None:
         """All that is left of a group.  A width that does not fit after all is halved."""
         group = self.groups[place]
-        while len((turn := self._todo(group, rung)).left):
+        while True:
             found = self.plans[place]
             assert found is not None
             try:
                 self._run_width(group, found.width, turn)
+                return
             except jax.errors.JaxRuntimeError as error:
                 if not is_out_of_memory(error) or found.width == 1 or jax.process_count() > 1:
                     raise
@@ -189,6 +190,7 @@ class Sweep:
                     stacklevel=5,
                 )
                 self.plans[place] = found._replace(width=narrower)
+                turn = self._todo(group, rung)  # what was done before stays done
 
     def _run_width(self, group: Group, width: int, turn: "Turn") -> None:
         begun = time.perf_counter()

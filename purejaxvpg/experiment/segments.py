@@ -1,6 +1,5 @@
 """Compiled segments of a run, or of a chunk of runs, one after the other, kept on the way."""
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,8 +10,8 @@ import numpy as np
 from purejaxvpg.config import VPGConfig
 from purejaxvpg.evaluate import Evaluation
 from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints, Stopped
-from purejaxvpg.experiment.placement import fetch, restore
-from purejaxvpg.experiment.record import versions
+from purejaxvpg.experiment.placement import fetch, fetched_like, restore
+from purejaxvpg.experiment.record import compiler_flags, versions
 from purejaxvpg.state import Metrics, TrainResult, TrainState
 
 
@@ -58,7 +57,7 @@ def run_segments(
     """
     start, end = span
     found, seconds = [], 0.0
-    kept = checkpoints.newest(jax.tree.leaves(fetch(state))) if checkpoints else None
+    kept = checkpoints.newest(jax.tree.leaves(fetched_like(state))) if checkpoints else None
     if on_start:
         on_start(kept)
     if kept is not None:
@@ -93,10 +92,10 @@ def _joined(parts: list[tuple[Metrics, Any]]) -> tuple[Metrics, Any]:
 
 def made_with() -> dict[str, str]:
     """What the bits of a run depend on beside its settings."""
-    device, flags = jax.devices()[0], os.environ.get("XLA_FLAGS", "")
+    device = jax.devices()[0]
     return {
         **versions(),
         "device": device.device_kind,
         "platform": device.platform,
-        "XLA_FLAGS": " ".join(sorted(flags.split())),
+        "XLA_FLAGS": " ".join(sorted(compiler_flags().split())),
     }

@@ -12,7 +12,6 @@ Every setting runs the same seeds, and a run's key is `jax.random.key(seed)`: it
 neither on its place in the study nor on the chunk, the device or the shard it falls into.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +33,7 @@ from purejaxvpg.experiment.pruning import (
     pruning_from_json,
     pruning_to_json,
 )
-from purejaxvpg.experiment.record import versions
+from purejaxvpg.experiment.record import compiler_flags, versions
 from purejaxvpg.experiment.schedule import Sweep, SweepProgress
 from purejaxvpg.experiment.store import Spec, Store
 from purejaxvpg.experiment.study import Study
@@ -145,7 +144,7 @@ def prepare(
         "versions": versions(),
         "device": devices[0].device_kind,
         "shard": shard,
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "xla_flags": compiler_flags(),
     }
     study = Sweep(
         spec=spec,
