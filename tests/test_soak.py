@@ -1,7 +1,9 @@
 """Two hours of training and resuming in one process: its memory stays where it was.
 
-scripts/test -m slow -k soak -s
-SOAK_MINUTES=10 scripts/test -m slow -k soak -s
+TEST_PROCESSES=0 scripts/test -m slow -k soak -s
+SOAK_MINUTES=10 TEST_PROCESSES=0 scripts/test -m slow -k soak -s
+
+(In pytest's own process, for its workers print nothing.)
 """
 
 import dataclasses
@@ -63,13 +65,20 @@ def one_round(folder: Path, number: int) -> None:
 @pytest.mark.timeout(60 * MINUTES + 600)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_memory_is_stable(tmp_path):
-    begun, rounds, warm = time.monotonic(), 0, 0.0
+    begun, rounds, warm, said = time.monotonic(), 0, 0.0, 0.0
     while time.monotonic() - begun < 60 * MINUTES or rounds < 40:
         one_round(tmp_path / str(rounds), rounds)
         rounds += 1
         if rounds == 20:  # compiled, imported, and every cache of a fixed size filled
             warm = resident()
+        if rounds >= 20 and time.monotonic() - said > 600:
+            said = time.monotonic()
+            print(
+                f"{(said - begun) / 60:.0f} min, {rounds} rounds: {resident():.0f} MB", flush=True
+            )
     grown = resident() / warm - 1
-    print(f"{rounds} rounds in {(time.monotonic() - begun) / 60:.0f} min: {warm:.0f} MB after 20, ")
-    print(f"{100 * grown:+.1f}% at the end")
+    print(
+        f"{rounds} rounds in {(time.monotonic() - begun) / 60:.0f} min: {warm:.0f} MB after 20, "
+        f"{100 * grown:+.1f}% at the end"
+    )
     assert grown < 0.05
