@@ -28,11 +28,13 @@ from purejaxvpg.advantages import policy_weight, value_regression_target
 from purejaxvpg.agent import Agent, make_agent
 from purejaxvpg.bootstrap import replace_truncated
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
+from purejaxvpg.cpu import one_by_one
 from purejaxvpg.envs import VectorEnv, VectorState, select, vectorize
 from purejaxvpg.networks import Params
 from purejaxvpg.normalize import init_reward_stats, init_stats, merge, scale_rewards
-from purejaxvpg.optimize import make_optimizer, summed_grad
+from purejaxvpg.optimize import make_optimizer
 from purejaxvpg.policy import Policy
+from purejaxvpg.rows import map_rows, summed_grad
 from purejaxvpg.state import EpisodeSums, Metrics, TrainState
 
 # ------------------------------------------------------------------------------ THE ALGORITHM
@@ -83,14 +85,20 @@ def make_learner(config: VPGConfig) -> Learner:
             finite=jnp.ones((), bool),
         )
 
-    def update(state: TrainState, hp: Hyperparams | None = None) -> tuple[TrainState, Metrics]:
-        hp, before = as_float32(hp), state
-        state, batch, episodes = collect(setup, state, hp)
+    @one_by_one  # under vmap: collect in all runs at once, learn in one after the other (on a CPU)
+    def learn(
+        state: TrainState, batch: Batch, hp: Hyperparams
+    ) -> tuple[TrainState, dict[str, Array]]:
         state, rows, judged = judge(setup, state, batch, hp)
         state, improved = improve(setup, state, rows, hp)
         state, fitted = fit(setup, state, rows, hp)
+        return state, {**judged, **improved, **fitted}
 
-        numbers = {**episodes._asdict(), **judged, **improved, **fitted}
+    def update(state: TrainState, hp: Hyperparams | None = None) -> tuple[TrainState, Metrics]:
+        hp, before = as_float32(hp), state
+        state, batch, episodes = collect(setup, state, hp)
+        state, learned = learn(state, batch, hp)
+        numbers = {**episodes._asdict(), **learned}
         finite = before.finite & _all_finite(config, state.params, numbers)
         state = _unless_diverged(finite, state._replace(update=state.update + 1), before)
         return state, Metrics(**_while_alive(before.finite, numbers), finite=finite)
@@ -211,7 +219,8 @@ def judge(
         return agent.see(state.obs_stats, obs)
 
     obs = see(_flatten(batch.obs))  # [B, *obs_shape]
-    values = value(obs).reshape(batch.reward.shape)  # [T, N], V(s_t)
+    values = map_rows(value, obs, config.gradient_rows)  # [B], V(s_t)
+    values = values.reshape(batch.reward.shape)  # [T, N]
     next_values = jnp.concatenate([values[1:], value(see(state.obs))[None]])  # [T, N], V(s_{t+1})
     # values[t+1] is V(s_{t+1}) only while the episode goes on; after an end it is the value of the
     # next episode's first state.  A terminated step never reads it; a truncated one gets

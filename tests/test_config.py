@@ -61,6 +61,7 @@ INVALID = [
     ("num_envs", np.complex64(8), TypeError),
     ("num_steps", "125", TypeError),
     ("max_episode_steps", "10", TypeError),
+    ("gradient_rows", "10", TypeError),
     ("max_episode_steps", False, TypeError),
     ("hidden_sizes", 64, TypeError),
     ("hidden_sizes", "64", TypeError),

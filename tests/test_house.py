@@ -15,7 +15,7 @@ ROOT = Path(purejaxvpg.__file__).parent
 # A name stands for a file or for a folder with all that is in it.
 FLOORS = {
     "advantages": 0, "config": 0, "networks": 0, "optimize": 0, "normalize": 0, "envs": 0,
-    "bootstrap": 0, "extras": 0, "statistics": 0,
+    "bootstrap": 0, "extras": 0, "statistics": 0, "cpu": 0, "rows": 0,
     "state": 1, "policy": 1, "agent": 1, "evaluate": 1, "presets": 1,
     "vpg": 2, "train": 2,
     "experiment": 3,
@@ -28,7 +28,7 @@ FACE_FLOOR = 2
 # Within the ground floor, who may lean on whom.
 GROUND = {
     "config": {"advantages"},
-    "networks": {"config"},
+    "networks": {"config", "cpu"},
     "optimize": {"config"},
     "envs": {"extras"},
 }

@@ -1,4 +1,4 @@
-"""Gradient steps: clipped by the global norm, by optax's rules, and summed in chunks."""
+"""Gradient steps: clipped by the global norm, by optax's rules."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.optimize import make_optimizer, summed_grad
+from purejaxvpg.optimize import make_optimizer
 
 PARAMS = {"a": np.float32([1.0, 2.0]), "b": {"c": np.float32([[3.0]])}}
 NO_CLIP = Hyperparams(max_grad_norm=np.inf)
@@ -23,53 +23,6 @@ def step(config, hp, grads, learning_rate=1.0, update=0):
     """The first step from PARAMS."""
     optimizer = make_optimizer(config, hp, learning_rate, update)
     return optimizer.update(grads, optimizer.init(PARAMS), PARAMS)[0]
-
-
-# -------------------------------------------------------------------------- summed gradients
-
-
-def summed_loss(seen):
-    """A weighted sum over rows with two sums beside it; records the rows of each trace."""
-
-    def loss(params, rows):
-        (x, y), weight = rows  # [B, 3], [B], [B]
-        seen.append(len(x))
-        error = jnp.tanh(x @ params["w"]) + params["b"] - y
-        squares = (weight * error**2).sum()
-        return squares, {"sum": (weight * error).sum(), "weight": weight.sum()}
-
-    return loss
-
-
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("chunk_rows", [1, 2, 3, 4, 5, 7, 9, 10, 11, 1000])
-def test_summed_grad_equals_value_and_grad(chunk_rows):
-    """For chunks that divide the ten rows and chunks that do not, the padding adds nothing."""
-    rng = np.random.default_rng(0)
-    rows = ((rng.normal(size=(10, 3)), rng.normal(size=10)), rng.random(10))
-    params = {"w": rng.normal(size=3), "b": np.array(0.7)}
-    rows, params = jax.tree.map(jnp.asarray, (rows, params))
-    seen = []
-    actual = summed_grad(summed_loss(seen), params, rows, chunk_rows)
-    assert max(seen) <= chunk_rows
-    assert (len(rows[1]) in seen) == (chunk_rows >= 10)
-    expected = jax.value_and_grad(summed_loss([]), has_aux=True)(params, rows)
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), actual, expected)
-
-
-def test_summed_grad_takes_integer_rows_and_no_sums():
-    """Actions are integers, and a loss may return None beside itself."""
-
-    def loss(table, rows):
-        index, weight = rows
-        return (weight * table[index] ** 2).sum(), None
-
-    table, index = jnp.array([1.0, 2.0, 3.0]), jnp.array([0, 1, 1, 2, 2, 2, 0])
-    (value, nothing), grads = summed_grad(loss, table, (index, jnp.ones(7)), 3)
-    assert nothing is None
-    assert value == 2 * 1 + 2 * 4 + 3 * 9
-    assert grads.tolist() == [2 * 2 * 1, 2 * 2 * 2, 3 * 2 * 3]
 
 
 # ---------------------------------------------------------------------------------- clipping

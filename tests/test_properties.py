@@ -38,7 +38,7 @@ CHOICES = {
     "normalize_rewards": [True, False],
     "optimizer": ["adam", "sgd", "rmsprop"],
     "lr_schedule": ["constant", "linear", "cosine"],
-    "gradient_rows": [3, 100],
+    "gradient_rows": [3, 100, None],
     "eval_every": [0, 1, 2],
     "diagnostics": [True, False],
     "max_episode_steps": [None, 2, 5],
@@ -129,8 +129,7 @@ NO_INT = TEXT | st.floats(0.1, 0.9) | st.booleans() | st.just(math.nan) | st.jus
 NO_FLOAT = TEXT | st.booleans() | st.none() | st.just([1.0])
 NO_TEXT = st.integers() | st.none() | st.just(["mlp"])
 BELOW_1, BELOW_0 = st.integers(-(2**40), 0), st.integers(-(2**40), -1)
-INTEGERS = ["total_steps", "num_envs", "num_steps", "n_step", "gradient_rows"]
-INTEGERS += ["eval_episodes", "eval_steps"]
+INTEGERS = ["total_steps", "num_envs", "num_steps", "n_step", "eval_episodes", "eval_steps"]
 LITERALS = ["rollout", "estimator", "value_target", "std", "bounding", "optimizer", "lr_schedule"]
 FLAGS = ["normalize_advantages", "shared_torso", "normalize_obs", "normalize_rewards"]
 FLAGS += ["diagnostics"]
@@ -138,7 +137,7 @@ FLAGS += ["diagnostics"]
 BAD: dict[str, st.SearchStrategy] = {
     **{name: NO_INT | BELOW_1 | st.none() for name in INTEGERS},
     **{name: NO_INT | BELOW_0 | st.none() for name in ("value_iterations", "eval_every")},
-    "max_episode_steps": NO_INT | BELOW_1,
+    **dict.fromkeys(("max_episode_steps", "gradient_rows"), NO_INT | BELOW_1),
     **{name: TEXT | NO_TEXT.filter(lambda x: not isinstance(x, list)) for name in LITERALS},
     **{name: TEXT | st.integers(2, 9) | st.none() for name in FLAGS},
     "hidden_sizes": TEXT | st.integers() | st.lists(BELOW_1, min_size=1) | st.just((4, "a")),

@@ -1,0 +1,101 @@
+"""Passes over the rows of a batch, in chunks that fit the cache.
+
+On large batches one pass over all rows streams every layer's activations through memory; chunks
+of some thousand rows stay in the cache of a core.  Two chunks at a time: they do not depend on each
+other, and XLA runs on several cores what does not.  (2048 x 32 on two cores: 1.05x; on one: 1.1x.)
+An accelerator wants few large passes instead: there a chunk is only a bound on memory.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+CPU_ROWS, ACCELERATOR_ROWS = 4096, 2**18
+_AT_A_TIME = 2  # chunks
+
+
+def map_rows(function: Callable[[Any], Any], rows: Any, chunk_rows: int | None) -> Any:
+    """`function(rows)`, of a function that treats every row by itself.
+
+    Args:
+      function: rows -> pytree of arrays `[B, ...]`.
+      rows: pytree of arrays `[B, ...]`.
+      chunk_rows: most rows of one chunk; None: 4,096 on a CPU, 262,144 elsewhere.
+    """
+
+    def chunked(chunk_rows: int, rows: Any) -> Any:
+        chunks = _split(rows, chunk_rows)
+        if chunks is None:
+            return function(rows)
+        one = lambda _, chunk: (None, function(chunk))  # noqa: E731
+        out = lax.scan(one, None, chunks, unroll=_AT_A_TIME)[1]
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: _size(rows)], out)
+
+    return _by_platform(chunked, chunk_rows, rows)
+
+
+def summed_grad(
+    loss: Callable[[Any, Any], tuple[Array, Any]], params: Any, rows: Any, chunk_rows: int | None
+) -> tuple[tuple[Array, Any], Any]:
+    """`jax.value_and_grad` of a loss that is a sum over rows.
+
+    Args:
+      loss: (params, rows) -> (sum over rows, pytree of sums over rows).  A row of zeros must
+        add nothing, for the last chunk is padded with such rows.
+      rows, chunk_rows: as of `map_rows`.
+
+    Returns: `((loss, sums), grads)`, equal to the unchunked up to the order of summation.
+    """
+    grad = jax.value_and_grad(loss, has_aux=True)
+
+    def chunked(chunk_rows: int, params: Any, rows: Any) -> Any:
+        chunks = _split(rows, chunk_rows)
+        if chunks is None:
+            return grad(params, rows)
+
+        def add(total: Any, chunk: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, grad(params, chunk)), None
+
+        first = jax.tree.map(lambda x: x[0], chunks)
+        shapes = jax.eval_shape(grad, params, first)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return lax.scan(add, zeros, chunks, unroll=_AT_A_TIME)[0]
+
+    return _by_platform(chunked, chunk_rows, params, rows)
+
+
+def _by_platform(chunked: Callable[..., Any], chunk_rows: int | None, *args: Any) -> Any:
+    """`chunked(chunk_rows, *args)`, with the chunk of the platform where none is given."""
+    if chunk_rows is None and _size(args[-1]) <= CPU_ROWS:
+        chunk_rows = CPU_ROWS  # one chunk anywhere
+    if chunk_rows is not None:
+        return chunked(chunk_rows, *args)
+    on_cpu, elsewhere = (functools.partial(chunked, n) for n in (CPU_ROWS, ACCELERATOR_ROWS))
+    return lax.platform_dependent(*args, cpu=on_cpu, default=elsewhere)
+
+
+def _size(rows: Any) -> int:
+    """B."""
+    return jax.tree.leaves(rows)[0].shape[0]
+
+
+def _split(rows: Any, chunk_rows: int) -> Any:
+    """`[B, ...]` -> `[chunks, size, ...]`, the last padded with zeros; None if it is one chunk."""
+    num_rows = _size(rows)
+    num_chunks = math.ceil(num_rows / chunk_rows)
+    if num_chunks == 1:
+        return None
+    size = math.ceil(num_rows / num_chunks)
+    padding = num_chunks * size - num_rows
+
+    def split(x: Array) -> Array:
+        if padding:
+            x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(num_chunks, size, *x.shape[1:])
+
+    return jax.tree.map(split, rows)

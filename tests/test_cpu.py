@@ -1,0 +1,98 @@
+"""What a CPU is told computes what the plain expression computes, and is told to a CPU alone."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purejaxvpg.cpu import dot, one_by_one
+
+# ------------------------------------------------------------------------------------------ dot
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("rows", [1, 127, 256, 300])  # few; no block; blocks; blocks and a rest
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 12), (4, 12), (16, 2), (130, 130)])
+def test_dot_and_its_gradients(rows, inputs, outputs):
+    """Of every form that the kernel's gradient takes: blocks, plain, and turned round."""
+    rng = np.random.default_rng(0)
+    x, kernel, weight = (
+        jnp.asarray(rng.normal(size=shape))
+        for shape in ((rows, inputs), (inputs, outputs), (rows, outputs))
+    )
+
+    def loss(product):
+        return lambda x, kernel: (weight * jnp.tanh(product(x, kernel))).sum()
+
+    actual = jax.jit(jax.value_and_grad(loss(dot), argnums=(0, 1)))(x, kernel)
+    expected = jax.value_and_grad(loss(jnp.matmul), argnums=(0, 1))(x, kernel)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
+    jax.tree.map(close, actual, expected)
+
+
+@pytest.mark.usefixtures("x64")
+def test_dot_under_vmap_and_twice_differentiated():
+    rng = np.random.default_rng(0)
+    x, kernel = jnp.asarray(rng.normal(size=(3, 256, 9))), jnp.asarray(rng.normal(size=(9, 8)))
+
+    def curvature(product):
+        grad = jax.grad(lambda kernel, x: jnp.tanh(product(x, kernel)).sum())
+        return jax.vmap(jax.grad(lambda kernel, x: jnp.sin(grad(kernel, x)).sum()), (None, 0))
+
+    actual, expected = curvature(dot)(kernel, x), curvature(jnp.matmul)(kernel, x)
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_blocks_are_for_a_cpu_alone():
+    grad = jax.jit(jax.grad(lambda kernel, x: dot(x, kernel).sum()))
+    traced = grad.trace(jnp.ones((16, 16)), jnp.ones((512, 16)))
+    texts = {p: traced.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "cuda")}
+    assert "4x128x16xf32" in texts["cpu"]
+    assert "4x128x16xf32" not in texts["cuda"]
+
+
+# ------------------------------------------------------------------------------------ one by one
+
+
+def scaled(x, y):
+    """Two results of two arguments, one of them a tree."""
+    return {"sum": (x["a"] * y).sum(), "all": x["a"] - x["b"]}, y * 2
+
+
+ARGS = ({"a": np.arange(12.0).reshape(4, 3), "b": np.ones((4, 3))}, np.arange(1.0, 4.0))
+
+
+def test_one_by_one_computes_the_same():
+    alone = jax.tree.map(lambda x: x[0], ARGS)
+    jax.tree.map(np.testing.assert_array_equal, one_by_one(scaled)(*alone), scaled(*alone))
+
+
+# An argument that is the same for all, and one of which only a part is.
+@pytest.mark.parametrize("axes", [(0, None), ({"a": 0, "b": None}, None)])
+def test_one_by_one_under_vmap(axes):
+    x, y = ARGS
+    x = x if axes[0] == 0 else {**x, "b": x["b"][0]}
+    actual = jax.jit(jax.vmap(one_by_one(scaled), axes))(x, y)
+    jax.tree.map(np.testing.assert_allclose, actual, jax.vmap(scaled, axes)(x, y))
+
+
+def test_one_by_one_under_two_vmaps():
+    """As a sweep has them: settings of seeds."""
+    x, y = ARGS
+
+    def both(function):
+        return jax.vmap(jax.vmap(function, (0, None)), (None, 0))(x, np.stack([y, 2 * y]))
+
+    jax.tree.map(np.testing.assert_allclose, both(one_by_one(scaled)), both(scaled))
+
+
+def test_one_run_is_at_work_at_a_time_on_a_cpu():
+    """There the program holds a matrix of one run, elsewhere one of all four."""
+    run = one_by_one(lambda x: jnp.tanh(x @ x.T))
+    traced = jax.jit(jax.vmap(run)).trace(jnp.ones((4, 5, 3)))
+    for platform, shape in (("cpu", "5x5xf32"), ("cuda", "4x5x5xf32")):
+        program = traced.lower(lowering_platforms=(platform,)).as_text()
+        (line,) = [line for line in program.splitlines() if "stablehlo.tanh" in line]
+        assert line.endswith(f"tensor<{shape}>"), line
