@@ -6,7 +6,6 @@ other, and XLA runs on several cores what does not.  (2048 x 32 on two cores: 1.
 An accelerator wants few large passes instead: there a chunk is only a bound on memory.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+
+from purejaxvpg.cpu import on_cpu
 
 CPU_ROWS, ACCELERATOR_ROWS = 4096, 2**18
 _AT_A_TIME = 2  # chunks
@@ -27,16 +28,12 @@ def map_rows(function: Callable[[Any], Any], rows: Any, chunk_rows: int | None) 
       rows: pytree of arrays `[B, ...]`.
       chunk_rows: most rows of one chunk; None: 4,096 on a CPU, 262,144 elsewhere.
     """
-
-    def chunked(chunk_rows: int, rows: Any) -> Any:
-        chunks = _split(rows, chunk_rows)
-        if chunks is None:
-            return function(rows)
-        one = lambda _, chunk: (None, function(chunk))  # noqa: E731
-        out = lax.scan(one, None, chunks, unroll=_AT_A_TIME)[1]
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: _size(rows)], out)
-
-    return _by_platform(chunked, chunk_rows, rows)
+    chunks = _split(rows, chunk_rows)
+    if chunks is None:
+        return function(rows)
+    one = lambda _, chunk: (None, function(chunk))  # noqa: E731
+    out = lax.scan(one, None, chunks, unroll=_AT_A_TIME)[1]
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: _size(rows)], out)
 
 
 def summed_grad(
@@ -52,31 +49,16 @@ def summed_grad(
     Returns: `((loss, sums), grads)`, equal to the unchunked up to the order of summation.
     """
     grad = jax.value_and_grad(loss, has_aux=True)
+    chunks = _split(rows, chunk_rows)
+    if chunks is None:
+        return grad(params, rows)
 
-    def chunked(chunk_rows: int, params: Any, rows: Any) -> Any:
-        chunks = _split(rows, chunk_rows)
-        if chunks is None:
-            return grad(params, rows)
+    def add(total: Any, chunk: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, grad(params, chunk)), None
 
-        def add(total: Any, chunk: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, grad(params, chunk)), None
-
-        first = jax.tree.map(lambda x: x[0], chunks)
-        shapes = jax.eval_shape(grad, params, first)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        return lax.scan(add, zeros, chunks, unroll=_AT_A_TIME)[0]
-
-    return _by_platform(chunked, chunk_rows, params, rows)
-
-
-def _by_platform(chunked: Callable[..., Any], chunk_rows: int | None, *args: Any) -> Any:
-    """`chunked(chunk_rows, *args)`, with the chunk of the platform where none is given."""
-    if chunk_rows is None and _size(args[-1]) <= CPU_ROWS:
-        chunk_rows = CPU_ROWS  # one chunk anywhere
-    if chunk_rows is not None:
-        return chunked(chunk_rows, *args)
-    on_cpu, elsewhere = (functools.partial(chunked, n) for n in (CPU_ROWS, ACCELERATOR_ROWS))
-    return lax.platform_dependent(*args, cpu=on_cpu, default=elsewhere)
+    first = jax.tree.map(lambda x: x[0], chunks)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad, params, first))
+    return lax.scan(add, zeros, chunks, unroll=_AT_A_TIME)[0]
 
 
 def _size(rows: Any) -> int:
@@ -84,10 +66,10 @@ def _size(rows: Any) -> int:
     return jax.tree.leaves(rows)[0].shape[0]
 
 
-def _split(rows: Any, chunk_rows: int) -> Any:
+def _split(rows: Any, chunk_rows: int | None) -> Any:
     """`[B, ...]` -> `[chunks, size, ...]`, the last padded with zeros; None if it is one chunk."""
     num_rows = _size(rows)
-    num_chunks = math.ceil(num_rows / chunk_rows)
+    num_chunks = math.ceil(num_rows / (chunk_rows or (CPU_ROWS if on_cpu() else ACCELERATOR_ROWS)))
     if num_chunks == 1:
         return None
     size = math.ceil(num_rows / num_chunks)

@@ -29,8 +29,9 @@ FACE_FLOOR = 2
 GROUND = {
     "config": {"advantages"},
     "networks": {"config", "cpu"},
+    "rows": {"cpu"},
     "optimize": {"config"},
-    "envs": {"extras"},
+    "envs": {"extras", "cpu"},
 }
 
 LONGEST_FILE, LONGEST_FUNCTION = 420, 75

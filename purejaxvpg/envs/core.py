@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from purejaxvpg.cpu import on_cpu
+
 
 class Step(NamedTuple):
     """One step of one environment.  All arrays; obs and final_obs float32 of one shape."""
@@ -238,9 +240,8 @@ def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = N
             already = (out.terminated | out.truncated) if env.resets_itself else False
             ended = done & ~jnp.asarray(already)  # [N]
             # An accelerator draws faster than it hands the host a decision.
-            spares = lax.platform_dependent(
-                keys, ended, spares, params, cpu=renew_if_missing, default=renew_all
-            )
+            renew = renew_if_missing if on_cpu() else renew_all
+            spares = renew(keys, ended, spares, params)
             inner, obs = select(ended, (spares.inner, spares.obs), (inner, obs))
             spares = spares._replace(used=spares.used | ended)
         # `where`, not a product with (1 - done): one NaN reward must not outlive its episode.
