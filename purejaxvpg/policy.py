@@ -83,8 +83,10 @@ def categorical(num_actions: int) -> Policy:
     def sample(outputs: Array, noise: Array) -> Array:
         # The first action at which the sum of probabilities passes the noise, uniform in [0, 1).
         # (The usual maximum of logits + Gumbel noise takes A random numbers and 2 A logarithms.)
-        sums = jnp.cumsum(jnp.exp(log_probs(outputs))[:-1], axis=0)  # [A - 1, B]
-        return (sums <= noise).sum(0)
+        # Unnormalised: the noise is stretched to their sum instead.
+        odds = jnp.exp(outputs.T - outputs.max(-1))  # [A, B]
+        sums = jnp.cumsum(odds, axis=0)  # [A, B]
+        return (sums[:-1] <= noise * sums[-1]).sum(0)
 
     def log_prob(outputs: Array, raw: Array) -> Array:
         taken = jnp.arange(num_actions)[:, None] == raw  # [A, B]

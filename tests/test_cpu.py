@@ -14,7 +14,9 @@ from purejaxvpg.cpu import dot, one_by_one
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("rows", [1, 127, 256, 300])  # few; no block; blocks; blocks and a rest
+@pytest.mark.parametrize(
+    "rows", [1, 127, 256, 300]
+)  # few; no block of a fair size; two blocks; three
 @pytest.mark.parametrize(("inputs", "outputs"), [(16, 12), (4, 12), (16, 2), (130, 130)])
 def test_dot_and_its_gradients(rows, inputs, outputs):
     """Of every form that the kernel's gradient takes: blocks, plain, and turned round."""
@@ -35,6 +37,7 @@ def test_dot_and_its_gradients(rows, inputs, outputs):
 
 @pytest.mark.usefixtures("x64")
 def test_dot_under_vmap_and_twice_differentiated():
+    """Forward over reverse, too, and forward alone."""
     rng = np.random.default_rng(0)
     x, kernel = jnp.asarray(rng.normal(size=(3, 256, 9))), jnp.asarray(rng.normal(size=(9, 8)))
 
@@ -42,8 +45,16 @@ def test_dot_under_vmap_and_twice_differentiated():
         grad = jax.grad(lambda kernel, x: jnp.tanh(product(x, kernel)).sum())
         return jax.vmap(jax.grad(lambda kernel, x: jnp.sin(grad(kernel, x)).sum()), (None, 0))
 
-    actual, expected = curvature(dot)(kernel, x), curvature(jnp.matmul)(kernel, x)
-    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
+    def hessian(product):
+        return jax.hessian(lambda kernel: jnp.tanh(product(x[0], kernel)).sum())
+
+    def directional(product):
+        return lambda kernel, x: jax.jvp(product, (x[0], kernel), (x[1], -kernel))
+
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
+    close(curvature(dot)(kernel, x), curvature(jnp.matmul)(kernel, x))
+    close(hessian(dot)(kernel), hessian(jnp.matmul)(kernel))
+    jax.tree.map(close, directional(dot)(kernel, x), directional(jnp.matmul)(kernel, x))
 
 
 def traced(function, *args):
@@ -113,3 +124,15 @@ def test_it_is_traced_once():
     all_runs = jax.vmap(one_by_one(run))
     jax.jit(lambda x: lax.scan(lambda x, _: (all_runs(x), None), x, length=2))(jnp.ones(3))
     assert len(calls) == 1
+
+
+def test_one_by_one_is_differentiated_as_the_function_is():
+    """In both modes, and under vmap: what is batched by a rule of its own often is not."""
+    x, y = jnp.arange(6.0).reshape(3, 2), jnp.arange(3.0)
+
+    def both(function):
+        forward = jax.jvp(function, (x[0], y[0]), (x[1], y[1]))
+        return forward, jax.vmap(jax.grad(lambda x, y: function(x, y).sum(), (0, 1)))(x, y)
+
+    actual, expected = (both(f(lambda x, y: jnp.sin(x * y))) for f in (one_by_one, lambda f: f))
+    jax.tree.map(np.testing.assert_allclose, actual, expected)

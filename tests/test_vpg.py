@@ -586,6 +586,25 @@ def test_gradient_in_chunks_equals_the_whole(members, update):
     assert_close(numbers, others, 1e-4)
 
 
+def test_an_update_can_be_differentiated():
+    """Meta-gradients: a step of SGD is lr g, so its square's derivative for lr is 2 lr g^2.  In
+    reverse mode under vmap, and forward."""
+    learner = make_learner(change(SMALL, optimizer="sgd", diagnostics=False))
+    state = learner.init(KEY)
+
+    def squared_step(lr):
+        new = learner.update(state, Hyperparams(policy_lr=lr, max_grad_norm=1e9))[0]
+        old, new = state.params.policy, new.params.policy
+        return optax.tree.norm(jax.tree.map(jnp.subtract, new, old), squared=True)
+
+    rates = jnp.array([1.0, 2.0])
+    steps, slopes = quick_jit(jax.vmap(jax.value_and_grad(squared_step)))(rates)
+    forward = quick_jit(lambda lr: jax.jvp(squared_step, (lr,), (1.0,)))(rates[1])
+    assert steps[0] > 1e-3
+    np.testing.assert_allclose(slopes, 2 * steps / rates, rtol=1e-3)
+    np.testing.assert_allclose(forward, (steps[1], slopes[1]), rtol=1e-3)
+
+
 # --------------------------------------------------------------------------- WHOLE EPISODES
 
 
