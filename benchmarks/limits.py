@@ -8,8 +8,9 @@ networks: their floating-point operations (`cost_analysis()`) at the rate at whi
 multiplies matrices of these very shapes (rows of the batch by 64 x 64).  Memory: the bytes that a
 phase must read and write once, at the rate of a copy of an array of the batch's size.  A phase's
 floor is the sum of those that apply.  Phases are timed by leaving out what follows them: the
-difference of medians.  With one value iteration XLA computes V of the batch once, for the
-advantages and for the first gradient: "value fit" is then the backward pass alone.
+difference of medians.  With one value iteration XLA computes V of a batch of up to two chunks once,
+for the advantages and for the first gradient: "value fit" is then the backward pass alone, and its
+floor always.
 """
 
 from collections.abc import Callable

@@ -19,3 +19,11 @@ def x64():
     """float64 on for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_given_back():
+    """Of each module, when it is done.  A compiled program takes some hundred memory maps, a
+    process may have 65,530, and beyond them LLVM crashes."""
+    yield
+    jax.clear_caches()

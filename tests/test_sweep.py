@@ -234,7 +234,7 @@ def compiled(monkeypatch):
 
 def test_one_training_compilation_beside_two_that_measure_memory(compiled):
     study = sweep(CONFIG, {"policy_lr": RATES, "gamma": [0.9, 0.99]}, 2, devices=jax.devices()[:1])
-    assert sorted(compiled) == [2, 4, 12]
+    assert sorted(compiled) == [2, 12, 64]
     assert study.record["compilations"] == 1
     assert study.record["compilations_to_measure_memory"] == 2
 
@@ -259,11 +259,13 @@ def test_a_chunk_stays_within_the_memory_limit():
         sweep(CONFIG, {"policy_lr": RATES}, 3, memory_limit=1000, devices=jax.devices()[:1])
 
 
-def test_the_measured_line_predicts_a_wider_program():
+def test_the_measured_line_lies_just_above_what_programs_take():
+    """Narrower ones and wider ones than were measured."""
     hps = placement.stack_hyperparams(CONFIG, [Hyperparams()])
     line = planning.memory.measure_memory(CONFIG, 1, jax.devices()[:1], hps)
-    used = placement.program_bytes(CONFIG, 1, 24, jax.devices()[0], hps)
-    assert used == pytest.approx(line.at(24), rel=0.1)
+    for width in (1, 24, 128):
+        used = placement.program_bytes(CONFIG, 1, width, jax.devices()[0], hps)
+        assert used <= line.at(width) <= 1.5 * used, width
 
 
 def test_a_plan_says_what_a_sweep_then_does(study):

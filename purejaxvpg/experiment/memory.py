@@ -1,4 +1,4 @@
-"""How many runs fit: bytes as a line in the width, measured by compiling two narrow programs."""
+"""How many runs fit: bytes as a line in the width, measured by compiling two programs."""
 
 import contextlib
 import ctypes
@@ -16,7 +16,8 @@ from purejaxvpg.experiment.placement import program_bytes
 # On a CPU a wider chunk is no faster once its working set leaves the cache, and slower beyond:
 # 1.32M steps/s at 13 MB a device (16 runs of 4 x 128), 1.15M at 53 MB (64 runs).
 CPU_WORKING_SET = 24 * 2**20
-MEASURED_WIDTHS = (2, 4)
+MEASURED_WIDTHS = (2, 64)
+NOT_MEASURED = 4  # runs a device, and fewer, are one chunk on a CPU: measuring takes longer
 UNBOUNDED = 2**31  # runs a device; more than any study has
 
 
@@ -40,11 +41,16 @@ class Memory(NamedTuple):
 def measure_memory(
     config: VPGConfig, length: int, devices: Sequence[Any], hp_like: Hyperparams
 ) -> Memory:
-    """Compile two narrow programs and lay a line through what they need (it is linear)."""
+    """Compile a narrow and a wide program and lay a line above what they and others need.
+
+    On a CPU runs learn one after the other: what learning takes, one run takes, and all others
+    only hold their rollout.  So bytes per run fall with the width, and those of the wide program
+    are more than any run adds beyond the narrow one.
+    """
     narrow, wide = MEASURED_WIDTHS
     used = [program_bytes(config, length, width, devices[0], hp_like) for width in MEASURED_WIDTHS]
     return_freed_memory()
-    per_run = (used[1] - used[0]) / (wide - narrow)
+    per_run = used[1] / wide
     return Memory(used[0] - narrow * per_run, per_run)
 
 

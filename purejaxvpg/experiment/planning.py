@@ -52,7 +52,7 @@ def plan_group(
     used, measuring, on_cpu = None, 0, devices[0].platform == "cpu"
     if chunk_size != "auto":
         width = chunk_size
-    elif on_cpu and memory_limit is None and per_device <= max(memory.MEASURED_WIDTHS):
+    elif on_cpu and memory_limit is None and per_device <= memory.NOT_MEASURED:
         width = per_device
     else:
         own = [device for device in devices if device.process_index == jax.process_index()]
