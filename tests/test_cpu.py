@@ -14,9 +14,7 @@ from purejaxvpg.cpu import dot, one_by_one
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(
-    "rows", [1, 127, 256, 300]
-)  # few; no block of a fair size; two blocks; three
+@pytest.mark.parametrize("rows", [1, 127, 256, 300])  # blocks: none, 127, 2 x 128, 2 x 150
 @pytest.mark.parametrize(("inputs", "outputs"), [(16, 12), (4, 12), (16, 2), (130, 130)])
 def test_dot_and_its_gradients(rows, inputs, outputs):
     """Of every form that the kernel's gradient takes: blocks, plain, and turned round."""

@@ -14,7 +14,8 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.placement import program_bytes
 
 # On a CPU a wider chunk is no faster once its working set leaves the cache, and slower beyond:
-# 1.32M steps/s at 13 MB a device (16 runs of 4 x 128), 1.15M at 53 MB (64 runs).
+# 1.32M steps/s at 13 MB a device, 1.15M at 53 MB.  (Of 4 x 128, while runs still learned all at
+# once; not measured again since.)
 CPU_WORKING_SET = 24 * 2**20
 MEASURED_WIDTHS = (2, 64)
 NOT_MEASURED = 4  # runs a device, and fewer, are one chunk on a CPU: measuring takes longer
