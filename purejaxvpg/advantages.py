@@ -45,6 +45,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from purejaxvpg.recurrence import accumulate
+
 Estimator = Literal["total_return", "future_return", "value_baseline", "td", "n_step", "gae"]
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
 
@@ -69,16 +71,10 @@ def future_return(
 
     Returns: `[T, N]`, R^f_t.
     """
-    done = terminated | truncated  # [T, N]
     bootstrap = jnp.where(terminated, 0, next_values)  # [T, N], V(s_{t+1}), 0 if nothing follows
-
-    def backward(later: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        reward, value_after, done = step  # [N] each; later: [N], R^f_{t+1}
-        future = reward + gamma * jnp.where(done, value_after, later)
-        return future, future
-
-    _, returns = lax.scan(backward, bootstrap[-1], (rewards, bootstrap, done), reverse=True)
-    return returns
+    done = terminated | truncated  # [T, N]
+    ends = jnp.concatenate([done[:-1], jnp.ones_like(done[-1:])])  # [T, N], the rollout's too
+    return accumulate(rewards + gamma * jnp.where(ends, bootstrap, 0), gamma, ends)
 
 
 def total_return(
@@ -99,13 +95,7 @@ def total_return(
     done = terminated | truncated
     starts = jnp.concatenate([jnp.ones_like(done[:1]), done[:-1]])  # [T, N], a first step
 
-    def forward(episode_return: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        future, starts = step  # [N] each; episode_return: [N], R(tau) of the running episode
-        episode_return = jnp.where(starts, future, episode_return)
-        return episode_return, episode_return
-
-    _, returns = lax.scan(forward, jnp.zeros_like(future[0]), (future, starts))
-    return returns
+    return accumulate(jnp.where(starts, future, 0), 1, starts, reverse=False)
 
 
 def value_baseline(
@@ -197,15 +187,7 @@ def gae(
     Args: as `value_baseline`, and gae_lambda: a scalar in [0, 1].  Returns: `[T, N]`, A_t.
     """
     delta = td(rewards, values, next_values, terminated, gamma)  # [T, N]
-    done = terminated | truncated  # [T, N]
-
-    def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        residual, done = step  # [N] each; later: [N], A_{t+1}
-        advantage = residual + gamma * gae_lambda * jnp.where(done, 0, later)
-        return advantage, advantage
-
-    _, advantages = lax.scan(backward, jnp.zeros_like(delta[0]), (delta, done), reverse=True)
-    return advantages
+    return accumulate(delta, gamma * gae_lambda, terminated | truncated)
 
 
 def policy_weight(

@@ -7,8 +7,10 @@ both merge a whole batch at once, so every step of one batch is treated alike.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
+
+from purejaxvpg.recurrence import accumulate
 
 
 class RunningStats(NamedTuple):
@@ -89,13 +91,11 @@ def scale_rewards(
     Args: rewards, done, weights: `[T, N]` (weights 0: masked out).  gamma: a scalar.
     Returns: the state with this batch merged, and the scaled rewards `[T, N]`.
     """
-
-    def forward(returns: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        reward, end = step  # [N] each
-        returns = reward + gamma * returns
-        return jnp.where(end, 0, returns), returns
-
-    running, returns = lax.scan(forward, state.returns, (rewards, done))
+    starts = jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])  # [T, N]
+    first = rewards[:1] + gamma * state.returns  # [1, N], goes on where the last batch stopped
+    addends = jnp.concatenate([first, rewards[1:]])
+    returns = accumulate(addends, gamma, starts, reverse=False)  # [T, N], G_t
+    running = jnp.where(done[-1], 0, returns[-1])
     stats = merge(state.stats, returns.reshape(-1), weights.reshape(-1))
     # Returns that do not vary have no scale; dividing by almost nothing would make them huge.
     scale = jnp.where(stats.var > 1e-8, jnp.sqrt(stats.var), 1.0)

@@ -16,6 +16,7 @@ ROOT = Path(purejaxvpg.__file__).parent
 FLOORS = {
     "advantages": 0, "config": 0, "networks": 0, "optimize": 0, "normalize": 0, "envs": 0,
     "bootstrap": 0, "extras": 0, "statistics": 0, "cpu": 0, "rows": 0,
+    "recurrence": 0,
     "state": 1, "policy": 1, "agent": 1, "evaluate": 1, "presets": 1,
     "vpg": 2, "train": 2,
     "experiment": 3,
@@ -27,8 +28,11 @@ FACE_FLOOR = 2
 
 # Within the ground floor, who may lean on whom.
 GROUND = {
+    "advantages": {"recurrence"},
     "config": {"advantages"},
     "networks": {"config", "cpu"},
+    "normalize": {"recurrence"},
+    "recurrence": {"cpu"},
     "rows": {"cpu"},
     "optimize": {"config"},
     "envs": {"extras", "cpu"},
