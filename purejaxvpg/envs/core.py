@@ -151,7 +151,7 @@ class StepKeys(NamedTuple):
     """What one step of N environments takes of chance."""
 
     step: Array  # [N] keys
-    reset: Array  # [] key
+    reset: Array  # [] key; [N] keys on an accelerator
     renew: Array  # [] bool: draw all spares anew
 
 
@@ -169,6 +169,8 @@ class VectorStep(NamedTuple):
 # A reset costs as much as a step, and few of those drawn would be needed in the step that they are
 # drawn for.  So they are kept until they are; and, lest each of many runs under vmap draw in a step
 # of its own, where all others would have to as well, all draw together, every so many steps.
+# An accelerator draws faster than it hands the host a decision: it draws in every step, and lets
+# the spares be.
 RENEWAL = 8
 
 
@@ -192,24 +194,18 @@ def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = N
     """
     resets_here = not env.resets_itself or max_episode_steps is not None
 
-    def draw(key: Array, params: Any) -> tuple[Array, Any]:
-        return jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, num_envs), params)
+    draw = jax.vmap(env.reset, in_axes=(0, None))  # ([N] keys, params) -> (obs, state)
 
     def reset(key: Array, params: Any) -> tuple[VectorState, Array]:
-        obs, inner = draw(key, params)
+        obs, inner = draw(jax.random.split(key, num_envs), params)
         none_left = Spares(inner, obs, jnp.ones(num_envs, bool)) if resets_here else None
         return VectorState(inner, _no_steps(num_envs), none_left), obs
 
     def keys(key: Array, index: Array) -> StepKeys:
         step_key, reset_key = jax.random.split(key)
+        if not on_cpu():
+            reset_key = jax.random.split(reset_key, num_envs)
         return StepKeys(jax.random.split(step_key, num_envs), reset_key, index % RENEWAL == 0)
-
-    def draw_spares(key: Array, params: Any) -> Spares:
-        obs, inner = draw(key, params)
-        return Spares(inner, obs, jnp.zeros(num_envs, bool))
-
-    def renew_all(keys: StepKeys, ended: Array, spares: Spares, params: Any) -> Spares:
-        return draw_spares(keys.reset, params)
 
     def renew_if_missing(keys: StepKeys, ended: Array, spares: Spares, params: Any) -> Spares:
         def missing(carry: tuple[Array, Array, Spares]) -> Array:
@@ -218,7 +214,8 @@ def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = N
 
         def draw_all(carry: tuple[Array, Array, Spares]) -> tuple[Array, Array, Spares]:
             key, draw_key = jax.random.split(carry[1])
-            return jnp.zeros((), bool), key, draw_spares(draw_key, params)
+            obs, inner = draw(jax.random.split(draw_key, num_envs), params)
+            return jnp.zeros((), bool), key, Spares(inner, obs, jnp.zeros(num_envs, bool))
 
         # One turn or none: a `cond` that stays one under vmap.  (The key is handed on, or XLA would
         # see that every turn does the same, and do it once before the loop, needed or not.)
@@ -239,11 +236,13 @@ def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = N
         if spares is not None:
             already = (out.terminated | out.truncated) if env.resets_itself else False
             ended = done & ~jnp.asarray(already)  # [N]
-            # An accelerator draws faster than it hands the host a decision.
-            renew = renew_if_missing if on_cpu() else renew_all
-            spares = renew(keys, ended, spares, params)
-            inner, obs = select(ended, (spares.inner, spares.obs), (inner, obs))
-            spares = spares._replace(used=spares.used | ended)
+            if on_cpu():
+                spares = renew_if_missing(keys, ended, spares, params)
+                fresh = (spares.obs, spares.inner)
+                spares = spares._replace(used=spares.used | ended)
+            else:
+                fresh = draw(keys.reset, params)
+            obs, inner = select(ended, fresh, (obs, inner))
         # `where`, not a product with (1 - done): one NaN reward must not outlive its episode.
         running = select(done, _no_steps(num_envs), episode)
         result = VectorStep(obs, out.final_obs, out.reward, out.terminated, truncated, episode)
