@@ -1,7 +1,7 @@
-"""What one update must do at the least: floating-point operations, and bytes moved, by phase."""
+"""What one update must do at the least: operations, and bytes moved, by phase."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,25 @@ def setup_of(num_envs: int, num_steps: int, value_iterations: int, updates: int 
     return vpg.Setup(config, agent, vectorize(agent.env, num_envs, config.max_episode_steps))
 
 
-def operations(function: Callable[..., Any], *args: Any) -> float:
-    """Floating-point operations of one call."""
+class Work(NamedTuple):
+    """Of one phase of an update, or of several together."""
+
+    flops: float = 0.0  # of the networks
+    tanhs: float = 0.0  # numbers that the networks take a tanh of, which are not among the flops
+    bytes: int = 0  # that must be read or written once
+
+    def times(self, number: int) -> "Work":
+        """A number of times over."""
+        return Work(*(number * x for x in self))
+
+    def __add__(self, other: Any) -> "Work":
+        return Work(*(x + y for x, y in zip(self, other, strict=True)))
+
+
+def operations(function: Callable[..., Any], *args: Any) -> Work:
+    """Of one call; no bytes."""
     analysis: Any = jax.jit(function).lower(*args).compile().cost_analysis()
-    return float(analysis["flops"])
+    return Work(float(analysis["flops"]), float(analysis.get("transcendentals", 0.0)))
 
 
 def size(*arrays: Any) -> int:
@@ -36,8 +51,8 @@ def size(*arrays: Any) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(arrays))
 
 
-def work(setup: vpg.Setup) -> dict[str, tuple[float, int]]:
-    """(operations of the networks, bytes that must be read or written once) of every phase.
+def work(setup: vpg.Setup) -> dict[str, Work]:
+    """The networks' operations, and the bytes that must be moved, of every phase.
 
     Piece by piece, since the compiler's count of a loop is that of one turn.  With one value
     iteration V of the batch is computed once, for the advantages and for the first gradient.
@@ -60,18 +75,19 @@ def work(setup: vpg.Setup) -> dict[str, tuple[float, int]]:
     act = operations(agent.networks.policy, state.params.policy, state.obs)
     forward = operations(agent.networks.value, state.params.value, rows.obs)
     iterations = config.value_iterations
-    fit = iterations * operations(jax.grad(value_loss), state.params.value, rows)
+    fit = operations(jax.grad(value_loss), state.params.value, rows).times(iterations)
     judged = (batch.reward, batch.terminated, batch.truncated, rows.target, rows.target)
+
+    def moved(*arrays: Any) -> Work:
+        return Work(bytes=size(*arrays))
+
     return {
-        "collect": (config.num_steps * act, size(batch)),
-        "values": (forward, size(rows.obs, rows.target)),
-        "advantages": (0.0, size(judged, rows.psi, rows.target)),
-        "policy step": (
-            operations(jax.grad(policy_loss), state.params.policy, rows),
-            size(rows.obs, rows.action, rows.psi, rows.weight),
-        ),
-        "value fit": (
-            fit - (forward if iterations == 1 else 0),
-            iterations * size(rows.obs, rows.target, rows.share),
-        ),
+        "collect": act.times(config.num_steps) + moved(batch),
+        "values": forward + moved(rows.obs, rows.target),
+        "advantages": moved(judged, rows.psi, rows.target),
+        "policy step": operations(jax.grad(policy_loss), state.params.policy, rows)
+        + moved(rows.obs, rows.action, rows.psi, rows.weight),
+        "value fit": fit
+        + forward.times(-1 if iterations == 1 else 0)
+        + moved(rows.obs, rows.target, rows.share).times(iterations),
     }

@@ -21,7 +21,7 @@ import _common
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _work import setup_of, work
+from _work import Work, setup_of, work
 
 from purejaxvpg import Hyperparams, VPGConfig
 from purejaxvpg.experiment.devices import use_compilation_cache
@@ -86,7 +86,7 @@ def measure(num_envs: int, num_steps: int, seeds: int, best: dict, args: Any) ->
     seconds = [_common.seconds(call) for _ in range(args.repeats)]
     median, low, high = _common.median_and_spread(seconds)
     often = updates * call.program.width  # on each device
-    flops, moved = (often * sum(column) for column in zip(*work(setup).values(), strict=True))
+    total = sum(work(setup).values(), Work()).times(often)
     steps = call.program.rows * num_envs * num_steps * updates
     ran = kernels(call)
     return {
@@ -98,8 +98,8 @@ def measure(num_envs: int, num_steps: int, seeds: int, best: dict, args: Any) ->
         "rate_high": steps / low,
         "device_bytes": call.program.device_bytes,
         "kernels_per_step": None if ran is None else ran / (updates * num_steps),
-        "matrix_share": flops / median / best["flops"],
-        "bandwidth_share": moved / median / best["bytes"],
+        "matrix_share": total.flops / median / best["flops"],
+        "bandwidth_share": total.bytes / median / best["bytes"],
     }
 
 

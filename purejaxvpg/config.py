@@ -101,7 +101,7 @@ class VPGConfig:
     """Both learning rates over the run: constant, or down to zero (linear, cosine)."""
     gradient_rows: int | None = None
     """Rows of a batch that the networks see at once; larger batches are taken in chunks (None:
-    4,096 rows on a CPU, where they fit the cache, and 262,144 elsewhere)."""
+    4,096 rows on a CPU, where they fit the cache, and 1,048,576 elsewhere)."""
 
     eval_every: int = 0
     """Evaluate every so many updates inside the compiled run (0: never); must divide U."""

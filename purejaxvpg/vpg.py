@@ -28,7 +28,7 @@ from purejaxvpg.advantages import policy_weight, value_regression_target
 from purejaxvpg.agent import Agent, make_agent
 from purejaxvpg.bootstrap import replace_truncated
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
-from purejaxvpg.cpu import one_by_one
+from purejaxvpg.cpu import on_cpu, one_by_one
 from purejaxvpg.envs import VectorEnv, VectorState, select, vectorize
 from purejaxvpg.networks import Params
 from purejaxvpg.normalize import init_reward_stats, init_stats, merge, scale_rewards
@@ -122,6 +122,10 @@ class Batch(NamedTuple):
     alive: Array  # [T, N] bool; rollout="episodes": False after the episode's end
 
 
+# An accelerator waits as long for a turn of a loop as for what is in it.
+STEPS_AT_A_TIME = 8
+
+
 class Carry(NamedTuple):
     """What one step of the rollout hands to the next."""
 
@@ -172,7 +176,7 @@ def collect(
         )
         # fmt: off
         row = Batch(carry.obs, action, outputs, out.reward, out.terminated, truncated,
-                    out.final_obs, carry.alive)
+                    out.final_obs, carry.alive if whole_episodes else None)
         # fmt: on
         alive = carry.alive & ~done if whole_episodes else carry.alive
         return Carry(env_state, out.obs, alive, sums), row
@@ -184,7 +188,10 @@ def collect(
     index = jnp.arange(config.num_steps)  # [T]
     env_keys = jax.vmap(env.keys)(jax.random.split(env_key, config.num_steps), index)
     xs = (env_keys, noise, greedy, index == config.num_steps - 1)
-    end, batch = lax.scan(one_step, start, xs)
+    unroll = 1 if on_cpu() else STEPS_AT_A_TIME
+    end, batch = lax.scan(one_step, start, xs, unroll=unroll)
+    if not whole_episodes:
+        batch = batch._replace(alive=jnp.ones_like(batch.terminated))
     state = state._replace(env_state=end.env_state, obs=end.obs, key=key)
     return state, batch, jax.tree.map(jnp.sum, end.sums)
 

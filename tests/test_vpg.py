@@ -779,3 +779,22 @@ def test_arguments_of_another_type_are_named():
         make_train(config)(jax.random.key(0), {"gamma": 0.9})
     with pytest.raises(TypeError, match="pass VPGConfig"):
         make_train("CartPole-v1")
+
+
+def test_an_accelerator_is_given_the_same_algorithm(monkeypatch):
+    """Loops unrolled (8 steps at a time, of 11), rounds, chunks, resets: all that is chosen by the
+    platform while tracing.  Its resets come of other keys, and here are all the same."""
+    config = change(SMALL, env=probes.LateReward(3), num_steps=11, total_steps=88)
+    assert config.num_steps % vpg.STEPS_AT_A_TIME
+    learner = make_learner(config)
+    state = learner.init(KEY)
+
+    def two_updates(state):
+        return jax.lax.scan(lambda state, _: learner.update(state), state, length=2)
+
+    here, metrics = jax.jit(lambda state: two_updates(state))(state)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    there, metrics_there = jax.jit(lambda state: two_updates(state))(state)
+    assert metrics.episode_count.min() > 0
+    assert_close(metrics_there, metrics)
+    assert_close(there.params, here.params)
