@@ -3,9 +3,11 @@
 from typing import Any
 
 import optax
+from jax import lax
 from jax.typing import ArrayLike
 
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.cpu import on_cpu
 
 
 def make_optimizer(
@@ -25,6 +27,19 @@ def make_optimizer(
         _rule(config, hp),
         optax.scale_by_learning_rate(step_size),
     )
+
+
+def take_step(
+    optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any
+) -> tuple[Any, Any]:
+    """New parameters, and the rule's new state."""
+    change, opt_state = optimizer.update(grads, opt_state, params)
+    params = optax.apply_updates(params, change)
+    if not on_cpu():
+        # Or XLA computes the rule anew in every tile of the next matrix product, and with jaxlib
+        # 0.11 fails to (its pass hoist-fused-bitcasts, for the bias of a layer of one output).
+        params = lax.optimization_barrier(params)
+    return params, opt_state
 
 
 def _rule(config: VPGConfig, hp: Hyperparams) -> optax.GradientTransformation:

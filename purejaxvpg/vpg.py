@@ -32,7 +32,7 @@ from purejaxvpg.cpu import on_cpu, one_by_one
 from purejaxvpg.envs import VectorEnv, VectorState, select, vectorize
 from purejaxvpg.networks import Params
 from purejaxvpg.normalize import init_reward_stats, init_stats, merge, scale_rewards
-from purejaxvpg.optimize import make_optimizer
+from purejaxvpg.optimize import make_optimizer, take_step
 from purejaxvpg.policy import Policy
 from purejaxvpg.rows import map_rows, summed_grad
 from purejaxvpg.state import EpisodeSums, Metrics, TrainState
@@ -305,8 +305,7 @@ def improve(
     old = state.params.policy
     (_, metrics), grads = summed_grad(loss, old, rows, config.gradient_rows)
     optimizer = make_optimizer(config, hp, hp.policy_lr, state.update)
-    change, opt_state = optimizer.update(grads, state.opt_state.policy, old)
-    new = optax.apply_updates(old, change)
+    new, opt_state = take_step(optimizer, grads, state.opt_state.policy, old)
 
     metrics["policy_grad_norm"] = optax.global_norm(grads)
     metrics["kl"] = metrics["policy_loss_change"] = _NOT_MEASURED
@@ -347,8 +346,7 @@ def fit(
     def one_step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Array]:
         params, opt_state = carry
         grads = summed_grad(loss, params, data, config.gradient_rows)[1]
-        change, opt_state = optimizer.update(grads, opt_state, params)
-        return (optax.apply_updates(params, change), opt_state), optax.global_norm(grads)
+        return take_step(optimizer, grads, opt_state, params), optax.global_norm(grads)
 
     start = (state.params.value, state.opt_state.value)
     (params, opt_state), norms = lax.scan(one_step, start, length=config.value_iterations)

@@ -34,7 +34,7 @@ GROUND = {
     "normalize": {"recurrence"},
     "recurrence": {"cpu"},
     "rows": {"cpu"},
-    "optimize": {"config"},
+    "optimize": {"config", "cpu"},
     "envs": {"extras", "cpu"},
 }
 
