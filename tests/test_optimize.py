@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.optimize import make_optimizer
+from purejaxvpg.optimize import make_optimizer, take_step
 
 PARAMS = {"a": np.float32([1.0, 2.0]), "b": {"c": np.float32([[3.0]])}}
 NO_CLIP = Hyperparams(max_grad_norm=np.inf)
@@ -74,8 +74,7 @@ def test_rules_equal_optax_step_by_step(name, limit):
     @jax.jit
     def ours(grads, state, params, hp, learning_rate, update):
         optimizer = make_optimizer(settings, hp, learning_rate, update)
-        updates, state = optimizer.update(grads, state, params)
-        return optax.apply_updates(params, updates), state
+        return take_step(optimizer, grads, state, params)
 
     hp = Hyperparams(max_grad_norm=limit, adam_eps=eps)
     params = expected = PARAMS
@@ -89,6 +88,19 @@ def test_rules_equal_optax_step_by_step(name, limit):
         expected = optax.apply_updates(expected, updates)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), params, expected)
     assert not np.allclose(params["a"], PARAMS["a"])
+
+
+def test_an_accelerator_keeps_a_step_apart_from_what_follows(monkeypatch):
+    """Fused into the next matrix product it fails to compile there (see take_step)."""
+
+    def program():
+        optimizer = make_optimizer(config("adam"), Hyperparams(), 0.1, 0)
+        step = lambda grads: take_step(optimizer, grads, optimizer.init(PARAMS), PARAMS)  # noqa: E731
+        return str(jax.make_jaxpr(step)(PARAMS))
+
+    assert "optimization_barrier" not in program()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert "optimization_barrier" in program()
 
 
 @pytest.mark.parametrize(
