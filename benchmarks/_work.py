@@ -1,7 +1,8 @@
 """What one update must do at the least: operations, and bytes moved, by phase."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,19 +26,20 @@ def setup_of(num_envs: int, num_steps: int, value_iterations: int, updates: int 
     return vpg.Setup(config, agent, vectorize(agent.env, num_envs, config.max_episode_steps))
 
 
-class Work(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Work:
     """Of one phase of an update, or of several together."""
 
     flops: float = 0.0  # of the networks
-    tanhs: float = 0.0  # numbers that the networks take a tanh of, which are not among the flops
+    transcendentals: float = 0.0  # tanh above all, which is not among the flops
     bytes: int = 0  # that must be read or written once
 
-    def times(self, number: int) -> "Work":
-        """A number of times over."""
-        return Work(*(number * x for x in self))
+    def __add__(self, other: "Work") -> "Work":
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Work(*(x + y for x, y in pairs))
 
-    def __add__(self, other: Any) -> "Work":
-        return Work(*(x + y for x, y in zip(self, other, strict=True)))
+    def __mul__(self, number: int) -> "Work":
+        return Work(*(number * x for x in dataclasses.astuple(self)))
 
 
 def operations(function: Callable[..., Any], *args: Any) -> Work:
@@ -75,19 +77,19 @@ def work(setup: vpg.Setup) -> dict[str, Work]:
     act = operations(agent.networks.policy, state.params.policy, state.obs)
     forward = operations(agent.networks.value, state.params.value, rows.obs)
     iterations = config.value_iterations
-    fit = operations(jax.grad(value_loss), state.params.value, rows).times(iterations)
+    fit = operations(jax.grad(value_loss), state.params.value, rows) * iterations
     judged = (batch.reward, batch.terminated, batch.truncated, rows.target, rows.target)
 
     def moved(*arrays: Any) -> Work:
         return Work(bytes=size(*arrays))
 
     return {
-        "collect": act.times(config.num_steps) + moved(batch),
+        "collect": act * config.num_steps + moved(batch),
         "values": forward + moved(rows.obs, rows.target),
         "advantages": moved(judged, rows.psi, rows.target),
         "policy step": operations(jax.grad(policy_loss), state.params.policy, rows)
         + moved(rows.obs, rows.action, rows.psi, rows.weight),
         "value fit": fit
-        + forward.times(-1 if iterations == 1 else 0)
-        + moved(rows.obs, rows.target, rows.share).times(iterations),
+        + forward * (-1 if iterations == 1 else 0)
+        + moved(rows.obs, rows.target, rows.share) * iterations,
     }

@@ -86,7 +86,7 @@ def measure(num_envs: int, num_steps: int, seeds: int, best: dict, args: Any) ->
     seconds = [_common.seconds(call) for _ in range(args.repeats)]
     median, low, high = _common.median_and_spread(seconds)
     often = updates * call.program.width  # on each device
-    total = sum(work(setup).values(), Work()).times(often)
+    total = sum(work(setup).values(), Work()) * often
     steps = call.program.rows * num_envs * num_steps * updates
     ran = kernels(call)
     return {

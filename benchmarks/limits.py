@@ -7,10 +7,11 @@ Floors, measured in the same run.  The environment alone: random actions, no net
 networks: their floating-point operations (`cost_analysis()`) at the rate at which this machine
 multiplies matrices of these very shapes (rows of the batch by 64 x 64).  Memory: the bytes that a
 phase must read and write once, at the rate of a copy of an array of the batch's size.  A phase's
-floor is the sum of those that apply.  Phases are timed by leaving out what follows them: the
-difference of medians.  With one value iteration XLA computes V of a batch of up to two chunks once,
-for the advantages and for the first gradient: "value fit" is then the backward pass alone, and its
-floor always.
+floor is the sum of those that apply.  "With tanh" it has the networks' tanh too (and the few other
+functions that are no arithmetic), at this machine's rate on the same shapes.  Phases are timed by
+leaving out what follows them: the difference of medians.  With one value iteration XLA computes V
+of a batch of up to two chunks once, for the advantages and for the first gradient: "value fit" is
+then the backward pass alone, and its floor always.
 """
 
 from collections.abc import Callable
@@ -84,11 +85,12 @@ def random_actions(setup: vpg.Setup, updates: int) -> Callable[[], Any]:
     return lambda: jitted(state, actions)
 
 
-def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict[str, float], dict]:
-    """Seconds of every phase of one update that nothing can save, and the rates they come from."""
+def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict, dict, dict]:
+    """Seconds of every phase of one update that nothing can save; of its tanh; and the rates they
+    come from."""
     config, updates = setup.config, 8
     env_alone = median(random_actions(setup, updates)) / updates
-    kernel, rates = jnp.eye(64), {}
+    kernel, rates, tanhs = jnp.eye(64), {}, {}
     for name, number in (
         ("rows of a step", config.num_envs),
         ("rows of a batch", config.steps_per_update),
@@ -97,20 +99,26 @@ def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict[str, fl
         turns = max(8, 2**18 // number)
         seconds = median(repeated(lambda x, w: x @ w, turns, x, kernel)) / turns
         rates[name] = number * 2 * 64 * 64 / seconds
+        tanhs[name] = x.size / (median(repeated(jnp.tanh, turns, x)) / turns)
     numbers = jnp.ones(max(4 * config.steps_per_update, 1024))
     bandwidth = 2 * size(numbers) / (median(repeated(lambda x: x + 1.0, 64, numbers)) / 64)
 
-    found = {
-        phase: flops / rates["rows of a step" if phase == "collect" else "rows of a batch"]
-        + moved / bandwidth
-        for phase, (flops, moved) in work(setup).items()
-    }
+    found, of_tanh = {}, {}
+    for phase, least in work(setup).items():
+        rows = "rows of a step" if phase == "collect" else "rows of a batch"
+        found[phase] = least.flops / rates[rows] + least.bytes / bandwidth
+        of_tanh[phase] = least.transcendentals / tanhs[rows]
     found["collect"] += env_alone
-    return found, {
-        "environment alone, steps/s": config.num_envs * config.num_steps / env_alone,
-        **{f"matrix rate over {name}, flop/s": rate for name, rate in rates.items()},
-        "copy, bytes/s": bandwidth,
-    }
+    return (
+        found,
+        of_tanh,
+        {
+            "environment alone, steps/s": config.num_envs * config.num_steps / env_alone,
+            **{f"matrix rate over {name}, flop/s": rate for name, rate in rates.items()},
+            **{f"tanh over {name}, 1/s": rate for name, rate in tanhs.items()},
+            "copy, bytes/s": bandwidth,
+        },
+    )
 
 
 def times(setup: vpg.Setup, updates: int, repeats: int) -> tuple[dict[str, float], float]:
@@ -167,23 +175,29 @@ def main() -> None:
     for num_envs, num_steps in shapes:
         setup = setup_of(num_envs, num_steps, args.value_iterations)
         updates = 2 if args.smoke else max(2, 500_000 // (num_envs * num_steps))
-        lowest, rates = floors(setup, median)
+        lowest, of_tanh, rates = floors(setup, median)
         phases, whole = times(setup, updates, args.repeats)
         steps, total = num_envs * num_steps, sum(lowest.values())
+        with_tanh = total + sum(of_tanh.values())
         print(f"{num_envs} x {num_steps}, {args.value_iterations} value iterations; ns a step")
         for name in PHASES:
             took, floor = phases[name] / steps * 1e9, lowest[name] / steps * 1e9
-            print(f"  {name:<12} {took:8.1f}   floor {floor:8.1f}   {took / floor:5.2f} x")
+            tanh = of_tanh[name] / steps * 1e9
+            print(
+                f"  {name:<12} {took:8.1f}   floor {floor:8.1f}   {took / floor:5.2f} x   "
+                f"with tanh {floor + tanh:8.1f}   {took / (floor + tanh):5.2f} x"
+            )
         gap = max(PHASES, key=lambda name: phases[name] - lowest[name])
         print(
             f"  {'whole':<12} {whole / steps * 1e9:8.1f}   floor {total / steps * 1e9:8.1f}   "
-            f"{whole / total:5.2f} x; the largest gap: {gap}, "
+            f"{whole / total:5.2f} x   with tanh {with_tanh / steps * 1e9:8.1f}   "
+            f"{whole / with_tanh:5.2f} x; the largest gap: {gap}, "
             f"{(phases[gap] - lowest[gap]) / steps * 1e9:.0f} ns"
         )
         print("  " + ", ".join(f"{name} {value:.3g}" for name, value in rates.items()), flush=True)
         results.append(
             {"envs": num_envs, "steps": num_steps, "value_iterations": args.value_iterations,
-             "seconds": phases, "floors": lowest, "whole": whole, "rates": rates}
+             "seconds": phases, "floors": lowest, "tanh": of_tanh, "whole": whole, "rates": rates}
         )  # fmt: skip
     _common.report(results, args.json)
 

@@ -176,7 +176,7 @@ def collect(
         )
         # fmt: off
         row = Batch(carry.obs, action, outputs, out.reward, out.terminated, truncated,
-                    out.final_obs, carry.alive if whole_episodes else None)
+                    out.final_obs, carry.alive)
         # fmt: on
         alive = carry.alive & ~done if whole_episodes else carry.alive
         return Carry(env_state, out.obs, alive, sums), row
