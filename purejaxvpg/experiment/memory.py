@@ -13,10 +13,9 @@ import jax
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.placement import program_bytes
 
-# On a CPU a wider chunk is no faster once its working set leaves the cache, and slower beyond:
-# 1.32M steps/s at 13 MB a device, 1.15M at 53 MB.  (Of 4 x 128, while runs still learned all at
-# once; not measured again since.)
-CPU_WORKING_SET = 24 * 2**20
+# On a CPU a wider chunk is no faster once its working set leaves the cache, and slower beyond: of
+# 4 x 128 on two cores (Intel Xeon) 1.77M steps/s at 12 MB a device, 1.66M at 6 MB and at 24 MB.
+CPU_WORKING_SET = 12 * 2**20
 MEASURED_WIDTHS = (2, 64)
 NOT_MEASURED = 4  # runs a device, and fewer, are one chunk on a CPU: measuring takes longer
 UNBOUNDED = 2**31  # runs a device; more than any study has
