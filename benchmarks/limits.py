@@ -7,13 +7,17 @@ Floors, measured in the same run.  The environment alone: random actions, no net
 networks: their floating-point operations (`cost_analysis()`) at the rate at which this machine
 multiplies matrices of these very shapes (rows of the batch by 64 x 64).  Memory: the bytes that a
 phase must read and write once, at the rate of a copy of an array of the batch's size.  A phase's
-floor is the sum of those that apply.  "With tanh" it has the networks' tanh too (and the few other
-functions that are no arithmetic), at this machine's rate on the same shapes.  Phases are timed by
-leaving out what follows them: the difference of medians.  With one value iteration XLA computes V
-of a batch of up to two chunks once, for the advantages and for the first gradient: "value fit" is
-then the backward pass alone, and its floor always.
+floor is the sum of those that apply.
+
+"With tanh" has the networks' tanh too, which is not among the floating-point operations, in as many
+rows as the package passes over at once (rows.py).
+
+Phases are timed by leaving out what follows them: the difference of medians.  With one value
+iteration XLA computes V of a batch of up to two chunks once, for the advantages and for the first
+gradient: "value fit" is then the backward pass alone, and its floor always.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +29,7 @@ from jax import lax
 
 from purejaxvpg import Hyperparams, vpg
 from purejaxvpg.advantages import policy_weight, value_regression_target
+from purejaxvpg.rows import CPU_ROWS
 
 PHASES = ("collect", "values", "advantages", "policy step", "value fit")
 
@@ -51,15 +56,23 @@ def upto(setup: vpg.Setup, last: str, updates: int) -> Callable[[Any], Any]:
 
 
 def repeated(function: Callable[..., Any], times: int, *args: Any) -> Callable[[], Any]:
-    """A function `times` over in one compiled loop, each turn waiting for the last."""
+    """A function `times` over in one compiled loop, each turn waiting for the last.
 
-    def turn(args: Any, _: None) -> tuple[Any, None]:
+    Its whole result is kept, or the compiler would leave out of it what nobody looks at.
+    """
+    floats = [x for x in args if jnp.issubdtype(x.dtype, jnp.floating)]
+    smallest, kind = min(x.size for x in floats), floats[0].dtype
+
+    def turn(carry: Any, _: None) -> tuple[Any, None]:
+        args, _ = carry
         out = function(*args)
-        # A hair of the result goes into the next turn's input, or the loop would be emptied.
+        # A hair of the result goes into the next turn's smallest inputs, or nothing would wait.
         hair = sum(x.ravel()[0].astype(jnp.float32) for x in jax.tree.leaves(out)) * 1e-30
-        return (args[0] + hair.astype(args[0].dtype), *args[1:]), None
+        args = [x + hair if (x.size, x.dtype) == (smallest, kind) else x for x in args]
+        return (args, out), None
 
-    loop = jax.jit(lambda *args: lax.scan(turn, args, length=times)[0][0])
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *args))
+    loop = jax.jit(lambda *args: lax.scan(turn, ([*args], nothing), length=times)[0])
     return lambda: loop(*args)
 
 
@@ -90,18 +103,27 @@ def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict, dict, 
     come from."""
     config, updates = setup.config, 8
     env_alone = median(random_actions(setup, updates)) / updates
-    kernel, rates, tanhs = jnp.eye(64), {}, {}
+
+    def each(function: Callable[..., Any], *args: Any) -> float:
+        turns = max(8, 2**18 // len(args[0]))
+        return median(repeated(function, turns, *args)) / turns
+
+    def layers(x: Any, bias: Any) -> list[Any]:
+        """tanh of a batch, in chunks that do not wait for each other."""
+        chunks = math.ceil(len(x) / CPU_ROWS)
+        return [jnp.tanh(part + bias) for part in jnp.array_split(x, chunks)]
+
+    rates, tanhs = {}, {}
     for name, number in (
         ("rows of a step", config.num_envs),
         ("rows of a batch", config.steps_per_update),
     ):
         x = jnp.ones((number, 64))
-        turns = max(8, 2**18 // number)
-        seconds = median(repeated(lambda x, w: x @ w, turns, x, kernel)) / turns
-        rates[name] = number * 2 * 64 * 64 / seconds
-        tanhs[name] = x.size / (median(repeated(jnp.tanh, turns, x)) / turns)
+        rates[name] = number * 2 * 64 * 64 / each(jnp.matmul, x, jnp.eye(64))
+        two_chunks = x[: 2 * CPU_ROWS]  # at a time, as many as rows.py has
+        tanhs[name] = two_chunks.size / each(layers, two_chunks, jnp.zeros(64))
     numbers = jnp.ones(max(4 * config.steps_per_update, 1024))
-    bandwidth = 2 * size(numbers) / (median(repeated(lambda x: x + 1.0, 64, numbers)) / 64)
+    bandwidth = 2 * size(numbers) / (median(repeated(jnp.add, 64, numbers, jnp.ones(1))) / 64)
 
     found, of_tanh = {}, {}
     for phase, least in work(setup).items():
@@ -176,24 +198,24 @@ def main() -> None:
         setup = setup_of(num_envs, num_steps, args.value_iterations)
         updates = 2 if args.smoke else max(2, 500_000 // (num_envs * num_steps))
         lowest, of_tanh, rates = floors(setup, median)
+        with_tanh = {name: lowest[name] + of_tanh[name] for name in PHASES}
         phases, whole = times(setup, updates, args.repeats)
-        steps, total = num_envs * num_steps, sum(lowest.values())
-        with_tanh = total + sum(of_tanh.values())
+        steps = num_envs * num_steps
         print(f"{num_envs} x {num_steps}, {args.value_iterations} value iterations; ns a step")
-        for name in PHASES:
-            took, floor = phases[name] / steps * 1e9, lowest[name] / steps * 1e9
-            tanh = of_tanh[name] / steps * 1e9
-            print(
+
+        def line(name: str, *seconds: float, steps: int = steps) -> str:
+            took, floor, tanh = (x / steps * 1e9 for x in seconds)
+            return (
                 f"  {name:<12} {took:8.1f}   floor {floor:8.1f}   {took / floor:5.2f} x   "
-                f"with tanh {floor + tanh:8.1f}   {took / (floor + tanh):5.2f} x"
+                f"with tanh {tanh:8.1f}   {took / tanh:5.2f} x"
             )
+
+        for name in PHASES:
+            print(line(name, phases[name], lowest[name], with_tanh[name]))
         gap = max(PHASES, key=lambda name: phases[name] - lowest[name])
-        print(
-            f"  {'whole':<12} {whole / steps * 1e9:8.1f}   floor {total / steps * 1e9:8.1f}   "
-            f"{whole / total:5.2f} x   with tanh {with_tanh / steps * 1e9:8.1f}   "
-            f"{whole / with_tanh:5.2f} x; the largest gap: {gap}, "
-            f"{(phases[gap] - lowest[gap]) / steps * 1e9:.0f} ns"
-        )
+        largest = f"{gap}, {(phases[gap] - lowest[gap]) / steps * 1e9:.0f} ns"
+        totals = (whole, sum(lowest.values()), sum(with_tanh.values()))
+        print(f"{line('whole', *totals)}; the largest gap: {largest}")
         print("  " + ", ".join(f"{name} {value:.3g}" for name, value in rates.items()), flush=True)
         results.append(
             {"envs": num_envs, "steps": num_steps, "value_iterations": args.value_iterations,

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import _common
 
 HERE = Path(__file__).parent
+SHAPES = [(4, 128), (64, 128), (2048, 32), (2048, 128)]  # N, T
 
 
 class Peer(NamedTuple):
@@ -98,7 +99,7 @@ def main() -> None:
     own = Path(sys.executable)
     if importlib.util.find_spec("purejaxvpg") is None:
         raise SystemExit("purejaxvpg is not installed for this Python; pip install -e .")
-    shapes = [(2, 4)] if args.smoke else args.shape or [(4, 128), (64, 128), (2048, 32)]
+    shapes = [(2, 4)] if args.smoke else args.shape or SHAPES
     names = args.peer or [n for n, p in PEERS.items() if not p.checkout or vars(args)[p.checkout]]
     if args.smoke:
         names, args.repeats = [], 1  # nothing to install: ours alone
