@@ -60,15 +60,15 @@ def repeated(function: Callable[..., Any], times: int, *args: Any) -> Callable[[
 
     Its whole result is kept, or the compiler would leave out of it what nobody looks at.
     """
-    floats = [x for x in args if jnp.issubdtype(x.dtype, jnp.floating)]
-    smallest, kind = min(x.size for x in floats), floats[0].dtype
+    floats = [i for i, x in enumerate(args) if jnp.issubdtype(x.dtype, jnp.floating)]
+    smallest = min(floats, key=lambda i: args[i].size)
 
     def turn(carry: Any, _: None) -> tuple[Any, None]:
-        args, _ = carry
+        args = [*carry[0]]
         out = function(*args)
-        # A hair of the result goes into the next turn's smallest inputs, or nothing would wait.
+        # A hair of the result goes into the next turn's smallest input, or nothing would wait.
         hair = sum(x.ravel()[0].astype(jnp.float32) for x in jax.tree.leaves(out)) * 1e-30
-        args = [x + hair if (x.size, x.dtype) == (smallest, kind) else x for x in args]
+        args[smallest] += hair
         return (args, out), None
 
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *args))
@@ -109,7 +109,7 @@ def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict, dict, 
         return median(repeated(function, turns, *args)) / turns
 
     def layers(x: Any, bias: Any) -> list[Any]:
-        """tanh of a batch, in chunks that do not wait for each other."""
+        """tanh in chunks that do not wait for each other; `map_rows` would copy them together."""
         chunks = math.ceil(len(x) / CPU_ROWS)
         return [jnp.tanh(part + bias) for part in jnp.array_split(x, chunks)]
 
@@ -120,8 +120,8 @@ def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict, dict, 
     ):
         x = jnp.ones((number, 64))
         rates[name] = number * 2 * 64 * 64 / each(jnp.matmul, x, jnp.eye(64))
-        two_chunks = x[: 2 * CPU_ROWS]  # at a time, as many as rows.py has
-        tanhs[name] = two_chunks.size / each(layers, two_chunks, jnp.zeros(64))
+        x = x[: 2 * CPU_ROWS]  # two chunks, as many as are under way at a time
+        tanhs[name] = x.size / each(layers, x, jnp.zeros(64))
     numbers = jnp.ones(max(4 * config.steps_per_update, 1024))
     bandwidth = 2 * size(numbers) / (median(repeated(jnp.add, 64, numbers, jnp.ones(1))) / 64)
 
@@ -178,6 +178,15 @@ def times(setup: vpg.Setup, updates: int, repeats: int) -> tuple[dict[str, float
     return phases, of["fit"]
 
 
+def line(name: str, steps: int, *seconds: float) -> str:
+    """A phase's time, floor, and floor with tanh, of so many steps."""
+    took, floor, tanh = (x / steps * 1e9 for x in seconds)
+    return (
+        f"  {name:<12} {took:8.1f}   floor {floor:8.1f}   {took / floor:5.2f} x   "
+        f"with tanh {tanh:8.1f}   {took / tanh:5.2f} x"
+    )
+
+
 def main() -> None:
     """Measure every shape."""
     parser = _common.parser(__doc__)
@@ -202,20 +211,12 @@ def main() -> None:
         phases, whole = times(setup, updates, args.repeats)
         steps = num_envs * num_steps
         print(f"{num_envs} x {num_steps}, {args.value_iterations} value iterations; ns a step")
-
-        def line(name: str, *seconds: float, steps: int = steps) -> str:
-            took, floor, tanh = (x / steps * 1e9 for x in seconds)
-            return (
-                f"  {name:<12} {took:8.1f}   floor {floor:8.1f}   {took / floor:5.2f} x   "
-                f"with tanh {tanh:8.1f}   {took / tanh:5.2f} x"
-            )
-
         for name in PHASES:
-            print(line(name, phases[name], lowest[name], with_tanh[name]))
-        gap = max(PHASES, key=lambda name: phases[name] - lowest[name])
-        largest = f"{gap}, {(phases[gap] - lowest[gap]) / steps * 1e9:.0f} ns"
-        totals = (whole, sum(lowest.values()), sum(with_tanh.values()))
-        print(f"{line('whole', *totals)}; the largest gap: {largest}")
+            print(line(name, steps, phases[name], lowest[name], with_tanh[name]))
+        gaps = {name: phases[name] - lowest[name] for name in PHASES}
+        gap = max(PHASES, key=gaps.__getitem__)
+        totals = line("whole", steps, whole, sum(lowest.values()), sum(with_tanh.values()))
+        print(f"{totals}; the largest gap: {gap}, {gaps[gap] / steps * 1e9:.0f} ns")
         print("  " + ", ".join(f"{name} {value:.3g}" for name, value in rates.items()), flush=True)
         results.append(
             {"envs": num_envs, "steps": num_steps, "value_iterations": args.value_iterations,
