@@ -10,9 +10,16 @@ import jax.numpy as jnp
 from purejaxvpg import Hyperparams, VPGConfig, vpg
 from purejaxvpg.agent import make_agent
 from purejaxvpg.envs import vectorize
+from purejaxvpg.spread import ALONE, Spread
 
 
-def setup_of(num_envs: int, num_steps: int, value_iterations: int, updates: int = 1) -> vpg.Setup:
+def setup_of(
+    num_envs: int,
+    num_steps: int,
+    value_iterations: int,
+    updates: int = 1,
+    spread: Spread = ALONE,
+) -> vpg.Setup:
     """The benchmark's config and all that belongs to it."""
     config = VPGConfig(
         num_envs=num_envs,
@@ -23,7 +30,8 @@ def setup_of(num_envs: int, num_steps: int, value_iterations: int, updates: int 
         diagnostics=False,
     )
     agent = make_agent(config)
-    return vpg.Setup(config, agent, vectorize(agent.env, num_envs, config.max_episode_steps))
+    env = vectorize(agent.env, num_envs, config.max_episode_steps, spread)
+    return vpg.Setup(config, agent, env, spread)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +67,7 @@ def work(setup: vpg.Setup) -> dict[str, Work]:
     Piece by piece, since the compiler's count of a loop is that of one turn.  With one value
     iteration V of the batch is computed once, for the advantages and for the first gradient.
     """
-    config, agent, _ = setup
+    config, agent = setup.config, setup.agent
     hp = Hyperparams()
     policy = setup.policy(hp)
     state = jax.eval_shape(vpg.make_learner(config).init, jax.random.key(0))

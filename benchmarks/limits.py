@@ -5,9 +5,10 @@
 
 Floors, measured in the same run.  The environment alone: random actions, no network.  The
 networks: their floating-point operations (`cost_analysis()`) at the rate at which this machine
-multiplies matrices of these very shapes (rows of the batch by 64 x 64).  Memory: the bytes that a
-phase must read and write once, at the rate of a copy of an array of the batch's size.  A phase's
-floor is the sum of those that apply.
+multiplies matrices of these very shapes (rows of the batch by 64 x 64: all of them, or as many as
+the package has under way at a time, whichever is faster).  Memory: the bytes that a phase must read
+and write once, at the rate of a copy of an array of the batch's size.  A phase's floor is the sum
+of those that apply.
 
 "With tanh" has the networks' tanh too, which is not among the floating-point operations, in as many
 rows as the package passes over at once (rows.py).
@@ -26,10 +27,14 @@ import jax
 import jax.numpy as jnp
 from _work import setup_of, size, work
 from jax import lax
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from purejaxvpg import Hyperparams, vpg
 from purejaxvpg.advantages import policy_weight, value_regression_target
+from purejaxvpg.experiment.placement import over_environments
 from purejaxvpg.rows import CPU_ROWS
+from purejaxvpg.spread import ALONE, Spread
 
 PHASES = ("collect", "values", "advantages", "policy step", "value fit")
 
@@ -52,13 +57,31 @@ def upto(setup: vpg.Setup, last: str, updates: int) -> Callable[[Any], Any]:
         state, fitted = vpg.fit(setup, state, rows, hp)
         return state, (episodes, judged, improved, fitted)
 
-    return jax.jit(lambda state: lax.scan(one, state, length=updates))
+    def run(state: Any) -> Any:
+        return lax.scan(one, state, length=updates)
+
+    parts = over_environments()
+    return jax.jit(over_devices(setup.spread, run, (parts,), (parts, P())))
 
 
-def repeated(function: Callable[..., Any], times: int, *args: Any) -> Callable[[], Any]:
+def over_devices(
+    spread: Spread, function: Callable[..., Any], in_specs: Any, out_specs: Any
+) -> Callable[..., Any]:
+    """The same function, which each device computes for environments of its own."""
+    if spread.devices == 1:
+        return function
+    mesh = jax.make_mesh((spread.devices,), (spread.axis,), axis_types=(AxisType.Auto,))
+    specs: dict[str, Any] = {"in_specs": in_specs, "out_specs": out_specs}
+    return jax.shard_map(function, mesh=mesh, check_vma=False, **specs)
+
+
+def repeated(
+    function: Callable[..., Any], times: int, *args: Any, spread: Spread = ALONE
+) -> Callable[[], Any]:
     """A function `times` over in one compiled loop, each turn waiting for the last.
 
-    Its whole result is kept, or the compiler would leave out of it what nobody looks at.
+    Its whole result is kept, or the compiler would leave out of it what nobody looks at.  Over
+    several devices each has a share of the first argument, and all of the others.
     """
     floats = [i for i, x in enumerate(args) if jnp.issubdtype(x.dtype, jnp.floating)]
     smallest = min(floats, key=lambda i: args[i].size)
@@ -71,16 +94,23 @@ def repeated(function: Callable[..., Any], times: int, *args: Any) -> Callable[[
         args[smallest] += hair
         return (args, out), None
 
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *args))
-    loop = jax.jit(lambda *args: lax.scan(turn, ([*args], nothing), length=times)[0])
+    def run(*args: Any) -> Any:
+        out = jax.eval_shape(function, *args)
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), out)
+        return lax.scan(turn, ([*args], nothing), length=times)[0]
+
+    split = P(spread.axis)
+    loop = jax.jit(over_devices(spread, run, (split, *[P()] * (len(args) - 1)), split))
     return lambda: loop(*args)
 
 
 def random_actions(setup: vpg.Setup, updates: int) -> Callable[[], Any]:
     """The environment alone: as many steps, uniformly random actions drawn beforehand."""
-    config, agent, env = setup
+    config, agent, env, spread = setup
     params = agent.env_params(Hyperparams())
-    state, _ = env.reset(jax.random.key(0), params)
+    split = P(spread.axis)
+    reset = over_devices(spread, lambda key: env.reset(key, params)[0], P(), split)
+    state = jax.jit(reset)(jax.random.key(0))
     shape = (updates * config.num_steps, config.num_envs)
     actions = jax.random.randint(jax.random.key(1), shape, 0, 2)
 
@@ -94,7 +124,8 @@ def random_actions(setup: vpg.Setup, updates: int) -> Callable[[], Any]:
 
         return lax.scan(step, state, (keys, actions))
 
-    jitted = jax.jit(run)
+    in_specs = (split, P(None, spread.axis))
+    jitted = jax.jit(over_devices(spread, run, in_specs, (split, P())))
     return lambda: jitted(state, actions)
 
 
@@ -106,7 +137,8 @@ def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict, dict, 
 
     def each(function: Callable[..., Any], *args: Any) -> float:
         turns = max(8, 2**18 // len(args[0]))
-        return median(repeated(function, turns, *args)) / turns
+        ways = {ALONE, setup.spread}  # the faster: one program, or one for each device
+        return min(median(repeated(function, turns, *args, spread=way)) for way in ways) / turns
 
     def layers(x: Any, bias: Any) -> list[Any]:
         """tanh in chunks that do not wait for each other; `map_rows` would copy them together."""
@@ -118,15 +150,19 @@ def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict, dict, 
         ("rows of a step", config.num_envs),
         ("rows of a batch", config.steps_per_update),
     ):
-        x = jnp.ones((number, 64))
-        rates[name] = number * 2 * 64 * 64 / each(jnp.matmul, x, jnp.eye(64))
-        x = x[: 2 * CPU_ROWS]  # two chunks, as many as are under way at a time
+        under_way = min(number, 2 * CPU_ROWS)  # two chunks
+        rates[name] = max(
+            rows * 2 * 64 * 64 / each(jnp.matmul, jnp.ones((rows, 64)), jnp.eye(64))
+            for rows in {number, under_way}
+        )
+        x = jnp.ones((under_way, 64))
         tanhs[name] = x.size / each(layers, x, jnp.zeros(64))
     numbers = jnp.ones(max(4 * config.steps_per_update, 1024))
-    bandwidth = 2 * size(numbers) / (median(repeated(jnp.add, 64, numbers, jnp.ones(1))) / 64)
+    bandwidth = 2 * size(numbers) / each(jnp.add, numbers, jnp.ones(1))
 
+    alone = setup_of(config.num_envs, config.num_steps, config.value_iterations)
     found, of_tanh = {}, {}
-    for phase, least in work(setup).items():
+    for phase, least in work(alone).items():
         rows = "rows of a step" if phase == "collect" else "rows of a batch"
         found[phase] = least.flops / rates[rows] + least.bytes / bandwidth
         of_tanh[phase] = least.transcendentals / tanhs[rows]
@@ -192,8 +228,11 @@ def main() -> None:
     parser = _common.parser(__doc__)
     parser.add_argument("--shape", nargs=2, type=int, action="append", metavar=("N", "T"))
     parser.add_argument("--value-iterations", type=int, default=1)
+    parser.add_argument("--devices", type=int, default=1, help="that share a run's environments")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
+    if jax.config.jax_num_cpu_devices < args.devices:  # type: ignore[attr-defined]
+        jax.config.update("jax_num_cpu_devices", args.devices)
     shapes = args.shape or [(64, 128), (2048, 128)]
     if args.smoke:
         shapes, args.repeats = [(2, 4)], 1
@@ -204,7 +243,7 @@ def main() -> None:
 
     results = []
     for num_envs, num_steps in shapes:
-        setup = setup_of(num_envs, num_steps, args.value_iterations)
+        setup = setup_of(num_envs, num_steps, args.value_iterations, spread=Spread(args.devices))
         updates = 2 if args.smoke else max(2, 500_000 // (num_envs * num_steps))
         lowest, of_tanh, rates = floors(setup, median)
         with_tanh = {name: lowest[name] + of_tanh[name] for name in PHASES}

@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from purejaxvpg.recurrence import accumulate
+from purejaxvpg.spread import ALONE, Spread
 
 
 class RunningStats(NamedTuple):
@@ -27,7 +28,7 @@ def init_stats(shape: tuple[int, ...]) -> RunningStats:
     return RunningStats(zeros, jnp.ones(shape, jnp.float32), jnp.zeros((), jnp.float32))
 
 
-def merge(stats: RunningStats, rows: Array, weights: Array) -> RunningStats:
+def merge(stats: RunningStats, rows: Array, weights: Array, spread: Spread = ALONE) -> RunningStats:
     """Statistics of the rows seen before and of these.
 
         delta = mean_b - mean_a,      mean = mean_a + delta n_b / n
@@ -38,14 +39,15 @@ def merge(stats: RunningStats, rows: Array, weights: Array) -> RunningStats:
     Args:
       stats: of shape `[...]`.  rows: `[B, ...]`.
       weights: `[B]`, 1 for a row that counts and 0 for one that is masked out.
+      spread: over the devices that have rows of their own.
     """
     weights = weights.astype(jnp.float32)
     column = weights.reshape(weights.shape + (1,) * (rows.ndim - 1))  # [B, 1, ...]
-    count = weights.sum()
+    count: Array = spread.total(weights.sum())
     divisor = jnp.maximum(count, 1)
     # `where`, not a product: a masked row may hold anything, NaN included.
-    mean = jnp.where(column > 0, rows, 0).sum(0) / divisor
-    var = jnp.where(column > 0, jnp.square(rows - mean), 0).sum(0) / divisor
+    mean = spread.total(jnp.where(column > 0, rows, 0).sum(0)) / divisor
+    var = spread.total(jnp.where(column > 0, jnp.square(rows - mean), 0).sum(0)) / divisor
 
     total = stats.count + count
     share = count / jnp.maximum(total, 1)  # n_b / n
@@ -77,7 +79,12 @@ def init_reward_stats(num_envs: int) -> RewardStats:
 
 
 def scale_rewards(
-    state: RewardStats, rewards: Array, done: Array, weights: Array, gamma: ArrayLike
+    state: RewardStats,
+    rewards: Array,
+    done: Array,
+    weights: Array,
+    gamma: ArrayLike,
+    spread: Spread = ALONE,
 ) -> tuple[RewardStats, Array]:
     """Rewards divided by the running standard deviation of the discounted return.
 
@@ -96,7 +103,7 @@ def scale_rewards(
     addends = jnp.concatenate([first, rewards[1:]])
     returns = accumulate(addends, gamma, starts, reverse=False)  # [T, N], G_t
     running = jnp.where(done[-1], 0, returns[-1])
-    stats = merge(state.stats, returns.reshape(-1), weights.reshape(-1))
+    stats = merge(state.stats, returns.reshape(-1), weights.reshape(-1), spread)
     # Returns that do not vary have no scale; dividing by almost nothing would make them huge.
     scale = jnp.where(stats.var > 1e-8, jnp.sqrt(stats.var), 1.0)
     return RewardStats(running, stats), rewards / scale

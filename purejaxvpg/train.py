@@ -9,6 +9,7 @@ from jax import Array, lax
 
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
+from purejaxvpg.spread import ALONE, Spread
 from purejaxvpg.state import Metrics, TrainResult, TrainState
 from purejaxvpg.vpg import make_learner
 
@@ -31,14 +32,17 @@ def make_train(config: VPGConfig) -> Callable[..., TrainResult]:
 
 
 @functools.lru_cache(maxsize=256)
-def make_segment(config: VPGConfig, num_updates: int) -> Callable[..., TrainResult]:
+def make_segment(
+    config: VPGConfig, num_updates: int, spread: Spread = ALONE
+) -> Callable[..., TrainResult]:
     """`num_updates` updates of a run, `segment(state, hp=None) -> TrainResult`.
 
+    Over several devices (`spread`) it is a function for `jax.shard_map`, see spread.py.
     Segments laid end to end give the numbers of one call of `train`, up to rounding.
 
     Raises: ValueError if `eval_every` does not divide `num_updates`; else as `make_learner`.
     """
-    learner = make_learner(config)
+    learner = make_learner(config, spread)
     every = config.eval_every or num_updates
     if num_updates % every:
         raise ValueError(f"eval_every={every} does not divide a segment of {num_updates} updates")

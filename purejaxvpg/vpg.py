@@ -35,6 +35,7 @@ from purejaxvpg.normalize import init_reward_stats, init_stats, merge, scale_rew
 from purejaxvpg.optimize import make_optimizer, take_step
 from purejaxvpg.policy import Policy
 from purejaxvpg.rows import map_rows, summed_grad
+from purejaxvpg.spread import ALONE, Spread
 from purejaxvpg.state import EpisodeSums, Metrics, TrainState
 
 # ------------------------------------------------------------------------------ THE ALGORITHM
@@ -53,19 +54,26 @@ class Setup(NamedTuple):
     config: VPGConfig
     agent: Agent
     env: VectorEnv  # N environments
+    spread: Spread = ALONE  # over several devices; N and B are then of this device
+
+    @property
+    def num_envs(self) -> int:  # N
+        return self.config.num_envs // self.spread.devices
 
     def policy(self, hp: Hyperparams) -> Policy:
         return self.agent.policy(self.agent.env_params(hp))
 
 
 @functools.lru_cache(maxsize=256)
-def make_learner(config: VPGConfig) -> Learner:
-    """Vanilla policy gradient for a config.  Equal configs give the same functions.
+def make_learner(config: VPGConfig, spread: Spread = ALONE) -> Learner:
+    """Vanilla policy gradient for a config.  Equal configs give the same functions.  (Those of a
+    run that is spread over devices are for `jax.shard_map`, see spread.py.)
 
     Raises: as `make_agent`.
     """
     agent = make_agent(config)
-    setup = Setup(config, agent, vectorize(agent.env, config.num_envs, config.max_episode_steps))
+    env = vectorize(agent.env, config.num_envs, config.max_episode_steps, spread)
+    setup = Setup(config, agent, env, spread)
 
     def init(key: Array, hp: Hyperparams | None = None) -> TrainState:
         hp = as_float32(hp)
@@ -79,7 +87,7 @@ def make_learner(config: VPGConfig) -> Learner:
             env_state=env_state,
             obs=obs,
             obs_stats=init_stats(agent.env.obs_shape),
-            reward_stats=init_reward_stats(config.num_envs),
+            reward_stats=init_reward_stats(setup.num_envs),
             key=key,
             update=jnp.zeros((), jnp.int32),
             finite=jnp.ones((), bool),
@@ -144,7 +152,7 @@ def collect(
     lies beyond the end of each environment's first episode as not alive; an episode that is
     still running after T steps is truncated there, as by a time limit, and counted so.
     """
-    config, agent, env = setup
+    config, agent, env, spread = setup
     policy, env_params = setup.policy(hp), agent.env_params(hp)
     whole_episodes = config.rollout == "episodes"
     key, reset_key, greedy_key, action_key, env_key = jax.random.split(state.key, 5)
@@ -156,7 +164,8 @@ def collect(
     # (1) holds for a_t ~ pi, so greedy actions bias the gradient.
     progress = state.update / max(config.num_updates - 1, 1)
     greedy_fraction = (1 - progress) * hp.greedy_start + progress * hp.greedy_end
-    greedy = jax.random.bernoulli(greedy_key, greedy_fraction, (config.num_steps, config.num_envs))
+    every_step = (config.num_steps, config.num_envs)
+    greedy = spread.own(jax.random.bernoulli(greedy_key, greedy_fraction, every_step), axis=1)
 
     def one_step(carry: Carry, x: tuple[Any, Array, Array, Array]) -> tuple[Carry, Batch]:
         env_keys, noise, greedy, is_last = x  # [N], [N, ...], [N], []
@@ -181,10 +190,10 @@ def collect(
         alive = carry.alive & ~done if whole_episodes else carry.alive
         return Carry(env_state, out.obs, alive, sums), row
 
-    none_ended = EpisodeSums(*[jnp.zeros(config.num_envs, jnp.float32)] * 3)
-    start = Carry(env_state, obs, jnp.ones(config.num_envs, bool), none_ended)
+    none_ended = EpisodeSums(*[jnp.zeros(setup.num_envs, jnp.float32)] * 3)
+    start = Carry(env_state, obs, jnp.ones(setup.num_envs, bool), none_ended)
     # All that chance decides is drawn at once: many small draws would cost far more.
-    noise = policy.noise(action_key, (config.num_steps, config.num_envs))  # [T, N, ...]
+    noise = spread.own(policy.noise(action_key, every_step), axis=1)  # [T, N, ...]
     index = jnp.arange(config.num_steps)  # [T]
     env_keys = jax.vmap(env.keys)(jax.random.split(env_key, config.num_steps), index)
     xs = (env_keys, noise, greedy, index == config.num_steps - 1)
@@ -193,7 +202,7 @@ def collect(
     if not whole_episodes:
         batch = batch._replace(alive=jnp.ones_like(batch.terminated))
     state = state._replace(env_state=end.env_state, obs=end.obs, key=key)
-    return state, batch, jax.tree.map(jnp.sum, end.sums)
+    return state, batch, spread.total(jax.tree.map(jnp.sum, end.sums))
 
 
 # -------------------------------------------------------------------------------------- JUDGE
@@ -216,7 +225,7 @@ def judge(
     setup: Setup, state: TrainState, batch: Batch, hp: Hyperparams
 ) -> tuple[TrainState, Rows, dict[str, Array]]:
     """Weigh every action by Psi_t, and set the value function's target R^_t."""
-    config, agent, _ = setup
+    config, agent, _, spread = setup
 
     def value(obs: Array) -> Array:  # [M, *obs_shape], as seen -> [M]
         inputs = agent.networks.value_inputs(state.params.policy, obs)
@@ -242,31 +251,33 @@ def judge(
         if config.rollout == "episodes":  # which start afresh
             reward_stats = reward_stats._replace(returns=jnp.zeros_like(reward_stats.returns))
         done = batch.terminated | batch.truncated
-        reward_stats, rewards = scale_rewards(reward_stats, rewards, done, batch.alive, hp.gamma)
+        reward_stats, rewards = scale_rewards(
+            reward_stats, rewards, done, batch.alive, hp.gamma, spread
+        )
 
     trajectory = (rewards, values, next_values, batch.terminated, batch.truncated)
     psi = policy_weight(config.estimator, *trajectory, hp.gamma, hp.gae_lambda, config.n_step)
     target = value_regression_target(config.value_target, *trajectory, hp.gamma, hp.gae_lambda)
 
     alive = batch.alive.astype(jnp.float32)
-    share = alive / alive.sum()  # [T, N], sums to 1
+    share = alive / spread.total(alive.sum())  # [T, N], sums to 1
     if config.normalize_advantages:
-        mean, variance = _mean_and_variance(psi, share)
+        mean, variance = _mean_and_variance(psi, share, spread)
         psi = (psi - mean) / (jnp.sqrt(variance) + 1e-8)
     # episodes: 1/|D| sum_tau sum_t, as the formula has it; segments: the mean over steps.
     weight = alive / config.num_envs if config.rollout == "episodes" else share
 
-    _, unexplained = _mean_and_variance(target - values, share)
-    _, variance = _mean_and_variance(target, share)
+    _, unexplained = _mean_and_variance(target - values, share, spread)
+    _, variance = _mean_and_variance(target, share, spread)
     metrics = {
-        "value_loss": (share * jnp.square(target - values)).sum(),
+        "value_loss": spread.total((share * jnp.square(target - values)).sum()),
         "explained_variance": jnp.where(
             variance > 0, 1 - unexplained / jnp.where(variance > 0, variance, 1.0), 0.0
         ),
     }
     rows = Rows(obs, *map(_flatten, (batch.action, batch.outputs, psi, target, weight, share)))
     if config.normalize_obs:  # only now: one batch is seen through one set of statistics
-        obs_stats = merge(state.obs_stats, _flatten(batch.obs), _flatten(batch.alive))
+        obs_stats = merge(state.obs_stats, _flatten(batch.obs), _flatten(batch.alive), spread)
         state = state._replace(obs_stats=obs_stats)
     return state._replace(reward_stats=reward_stats), rows, metrics
 
@@ -285,7 +296,7 @@ def improve(
     shared torso adds value_coef times the error (2)).  The value of L measures nothing: Psi was
     taken under the old policy, so a lower L is not a better policy.
     """
-    config, agent, _ = setup
+    config, agent, _, spread = setup
     policy = setup.policy(hp)
 
     def policy_loss(outputs: Array, rows: Rows) -> Array:
@@ -303,7 +314,7 @@ def improve(
         return total, {"policy_loss": loss_pi, "entropy": (rows.share * entropy).sum()}
 
     old = state.params.policy
-    (_, metrics), grads = summed_grad(loss, old, rows, config.gradient_rows)
+    (_, metrics), grads = spread.total(summed_grad(loss, old, rows, config.gradient_rows))
     optimizer = make_optimizer(config, hp, hp.policy_lr, state.update)
     new, opt_state = take_step(optimizer, grads, state.opt_state.policy, old)
 
@@ -311,8 +322,9 @@ def improve(
     metrics["kl"] = metrics["policy_loss_change"] = _NOT_MEASURED
     if config.diagnostics:
         outputs = agent.networks.policy(new, rows.obs)  # [B, O], after the step
-        metrics["kl"] = (rows.share * policy.kl(rows.outputs, outputs)).sum()
-        metrics["policy_loss_change"] = policy_loss(outputs, rows) - metrics["policy_loss"]
+        kl = (rows.share * policy.kl(rows.outputs, outputs)).sum()
+        metrics["kl"], loss_pi = spread.total((kl, policy_loss(outputs, rows)))
+        metrics["policy_loss_change"] = loss_pi - metrics["policy_loss"]
     state = state._replace(
         params=state.params._replace(policy=new),
         opt_state=state.opt_state._replace(policy=opt_state),
@@ -333,7 +345,7 @@ def fit(
     V is computed from the observations or, with a shared torso, from its features as they are
     after the policy's step; they stay put while the value head is fitted.
     """
-    config, agent, _ = setup
+    config, agent, _, spread = setup
     inputs = agent.networks.value_inputs(state.params.policy, rows.obs)  # [B, ...]
     data = (inputs, rows.target, rows.share)
 
@@ -345,14 +357,15 @@ def fit(
 
     def one_step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Array]:
         params, opt_state = carry
-        grads = summed_grad(loss, params, data, config.gradient_rows)[1]
+        grads = spread.total(summed_grad(loss, params, data, config.gradient_rows)[1])
         return take_step(optimizer, grads, opt_state, params), optax.global_norm(grads)
 
     start = (state.params.value, state.opt_state.value)
     (params, opt_state), norms = lax.scan(one_step, start, length=config.value_iterations)
 
+    after = spread.total(loss(params, data)[0]) if config.diagnostics else _NOT_MEASURED
     metrics = {
-        "value_loss_after": loss(params, data)[0] if config.diagnostics else _NOT_MEASURED,
+        "value_loss_after": after,
         "value_grad_norm": norms[0] if config.value_iterations else jnp.zeros(()),
     }
     state = state._replace(
@@ -375,10 +388,10 @@ def _flatten(x: Array) -> Array:
     return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
-def _mean_and_variance(x: Array, share: Array) -> tuple[Array, Array]:
+def _mean_and_variance(x: Array, share: Array, spread: Spread) -> tuple[Array, Array]:
     """Of x under weights that sum to 1; both `[T, N]`."""
-    mean = (share * x).sum()
-    return mean, (share * jnp.square(x - mean)).sum()
+    mean = spread.total((share * x).sum())
+    return mean, spread.total((share * jnp.square(x - mean)).sum())
 
 
 def _unless_diverged(finite: Array, after: TrainState, before: TrainState) -> TrainState:

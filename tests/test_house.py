@@ -16,7 +16,7 @@ ROOT = Path(purejaxvpg.__file__).parent
 FLOORS = {
     "advantages": 0, "config": 0, "networks": 0, "optimize": 0, "normalize": 0, "envs": 0,
     "bootstrap": 0, "extras": 0, "statistics": 0, "cpu": 0, "rows": 0,
-    "recurrence": 0,
+    "recurrence": 0, "spread": 0,
     "state": 1, "policy": 1, "agent": 1, "evaluate": 1, "presets": 1,
     "vpg": 2, "train": 2,
     "experiment": 3,
@@ -31,11 +31,11 @@ GROUND = {
     "advantages": {"recurrence"},
     "config": {"advantages"},
     "networks": {"config", "cpu"},
-    "normalize": {"recurrence"},
+    "normalize": {"recurrence", "spread"},
     "recurrence": {"cpu"},
     "rows": {"cpu"},
     "optimize": {"config", "cpu"},
-    "envs": {"extras", "cpu"},
+    "envs": {"extras", "cpu", "spread"},
 }
 
 LONGEST_FILE, LONGEST_FUNCTION = 420, 75

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from purejaxvpg.cpu import on_cpu
+from purejaxvpg.spread import ALONE, Spread
 
 
 class Step(NamedTuple):
@@ -182,7 +183,12 @@ class VectorEnv(NamedTuple):
     step: Callable[[StepKeys, VectorState, Array, Any], tuple[VectorState, VectorStep]]
 
 
-def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = None) -> VectorEnv:
+def vectorize(
+    env: Environment,
+    num_envs: int,
+    max_episode_steps: int | None = None,
+    spread: Spread = ALONE,
+) -> VectorEnv:
     """N copies of `env` with fresh resets, episode statistics and an optional time limit.
 
     After an end, an environment continues from a reset of its own with a key of its own: no
@@ -191,21 +197,23 @@ def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = N
     Args:
       max_episode_steps: truncate episodes after this many steps, on top of the environment's
         own limit; None for no further limit.
+      spread: of the N environments, only those of this device are stepped; N is theirs then.
     """
+    own_envs = num_envs // spread.devices
     resets_here = not env.resets_itself or max_episode_steps is not None
 
     draw = jax.vmap(env.reset, in_axes=(0, None))  # ([N] keys, params) -> (obs, state)
 
     def reset(key: Array, params: Any) -> tuple[VectorState, Array]:
-        obs, inner = draw(jax.random.split(key, num_envs), params)
-        none_left = Spares(inner, obs, jnp.ones(num_envs, bool)) if resets_here else None
-        return VectorState(inner, _no_steps(num_envs), none_left), obs
+        obs, inner = draw(spread.keys(key, num_envs), params)
+        none_left = Spares(inner, obs, jnp.ones(own_envs, bool)) if resets_here else None
+        return VectorState(inner, _no_steps(own_envs), none_left), obs
 
     def keys(key: Array, index: Array) -> StepKeys:
         step_key, reset_key = jax.random.split(key)
         if not on_cpu():
-            reset_key = jax.random.split(reset_key, num_envs)
-        return StepKeys(jax.random.split(step_key, num_envs), reset_key, index % RENEWAL == 0)
+            reset_key = spread.keys(reset_key, num_envs)
+        return StepKeys(spread.keys(step_key, num_envs), reset_key, index % RENEWAL == 0)
 
     def renew_if_missing(keys: StepKeys, ended: Array, spares: Spares, params: Any) -> Spares:
         def missing(carry: tuple[Array, Array, Spares]) -> Array:
@@ -214,8 +222,8 @@ def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = N
 
         def draw_all(carry: tuple[Array, Array, Spares]) -> tuple[Array, Array, Spares]:
             key, draw_key = jax.random.split(carry[1])
-            obs, inner = draw(jax.random.split(draw_key, num_envs), params)
-            return jnp.zeros((), bool), key, Spares(inner, obs, jnp.zeros(num_envs, bool))
+            obs, inner = draw(spread.keys(draw_key, num_envs), params)
+            return jnp.zeros((), bool), key, Spares(inner, obs, jnp.zeros(own_envs, bool))
 
         # One turn or none: a `cond` that stays one under vmap.  (The key is handed on, or XLA would
         # see that every turn does the same, and do it once before the loop, needed or not.)
@@ -244,7 +252,7 @@ def vectorize(env: Environment, num_envs: int, max_episode_steps: int | None = N
                 fresh = draw(keys.reset, params)
             obs, inner = select(ended, fresh, (obs, inner))
         # `where`, not a product with (1 - done): one NaN reward must not outlive its episode.
-        running = select(done, _no_steps(num_envs), episode)
+        running = select(done, _no_steps(own_envs), episode)
         result = VectorStep(obs, out.final_obs, out.reward, out.terminated, truncated, episode)
         return VectorState(inner, running, spares), result
 

@@ -21,7 +21,8 @@ from jax.sharding import PartitionSpec as P
 from purejaxvpg import envs
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.normalize import RewardStats
-from purejaxvpg.state import TrainState
+from purejaxvpg.spread import ALONE, Spread
+from purejaxvpg.state import TrainResult, TrainState
 from purejaxvpg.train import make_segment
 from purejaxvpg.vpg import make_learner
 
@@ -133,22 +134,29 @@ def _trace(
 ) -> _Traced:
     mesh = Mesh(np.asarray(devices), (shard,), axis_types=(AxisType.Auto,))
     rows = width * len(devices) if shard == "runs" else width
-    one_init, segment = make_learner(config).init, jax.vmap(make_segment(config, length))
+    spread = Spread(len(devices), "envs") if shard == "envs" else ALONE
+    one_init = make_learner(config, spread).init
+    segment = jax.vmap(make_segment(config, length, spread))
 
     def init(seeds: jax.Array, hp: Hyperparams) -> TrainState:  # [W] uint32
         return jax.vmap(lambda seed, hp: one_init(jax.random.key(seed), hp))(seeds, hp)
 
-    over_runs = NamedSharding(mesh, P("runs") if shard == "runs" else P())
-    layout = over_runs if shard == "runs" else _over_environments(mesh)
+    # What of a chunk lies where: whole runs, or of every run a share of its environments.
+    rows_spec: Any = P("runs") if shard == "runs" else P()
+    state_spec: Any = P("runs") if shard == "runs" else over_environments(None)
+    over_runs = NamedSharding(mesh, rows_spec)
+    layout = jax.tree.map(lambda spec: NamedSharding(mesh, spec), state_spec)
     leaves = [jax.ShapeDtypeStruct((rows, *s), d, sharding=over_runs) for s, d in hp_shapes]
     hp = jax.tree.unflatten(hp_structure, leaves)
     seeds = jax.ShapeDtypeStruct((rows,), np.uint32, sharding=over_runs)
+    # Each device by itself: split by the compiler instead, a loop that runs until the last row is
+    # done would wait for all devices in every turn.
+    result_spec = TrainResult(state_spec, rows_spec, rows_spec)
+    init = jax.shard_map(init, mesh=mesh, in_specs=rows_spec, out_specs=state_spec, check_vma=False)
+    segment = jax.shard_map(
+        segment, mesh=mesh, in_specs=(state_spec, rows_spec), out_specs=result_spec, check_vma=False
+    )
     state = _with_layout(jax.eval_shape(init, seeds, hp), layout)
-    if shard == "runs":
-        # Each device by itself: split by the compiler instead, a loop that runs until the last
-        # row is done would wait for all devices in every turn.
-        spread = {"mesh": mesh, "in_specs": P("runs"), "out_specs": P("runs"), "check_vma": False}
-        init, segment = jax.shard_map(init, **spread), jax.shard_map(segment, **spread)
     return _Traced(init, segment, seeds, hp, state, mesh, over_runs, layout, shard)
 
 
@@ -185,10 +193,14 @@ def _options(traced: _Traced, tuned: bool) -> dict[str, Any]:
     return options
 
 
-def _over_environments(mesh: Mesh) -> TrainState:
-    """Layout of a run's state whose N environments are split over the devices."""
-    whole: Any = NamedSharding(mesh, P())
-    split: Any = NamedSharding(mesh, P(None, "envs"))
+def over_environments(*leading: str | None) -> TrainState:
+    """Where the parts of a state lie whose N environments are spread over the devices.
+
+    Args:
+      leading: what the axes before N are spread over; None for one that is not.
+    """
+    whole: Any = P()
+    split: Any = P(*leading, "envs")
     rewards = RewardStats(*[whole] * len(RewardStats._fields))._replace(returns=split)
     whole_state = TrainState(*[whole] * len(TrainState._fields))
     return whole_state._replace(env_state=split, obs=split, reward_stats=rewards)
