@@ -46,8 +46,8 @@ def merge(stats: RunningStats, rows: Array, weights: Array, spread: Spread = ALO
     count: Array = spread.total(weights.sum())
     divisor = jnp.maximum(count, 1)
     # `where`, not a product: a masked row may hold anything, NaN included.
-    mean = spread.total(jnp.where(column > 0, rows, 0).sum(0)) / divisor
-    var = spread.total(jnp.where(column > 0, jnp.square(rows - mean), 0).sum(0)) / divisor
+    mean: Array = spread.total(jnp.where(column > 0, rows, 0).sum(0)) / divisor
+    var: Array = spread.total(jnp.where(column > 0, jnp.square(rows - mean), 0).sum(0)) / divisor
 
     total = stats.count + count
     share = count / jnp.maximum(total, 1)  # n_b / n
