@@ -5,6 +5,10 @@ saw is summed up.  So one program can run on every device (`jax.shard_map`), on 
 of its own, if it takes its share of what is drawn and adds up the devices' sums.  Nothing else is
 exchanged: nothing while acting, one sum of gradients for every step of an optimizer.  All devices
 then take the same step, and have the same parameters.
+
+The numbers are those of one device up to the order of summation.  (On a CPU also up to when spare
+resets are renewed, see envs/core.py: where an episode ends within `RENEWAL` steps of another in its
+environment, the spares of its device are, and not those of all.)
 """
 
 from typing import Any, NamedTuple

@@ -76,7 +76,7 @@ def sweep(
         cache, beyond which wider is slower).
       devices: those to use; None for all (of all processes, after `devices.join_cluster`).
       shard: runs: a run stays on one device.  envs: one run at a time, its environments split
-        over the devices, the same numbers but for rounding.
+        over the devices, the same numbers but for rounding (and see spread.py).
       part: (i, n): compute the i-th of n shares of the runs, i from 0; see `store.merge`.
       prune: stop the worse settings at each of `rungs` rungs; `keep` of them go on.
       folder: keep parts there as they are done; None: in memory only.
