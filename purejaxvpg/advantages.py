@@ -1,4 +1,4 @@
-"""The mathematics of vanilla policy gradient: six choices of one weight.
+"""The mathematics of vanilla policy gradient: seven choices of one weight.
 
 The policy gradient theorem lets us climb the expected return J(theta) along
 
@@ -11,12 +11,16 @@ advantage estimation", equation 1):
 
     total_return     R(tau), the return of the whole episode      unbiased*, noisiest
     future_return    what came after a_t, the "reward-to-go"      unbiased*, less noise
+    leave_one_out    future_return - that of the other episodes   unbiased*, needs no V
     value_baseline   future_return - V(s_t)                       unbiased* for any V
     td               r_{t+1} + gamma V(s_{t+1}) - V(s_t)          least noise, biased if V is wrong
     n_step           n real rewards, then V, minus V(s_t)         between the two
     gae              every n_step at once, weighted by lambda^n   between the two, smoothly
 
     * where every episode is seen to its true end; a cut one counts on V for what it did not see
+
+gae with lambda < 1 is biased as far as V is wrong: only V speaks for the rewards that it weighs
+down.  With lambda = 1 it is value_baseline.
 
 One convention holds for all of them.  Arrays are `[T, N]`: T steps, time first, of N
 environments.  At step t, with the action a_t just taken in s_t:
@@ -25,7 +29,7 @@ environments.  At step t, with the action a_t just taken in s_t:
     values[t]        V(s_t)
     next_values[t]   V(s_{t+1}), of the state that the step led to *before* any reset
     terminated[t]    nothing follows s_{t+1}: its value is zero, whatever V says
-    truncated[t]     the clock cut the episode at s_{t+1}: what would follow is V(s_{t+1})
+    truncated[t]     the clock cut the episode at s_{t+1}: V(s_{t+1}) stands for the rest
 
 and `done = terminated | truncated` ends the episode: no reward from beyond it may flow back.
 Where the rollout itself is cut, at t = T-1, the episode goes on unseen and V(s_T) stands for
@@ -39,47 +43,37 @@ the policy gradient a gradient?", tells what that means.
 Everything is dtype-generic: float32 in, float32 out; float64 in, float64 out.
 """
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import NamedTuple
 
+import chex
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from purejaxvpg.recurrence import accumulate
-
-Estimator = Literal["total_return", "future_return", "value_baseline", "td", "n_step", "gae"]
-ESTIMATORS: tuple[str, ...] = get_args(Estimator)
-
-ValueTarget = Literal["future_return", "lambda_return"]
-VALUE_TARGETS: tuple[str, ...] = get_args(ValueTarget)
+from purejaxvpg.compute import accumulate
 
 
-def future_return(
-    rewards: Array, next_values: Array, terminated: Array, truncated: Array, gamma: ArrayLike
-) -> Array:
-    """Discounted sum of the rewards that follow each action, the "reward-to-go".
+class Trajectory(NamedTuple):
+    """T steps of N environments, `[T, N]` each.  Floats of one dtype, and booleans."""
 
-        R^f_t = sum_{k >= t} gamma^(k-t) r_{k+1}      =      r_{t+1} + gamma R^f_{t+1}
-
-    The recursion runs backward and stops at the episode's end, where R^f_{t+1} gives way to 0
-    (terminated) or to V(s_{t+1}) (truncated, or cut by the end of the rollout).
-    Source: Sutton & Barto 2018, equation 3.9; Spinning Up, "Don't let the past distract you".
-
-    Args:
-      rewards, next_values: `[T, N]` floats. terminated, truncated: `[T, N]` booleans.
-      gamma: discount, a scalar in [0, 1].
-
-    Returns: `[T, N]`, R^f_t.
-    """
-    bootstrap = jnp.where(terminated, 0, next_values)  # [T, N], V(s_{t+1}), 0 if nothing follows
-    done = terminated | truncated  # [T, N]
-    ends = jnp.concatenate([done[:-1], jnp.ones_like(done[-1:])])  # [T, N], the rollout's too
-    return accumulate(rewards + gamma * jnp.where(ends, bootstrap, 0), gamma, ends)
+    rewards: Array  # r_{t+1}
+    values: Array  # V(s_t)
+    next_values: Array  # V(s_{t+1}), before any reset
+    terminated: Array  # bool
+    truncated: Array  # bool
+    alive: Array  # bool; False: the step lies beyond the episode's end and counts for nothing
 
 
-def total_return(
-    rewards: Array, next_values: Array, terminated: Array, truncated: Array, gamma: ArrayLike
-) -> Array:
+class Discounts(NamedTuple):
+    """Numbers that weigh the future: gamma and lambda traced scalars in [0, 1], n static."""
+
+    gamma: ArrayLike
+    gae_lambda: ArrayLike = 0.95
+    n_step: int = 5
+
+
+def total_return(trajectory: Trajectory, discounts: Discounts) -> Array:
     """Return of the whole episode, the same for each of its steps.
 
         R(tau) = sum_{k >= 0} gamma^k r_{k+1}         =      R^f_0 of the episode
@@ -89,61 +83,82 @@ def total_return(
     therefore be the first step of an episode (`rollout="episodes"`).
     Source: Williams 1992, "REINFORCE"; Spinning Up, "Deriving the simplest policy gradient".
 
-    Args and Returns: as `future_return`.
+    Returns: `[T, N]`, R(tau).  Raises: AssertionError unless all arrays are `[T, N]`.
     """
-    future = future_return(rewards, next_values, terminated, truncated, gamma)
-    done = terminated | truncated
+    future = future_return(trajectory, discounts)
+    done = _done(trajectory)
     starts = jnp.concatenate([jnp.ones_like(done[:1]), done[:-1]])  # [T, N], a first step
-
     return accumulate(jnp.where(starts, future, 0), 1, starts, reverse=False)
 
 
-def value_baseline(
-    rewards: Array,
-    values: Array,
-    next_values: Array,
-    terminated: Array,
-    truncated: Array,
-    gamma: ArrayLike,
-) -> Array:
+def future_return(trajectory: Trajectory, discounts: Discounts) -> Array:
+    """Discounted sum of the rewards that follow each action, the "reward-to-go".
+
+        R^f_t = sum_{k >= t} gamma^(k-t) r_{k+1}      =      r_{t+1} + gamma R^f_{t+1}
+
+    The recursion runs backward and stops at the episode's end, where R^f_{t+1} gives way to 0
+    (terminated) or to V(s_{t+1}) (truncated, or cut by the end of the rollout).
+    Source: Sutton & Barto 2018, equation 3.9; Spinning Up, "Don't let the past distract you".
+
+    Returns: `[T, N]`, R^f_t.  Raises: AssertionError unless all arrays are `[T, N]`.
+    """
+    bootstrap, done = _bootstrap(trajectory), _done(trajectory)
+    ends = jnp.concatenate([done[:-1], jnp.ones_like(done[-1:])])  # [T, N], the rollout's too
+    addends = trajectory.rewards + discounts.gamma * jnp.where(ends, bootstrap, 0)
+    return accumulate(addends, discounts.gamma, ends)
+
+
+def leave_one_out(trajectory: Trajectory, discounts: Discounts) -> Array:
+    """Future return, less the mean future return of the other trajectories at the same step.
+
+        Psi_t^i = R^f_t^i - mean_{j != i} R^f_t^j        over the j still alive at t
+
+    The others did not see a_t^i, so their mean is a baseline that leaves the expectation of (1)
+    untouched, and no V is needed.  Where no other is alive the baseline is 0.  Made for
+    `rollout="episodes"`, where step t is the t-th of every episode.
+    Source: Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
+
+    Returns: `[T, N]`, Psi_t.  Raises: AssertionError unless all arrays are `[T, N]`.
+    """
+    future = future_return(trajectory, discounts)
+    counted = jnp.where(trajectory.alive, future, 0)  # [T, N]
+    others = trajectory.alive.sum(1, keepdims=True) - trajectory.alive  # [T, N], how many
+    baseline = (counted.sum(1, keepdims=True) - counted) / jnp.maximum(others, 1)
+    return future - baseline.astype(future.dtype)
+
+
+def value_baseline(trajectory: Trajectory, discounts: Discounts) -> Array:
     """Future return, less what was to be expected of the state.
 
         Psi_t = R^f_t - V(s_t)
 
     A baseline that does not depend on a_t leaves the expectation of (1) untouched, since
     E_a[ grad log pi(a|s) ] V(s) = 0, and takes out the noise that is the state's alone.
-    Source: Williams 1992, section 4; Sutton & Barto 2018, section 13.4.
+    On `rollout="segments"` this is the advantage of A3C, which sums the rewards up to the end of
+    a segment of at most t_max steps and bootstraps there; with an entropy bonus, a shared torso
+    and `num_steps=5` it is the synchronous A2C.
+    Source: Williams 1992, section 4; Sutton & Barto 2018, section 13.4; Mnih et al. 2016,
+    "Asynchronous methods for deep reinforcement learning", section 4 and algorithm S3.
 
-    Args: as `future_return`, and values: `[T, N]`, V(s_t).  Returns: `[T, N]`, Psi_t.
+    Returns: `[T, N]`, Psi_t.  Raises: AssertionError unless all arrays are `[T, N]`.
     """
-    return future_return(rewards, next_values, terminated, truncated, gamma) - values
+    return future_return(trajectory, discounts) - trajectory.values
 
 
-def td(
-    rewards: Array, values: Array, next_values: Array, terminated: Array, gamma: ArrayLike
-) -> Array:
+def td(trajectory: Trajectory, discounts: Discounts) -> Array:
     """Temporal-difference residual: one real reward, then trust V.
 
         delta_t = r_{t+1} + gamma V(s_{t+1}) - V(s_t)
 
+    A truncated step differs from any other only in whose value `next_values` holds.
     Source: Sutton & Barto 2018, equation 6.5; Schulman et al. 2016, equation 10.
 
-    Args: as `value_baseline` (a truncated step differs from any other only in whose value
-    `next_values` holds).  Returns: `[T, N]`, delta_t.
+    Returns: `[T, N]`, delta_t.  Raises: AssertionError unless all arrays are `[T, N]`.
     """
-    bootstrap = jnp.where(terminated, 0, next_values)  # [T, N], V(s_{t+1}), 0 if nothing follows
-    return rewards + gamma * bootstrap - values
+    return trajectory.rewards + discounts.gamma * _bootstrap(trajectory) - trajectory.values
 
 
-def n_step(
-    rewards: Array,
-    values: Array,
-    next_values: Array,
-    terminated: Array,
-    truncated: Array,
-    gamma: ArrayLike,
-    n: int,
-) -> Array:
+def n_step(trajectory: Trajectory, discounts: Discounts) -> Array:
     """n real rewards, then trust V.
 
         Psi_t = r_{t+1} + ... + gamma^(n-1) r_{t+n} + gamma^n V(s_{t+n}) - V(s_t)
@@ -151,32 +166,24 @@ def n_step(
     Built from one reward upward: G^(1)_t = r_{t+1} + gamma V(s_{t+1}), and one more reward in
     front of a window of k-1 makes a window of k, G^(k)_t = r_{t+1} + gamma G^(k-1)_{t+1}.
     n = 1 is `td`; n >= T is `value_baseline`.
-    Source: Sutton & Barto 2018, equation 7.1; Mnih et al. 2016, "A3C", section 4.
+    Source: Sutton & Barto 2018, equation 7.1.
 
-    Args: as `value_baseline`, and n: how many rewards, static, at least 1.
-    Returns: `[T, N]`, Psi_t.
+    Returns: `[T, N]`, Psi_t.  Raises: AssertionError unless all arrays are `[T, N]`.
     """
-    done = terminated | truncated  # [T, N]
-    bootstrap = jnp.where(terminated, 0, next_values)  # [T, N], V(s_{t+1}), 0 if nothing follows
+    bootstrap, done = _bootstrap(trajectory), _done(trajectory)
+    rewards, gamma = trajectory.rewards, discounts.gamma
     one_reward = rewards + gamma * bootstrap  # [T, N], G^(1)
 
     def one_more(target: Array, _: None) -> tuple[Array, None]:
         later = jnp.concatenate([target[1:], bootstrap[-1:]])  # [T, N], G^(k-1)_{t+1}
         return rewards + gamma * jnp.where(done, bootstrap, later), None
 
-    target, _ = lax.scan(one_more, one_reward, length=min(n, len(rewards)) - 1)
-    return target - values
+    windows = min(discounts.n_step, len(rewards))
+    target, _ = lax.scan(one_more, one_reward, length=windows - 1)
+    return target - trajectory.values
 
 
-def gae(
-    rewards: Array,
-    values: Array,
-    next_values: Array,
-    terminated: Array,
-    truncated: Array,
-    gamma: ArrayLike,
-    gae_lambda: ArrayLike,
-) -> Array:
+def gae(trajectory: Trajectory, discounts: Discounts) -> Array:
     """Generalized advantage estimation: all n-step estimates, weighted by lambda^(n-1).
 
         A_t = sum_{k >= 0} (gamma lambda)^k delta_{t+k}   =   delta_t + gamma lambda A_{t+1}
@@ -184,67 +191,55 @@ def gae(
     lambda = 1 is `value_baseline`, lambda = 0 is `td`.  The sum stops at the episode's end.
     Source: Schulman et al. 2016, equations 11 to 16.
 
-    Args: as `value_baseline`, and gae_lambda: a scalar in [0, 1].  Returns: `[T, N]`, A_t.
+    Returns: `[T, N]`, A_t.  Raises: AssertionError unless all arrays are `[T, N]`.
     """
-    delta = td(rewards, values, next_values, terminated, gamma)  # [T, N]
-    return accumulate(delta, gamma * gae_lambda, terminated | truncated)
+    decay = discounts.gamma * discounts.gae_lambda
+    return accumulate(td(trajectory, discounts), decay, _done(trajectory))
 
 
-def policy_weight(
-    estimator: str,
-    rewards: Array,
-    values: Array,
-    next_values: Array,
-    terminated: Array,
-    truncated: Array,
-    gamma: ArrayLike,
-    gae_lambda: ArrayLike,
-    n: int,
-) -> Array:
-    """Psi_t of equation (1) by the estimator's name.
+def lambda_return(trajectory: Trajectory, discounts: Discounts) -> Array:
+    """A_t + V(s_t), a target for V that trades noise for bias just as gae does.
 
-    Args: as the six functions above.  Returns: `[T, N]`.
-    Raises: ValueError for an unknown estimator.
+    Source: Sutton & Barto 2018, equation 12.3.
+
+    Returns: `[T, N]`.  Raises: AssertionError unless all arrays are `[T, N]`.
     """
-    ends = (terminated, truncated)
-    if estimator == "total_return":
-        return total_return(rewards, next_values, *ends, gamma)
-    elif estimator == "future_return":
-        return future_return(rewards, next_values, *ends, gamma)
-    elif estimator == "value_baseline":
-        return value_baseline(rewards, values, next_values, *ends, gamma)
-    elif estimator == "td":
-        return td(rewards, values, next_values, terminated, gamma)
-    elif estimator == "n_step":
-        return n_step(rewards, values, next_values, *ends, gamma, n)
-    elif estimator == "gae":
-        return gae(rewards, values, next_values, *ends, gamma, gae_lambda)
-    else:
-        raise ValueError(f"estimator={estimator!r} is unknown; choose one of {ESTIMATORS}")
+    return gae(trajectory, discounts) + trajectory.values
 
 
-def value_regression_target(
-    target: str,
-    rewards: Array,
-    values: Array,
-    next_values: Array,
-    terminated: Array,
-    truncated: Array,
-    gamma: ArrayLike,
-    gae_lambda: ArrayLike,
-) -> Array:
-    """R^_t, what V(s_t) is regressed on.
+ESTIMATORS: dict[str, Callable[[Trajectory, Discounts], Array]] = {
+    "total_return": total_return,
+    "future_return": future_return,
+    "leave_one_out": leave_one_out,
+    "value_baseline": value_baseline,
+    "td": td,
+    "n_step": n_step,
+    "gae": gae,
+}
+"""Psi_t of equation (1) by the estimator's name."""
 
-    `future_return` is the Monte-Carlo target of the textbook algorithm (Spinning Up, "VPG",
-    line 7); `lambda_return` is A_t + V(s_t), which trades noise for bias just as gae does
-    (Sutton & Barto 2018, equation 12.3).
+VALUE_TARGETS: dict[str, Callable[[Trajectory, Discounts], Array]] = {
+    "future_return": future_return,
+    "lambda_return": lambda_return,
+}
+"""R^_t, the target that V(s_t) is regressed on.  `future_return` is the Monte-Carlo target of the
+textbook algorithm (Spinning Up, "Vanilla Policy Gradient", line 8 of its pseudocode)."""
 
-    Args: as `gae`.  Returns: `[T, N]`.  Raises: ValueError for an unknown target.
-    """
-    ends = (terminated, truncated)
-    if target == "future_return":
-        return future_return(rewards, next_values, *ends, gamma)
-    elif target == "lambda_return":
-        return gae(rewards, values, next_values, *ends, gamma, gae_lambda) + values
-    else:
-        raise ValueError(f"value_target={target!r} is unknown; choose one of {VALUE_TARGETS}")
+COMPARES_ENVIRONMENTS = (leave_one_out,)  # every other column n depends on column n alone
+
+
+def _bootstrap(trajectory: Trajectory) -> Array:
+    """V(s_{t+1}), 0 if nothing follows.  `[T, N]`"""
+    _check(trajectory)
+    return jnp.where(trajectory.terminated, 0, trajectory.next_values)
+
+
+def _done(trajectory: Trajectory) -> Array:
+    return trajectory.terminated | trajectory.truncated  # [T, N]
+
+
+def _check(trajectory: Trajectory) -> None:
+    """AssertionError for arrays that are not all `[T, N]`: `[T, N, 1]` would broadcast."""
+    chex.assert_rank(list(trajectory), 2)
+    chex.assert_equal_shape(list(trajectory))
+    chex.assert_type(list(trajectory), [float] * 3 + [bool] * 3)

@@ -7,22 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from purejaxvpg.agent import episode_limit, make_agent
+from purejaxvpg.agent import episode_limit, make_setup
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
-from purejaxvpg.envs import VectorState, vectorize
-from purejaxvpg.normalize import RunningStats
-
-
-class Evaluation(NamedTuple):
-    """Outcome of E episodes."""
-
-    returns: Array  # [E] float32, undiscounted and unnormalised
-    lengths: Array  # [E] int32, steps
-    finished: Array  # [E] bool; False: cut by the step bound, the return is of what was seen
+from purejaxvpg.state import Evaluation, RunningStats, VectorState
 
 
 class Loop(NamedTuple):
-    """What one step of the evaluation hands to the next."""
+    """The evaluation between two steps."""
 
     step: Array  # []
     state: VectorState  # [E, ...]
@@ -51,13 +42,12 @@ def make_evaluate(
 
     The environment has the parameters `hp.env_params`, as in training.
     """
-    agent = make_agent(config)
     num_episodes = config.eval_episodes if num_episodes is None else num_episodes
-    if num_episodes < 1:
-        raise ValueError(f"num_episodes={num_episodes} is out of range; accepted: an integer >= 1")
-    if max_steps is not None and max_steps < 1:
-        raise ValueError(f"max_steps={max_steps} is out of range; accepted: an integer >= 1")
-    env = vectorize(agent.env, num_episodes, config.max_episode_steps)
+    for name, number in (("num_episodes", num_episodes), ("max_steps", max_steps)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name}={number} is out of range; accepted: an integer >= 1")
+    setup = make_setup(config, num_envs=num_episodes, restart=False)
+    agent, env = setup.agent, setup.env
 
     def evaluate(
         key: Array, policy_params: Any, obs_stats: RunningStats, hp: Hyperparams | None = None
@@ -85,14 +75,9 @@ def make_evaluate(
                 lengths=jnp.where(loop.alive, out.episode.lengths, loop.lengths),
             )
 
-        start = Loop(
-            step=jnp.zeros((), jnp.int32),
-            state=state,
-            obs=obs,
-            alive=jnp.ones(num_episodes, bool),
-            returns=jnp.zeros(num_episodes, jnp.float32),
-            lengths=jnp.zeros(num_episodes, jnp.int32),
-        )
+        alive, returns = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes, jnp.float32)
+        lengths = jnp.zeros(num_episodes, jnp.int32)
+        start = Loop(jnp.zeros((), jnp.int32), state, obs, alive, returns, lengths)
         end = lax.while_loop(lambda x: x.alive.any() & (x.step < bound), one_step, start)
         return Evaluation(end.returns, end.lengths, ~end.alive)
 

@@ -1,17 +1,60 @@
-"""What there is between two updates, and what a run leaves."""
+"""Types: training state, metrics of an update, result of a run.  Arrays only, no functions.
 
-from typing import NamedTuple
+Letters: T steps per rollout, N environments, U updates, E evaluation episodes.
+"""
+
+from typing import Any, NamedTuple
 
 from jax import Array
 
-from purejaxvpg.envs import VectorState
-from purejaxvpg.evaluate import Evaluation
-from purejaxvpg.networks import Params
-from purejaxvpg.normalize import RewardStats, RunningStats
+
+class Params(NamedTuple):
+    """Parameters of both networks, each with an optimizer of its own."""
+
+    policy: Any  # policy head and its torso
+    value: Any  # value head and, unless the torso is shared, its torso
+
+
+class RunningStats(NamedTuple):
+    """Mean and variance of everything merged so far.  float32; the identity while count is 0."""
+
+    mean: Array  # [...]
+    var: Array  # [...], population variance
+    count: Array  # [], how many rows were merged
+
+
+class RewardStats(NamedTuple):
+    """State of the reward scale."""
+
+    returns: Array  # [N], discounted sum of the running episode's rewards so far
+    stats: RunningStats  # [], of that sum over all steps
+
+
+class EpisodeStats(NamedTuple):
+    """Running episodes of N environments."""
+
+    returns: Array  # [N] float32, undiscounted sum of the rewards so far
+    lengths: Array  # [N] int32, steps so far
+
+
+class Spares(NamedTuple):
+    """Reset states drawn ahead: where each of N environments will go on after an end."""
+
+    inner: Any  # [N, ...] pytree
+    obs: Array  # [N, *obs_shape]
+    used: Array  # [N] bool: an episode began here, another must not
+
+
+class VectorState(NamedTuple):
+    """State of N environments."""
+
+    inner: Any  # [N, ...] pytree, the library's states
+    episode: EpisodeStats
+    spares: Spares | None  # None where none are needed
 
 
 class TrainState(NamedTuple):
-    """All there is to a run between two updates.  Arrays only: vmap, donate, shard, save it."""
+    """Everything that a run carries from one update to the next.  vmap, donate, shard, save it."""
 
     params: Params  # policy and value networks
     opt_state: Params  # of their optimizers
@@ -38,8 +81,8 @@ class Metrics(NamedTuple):
     Episodes come as sums and counts, so that every finished episode weighs the same in a mean
     over any span of updates: `episode_return_sum.sum(-1) / episode_count.sum(-1)`.
 
-    The first update that is not finite shows its numbers as they are; it changed nothing, and in
-    those after it no episode ended and all else is NaN.
+    The first update that is not finite shows its numbers as they are; it changed nothing.  In
+    the updates after it no episode ends, and all else is NaN.
     """
 
     episode_return_sum: Array  # undiscounted, unnormalised, over the episodes that ended
@@ -57,8 +100,16 @@ class Metrics(NamedTuple):
     finite: Array  # bool: all so far, parameters, losses and gradients are below 1.8e19, none NaN
 
 
+class Evaluation(NamedTuple):
+    """Outcome of E episodes."""
+
+    returns: Array  # [E] float32, undiscounted and unnormalised
+    lengths: Array  # [E] int32, steps
+    finished: Array  # [E] bool; False: cut by the step bound, the return is of what was seen
+
+
 class TrainResult(NamedTuple):
-    """What `train` returns."""
+    """State and numbers of a run, as `train` returns them."""
 
     state: TrainState
     metrics: Metrics  # [U]

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 
+from purejaxvpg.compute import flatten
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
-from purejaxvpg.spread import ALONE, Spread
-from purejaxvpg.state import Metrics, TrainResult, TrainState
+from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
 from purejaxvpg.vpg import make_learner
 
 
@@ -33,36 +34,98 @@ def make_train(config: VPGConfig) -> Callable[..., TrainResult]:
 
 @functools.lru_cache(maxsize=256)
 def make_segment(
-    config: VPGConfig, num_updates: int, spread: Spread = ALONE
+    config: VPGConfig, num_updates: int, devices: int = 1
 ) -> Callable[..., TrainResult]:
     """`num_updates` updates of a run, `segment(state, hp=None) -> TrainResult`.
 
-    Over several devices (`spread`) it is a function for `jax.shard_map`, see spread.py.
-    Segments laid end to end give the numbers of one call of `train`, up to rounding.
+    Segments laid end to end give the numbers of one call of `train`, up to rounding: a loop of
+    another length is another program.
+
+    Args: devices: as in `make_learner`.
 
     Raises: ValueError if `eval_every` does not divide `num_updates`; else as `make_learner`.
     """
-    learner = make_learner(config, spread)
+    learner = make_learner(config, devices)
     every = config.eval_every or num_updates
     if num_updates % every:
         raise ValueError(f"eval_every={every} does not divide a segment of {num_updates} updates")
-    evaluate = make_evaluate(config) if config.eval_every else None
+    evaluate = _make_evaluation(config)
 
     def segment(state: TrainState, hp: Hyperparams | None = None) -> TrainResult:
         def updates(state: TrainState, _: None) -> tuple[TrainState, tuple[Metrics, Any]]:
             state, metrics = lax.scan(lambda s, _: learner.update(s, hp), state, length=every)
-            if evaluate is None:
+            if not config.eval_every:
                 return state, (metrics, None)
-            key, eval_key = jax.random.split(state.key)
-            evaluation = evaluate(eval_key, state.params.policy, state.obs_stats, hp)
-            return state._replace(key=key), (metrics, evaluation)
+            state, evaluation = evaluate(state, hp)
+            return state, (metrics, evaluation)
 
         state, (metrics, evaluations) = lax.scan(updates, state, length=num_updates // every)
-        return TrainResult(state, jax.tree.map(_join, metrics), evaluations)
+        return TrainResult(state, jax.tree.map(flatten, metrics), evaluations)
 
     return segment
 
 
-def _join(x: Array) -> Array:
-    """`[blocks, every]` -> `[blocks * every]`."""
-    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+@functools.lru_cache(maxsize=256)
+def make_span(config: VPGConfig, capacity: int, devices: int = 1) -> Callable[..., TrainResult]:
+    """As many updates as are asked for, `span(state, hp, start, count) -> TrainResult`.
+
+    A host loop over spans is a run that can be looked at, kept and stopped between any two
+    updates: one program serves every count, so the numbers do not depend on where spans end.
+    The loop has no derivative in reverse mode; `make_segment` has one.
+
+    Args:
+      capacity: the most updates of one call; the result has so many rows, and those from `count`
+        on mean nothing.
+      devices: as in `make_learner`.
+
+    `start`, the updates done before, and `count` are scalars, the same for all runs under `vmap`.
+    """
+    learner, evaluate = make_learner(config, devices), _make_evaluation(config)
+    every = config.eval_every
+
+    def span(state: TrainState, hp: Hyperparams | None, start: Array, count: Array) -> TrainResult:
+        def rows(function: Callable[..., Any], length: int) -> Any:
+            shapes = jax.eval_shape(function, state, hp)[1]
+            return jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
+
+        def one_update(index: Array, result: TrainResult) -> TrainResult:
+            state, numbers = learner.update(result.state, hp)
+            metrics = _with_row(result.metrics, numbers, index)
+            result = TrainResult(state, metrics, result.evaluations)
+            if not every:
+                return result
+            done = start + index + 1  # unbatched under vmap, so that `cond` stays one
+            return lax.cond(
+                done % every == 0, with_evaluation, lambda result, _: result, result, done
+            )
+
+        def with_evaluation(result: TrainResult, done: Array) -> TrainResult:
+            state, evaluation = evaluate(result.state, hp)
+            place = done // every - start // every - 1
+            evaluations = _with_row(result.evaluations, evaluation, place)
+            return result._replace(state=state, evaluations=evaluations)
+
+        evaluations = rows(evaluate, -(-capacity // every)) if every else None
+        begin = TrainResult(state, rows(learner.update, capacity), evaluations)
+        return lax.fori_loop(0, count, one_update, begin)
+
+    return span
+
+
+def _make_evaluation(
+    config: VPGConfig,
+) -> Callable[[TrainState, Hyperparams | None], tuple[TrainState, Evaluation]]:
+    """Evaluate the policy with a key of its own, split off that of the state."""
+    evaluate = make_evaluate(config)
+
+    def evaluation(state: TrainState, hp: Hyperparams | None) -> tuple[TrainState, Evaluation]:
+        key, eval_key = jax.random.split(state.key)
+        outcome = evaluate(eval_key, state.params.policy, state.obs_stats, hp)
+        return state._replace(key=key), outcome
+
+    return evaluation
+
+
+def _with_row(rows: Any, row: Any, index: Array) -> Any:
+    """`rows` `[length, ...]` with `row` at `index`.  Pytrees."""
+    return jax.tree.map(lambda x, y: lax.dynamic_update_index_in_dim(x, y, index, 0), rows, row)

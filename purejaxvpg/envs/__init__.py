@@ -7,24 +7,20 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from purejaxvpg.envs.core import (
+from purejaxvpg.envs.protocol import (
     Environment,
-    VectorEnv,
-    VectorState,
     check_contract,
     get_param,
     param_names,
     resolve_params,
-    select,
     suggest,
-    vectorize,
     zero_action,
 )
+from purejaxvpg.envs.vector import VectorEnv, vectorize
 
 __all__ = [
     "Environment",
     "VectorEnv",
-    "VectorState",
     "downloads",
     "get_param",
     "make",
@@ -32,7 +28,7 @@ __all__ = [
     "register",
     "registered",
     "resolve_params",
-    "select",
+    "suggest",
     "vectorize",
 ]
 

@@ -9,7 +9,7 @@ An object in gymnax's style has
     action_space(params), observation_space(params)
 
 Subclasses of gymnax's `Environment` that keep its `step` are taken apart instead into
-`step_env`, `reset_env` and `is_truncated`, so that resetting is left to `core.vectorize` and the
+`step_env`, `reset_env` and `is_truncated`, so that resetting is left to `vectorize` and the
 observation before a reset need not be carried in a dictionary.
 """
 
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from purejaxvpg.envs.core import (
+from purejaxvpg.envs.protocol import (
     Environment,
     Step,
     check_contract,
@@ -61,10 +61,10 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     if arguments:
         instance, params = _construct(name, arguments)
     fields = {key: value for key, value in kwargs.items() if key not in accepted}
-    known = [*param_names(params), *accepted]
+    names = [*param_names(params), *accepted]
     for key, value in fields.items():
-        if key not in known:
-            raise ValueError(f"{name} has no parameter or argument {key!r}; {suggest(key, known)}")
+        if key not in names:
+            raise ValueError(f"{name} has no parameter or argument {key!r}; {suggest(key, names)}")
         if isinstance(value, str):
             raise ValueError(f"{name}'s parameter {key}={value!r} is not a number")
     return adapt(instance, name, params.replace(**fields) if fields else params)
@@ -107,21 +107,10 @@ def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environ
     raw_step = _step_in_parts(instance, name) if inherited else _step_whole(instance, name)
     encode = _observation_encoder(instance.observation_space(params))
 
-    def state_types(key: Array, params: Any) -> Any:
-        # reset may give int where step gives float (gymnax's SimpleBandit), and Python numbers
-        # are weakly typed; a loop needs one type for both: the wider of the two.
-        def both(key: Array) -> tuple[Any, Any]:
-            _, before = raw_reset(key, params)
-            action = zero_action(instance.action_space(params))
-            return before, raw_step(key, before, action, params).state
-
-        before, after = jax.eval_shape(both, key)
-        _check_same_structure(name, before, after)
-        return jax.tree.map(lambda x, y: _wider(x.dtype, y.dtype), before, after)
-
     def reset(key: Array, params: Any) -> tuple[Array, Any]:
         obs, state = raw_reset(key, params)
-        return encode(obs), _cast(state, state_types(key, params))
+        action = zero_action(instance.action_space(params))
+        return encode(obs), _cast(state, _state_types(name, raw_reset, raw_step, action, params))
 
     def step(key: Array, state: Any, action: Array, params: Any) -> Step:
         out = raw_step(key, state, action, params)
@@ -148,6 +137,22 @@ def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environ
         obs_shape=obs_shape,
         resets_itself=not inherited,
     )
+
+
+def _state_types(name: str, reset: Any, step: Any, action: Array, params: Any) -> Any:
+    """A dtype for each leaf of the state, the wider of the two that reset and step give.
+
+    reset may give int where step gives float (gymnax's SimpleBandit), and Python numbers are weakly
+    typed; a loop needs one type for both.
+    """
+
+    def both(key: Array) -> tuple[Any, Any]:
+        _, before = reset(key, params)
+        return before, step(key, before, action, params).state
+
+    before, after = jax.eval_shape(both, jax.eval_shape(lambda: jax.random.key(0)))
+    _check_same_structure(name, before, after)
+    return jax.tree.map(lambda x, y: _wider(x.dtype, y.dtype), before, after)
 
 
 def _keeps_gymnax_step(instance: Any) -> bool:

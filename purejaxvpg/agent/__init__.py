@@ -1,0 +1,39 @@
+"""The acting side: spaces to distributions, networks, normalisers, optimizers.
+
+setup       `make_setup`: agent, N environments and compute, put together
+policy      from an action space to a distribution over its actions
+networks    torsos and heads
+normalize   running statistics of observations and rewards
+optimize    optax rules with traced learning rates
+"""
+
+from purejaxvpg.agent.normalize import init_reward_stats, init_stats, merge, restart, scale_rewards
+from purejaxvpg.agent.optimize import make_optimizer, take_step
+from purejaxvpg.agent.setup import (
+    Agent,
+    Setup,
+    check_episodes_fit,
+    episode_limit,
+    first_state,
+    make_agent,
+    make_setup,
+    with_network,
+)
+
+__all__ = [
+    "Agent",
+    "Setup",
+    "check_episodes_fit",
+    "episode_limit",
+    "first_state",
+    "init_reward_stats",
+    "init_stats",
+    "make_agent",
+    "make_optimizer",
+    "make_setup",
+    "merge",
+    "restart",
+    "scale_rewards",
+    "take_step",
+    "with_network",
+]

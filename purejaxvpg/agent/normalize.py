@@ -1,0 +1,100 @@
+"""Running statistics, and the two normalisers that use them.
+
+Both keep their state in arrays inside the training state, so it is saved with the policy, and
+both merge a whole batch at once, so every step of one batch is treated alike.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from purejaxvpg.advantages import Trajectory
+from purejaxvpg.compute import Compute, accumulate
+from purejaxvpg.state import RewardStats, RunningStats, TrainState
+
+ONE_DEVICE = Compute()
+
+
+def init_stats(shape: tuple[int, ...]) -> RunningStats:
+    """No rows merged yet: mean 0, variance 1."""
+    zeros = jnp.zeros(shape, jnp.float32)
+    return RunningStats(zeros, jnp.ones(shape, jnp.float32), jnp.zeros((), jnp.float32))
+
+
+def merge(
+    stats: RunningStats, rows: Array, weights: Array, compute: Compute = ONE_DEVICE
+) -> RunningStats:
+    """Statistics of the rows merged before and of these rows together.
+
+        delta = mean_b - mean_a,      mean = mean_a + delta n_b / n
+        M2    = var_a n_a + var_b n_b + delta^2 n_a n_b / n,      var = M2 / n
+
+    Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm".
+
+    Args:
+      stats: of shape `[...]`.  rows: `[B, ...]`.
+      weights: `[B]`, 1 for a row that counts and 0 for one that is masked out.
+      compute: sums over the devices, each of which has rows of its own.
+    """
+    weights = weights.astype(jnp.float32)
+    column = weights.reshape(weights.shape + (1,) * (rows.ndim - 1))  # [B, 1, ...]
+    count: Array = compute.sum(weights.sum())
+    divisor = jnp.maximum(count, 1)
+    # `where`, not a product: a masked row may hold anything, NaN included.
+    mean: Array = compute.sum(jnp.where(column > 0, rows, 0).sum(0)) / divisor
+    var: Array = compute.sum(jnp.where(column > 0, jnp.square(rows - mean), 0).sum(0)) / divisor
+
+    total = stats.count + count
+    share = count / jnp.maximum(total, 1)  # n_b / n
+    delta = mean - stats.mean
+    new_mean = stats.mean + delta * share
+    new_var = stats.var * (1 - share) + var * share + jnp.square(delta) * share * (1 - share)
+    seen = total > 0  # while nothing was merged, stay the identity
+    return RunningStats(
+        jnp.where(seen, new_mean, stats.mean), jnp.where(seen, new_var, stats.var), total
+    )
+
+
+def normalize(stats: RunningStats, rows: Array, clip: float) -> Array:
+    """(rows - mean) / std, clipped to [-clip, clip].  Shapes: `[..., F]` with stats `[F]`."""
+    scaled = (rows - stats.mean) / jnp.sqrt(stats.var + 1e-8)
+    return jnp.clip(scaled, -clip, clip)
+
+
+def init_reward_stats(num_envs: int) -> RewardStats:
+    """No reward seen yet."""
+    return RewardStats(jnp.zeros(num_envs, jnp.float32), init_stats(()))
+
+
+def restart(state: RewardStats) -> RewardStats:
+    """The same scale, where all environments start afresh."""
+    return state._replace(returns=jnp.zeros_like(state.returns))
+
+
+def scale_rewards(
+    state: TrainState, trajectory: Trajectory, gamma: ArrayLike, compute: Compute = ONE_DEVICE
+) -> tuple[TrainState, Trajectory]:
+    """Rewards divided by the running standard deviation of the discounted return.
+
+        G_t = r_t + gamma G_{t-1},  G = 0 before the first reward of an episode
+
+    The sum starts afresh after *every* end, terminated or truncated: carried across, one
+    episode's rewards would leak into the next one's scale.  The batch is merged first, so its
+    own rewards are already divided by a scale that knows them.  Steps that are not alive do not
+    count.
+    Source: Engstrom et al. 2020, "Implementation matters in deep policy gradients", 3.
+
+    Returns: the state with this batch merged, and the trajectory with scaled rewards.
+    """
+    before, rewards = state.reward_stats, trajectory.rewards  # [T, N]
+    done = trajectory.terminated | trajectory.truncated
+    starts = jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])  # [T, N]
+    first = rewards[:1] + gamma * before.returns  # [1, N], goes on where the last batch stopped
+    addends = jnp.concatenate([first, rewards[1:]])
+    returns = accumulate(addends, gamma, starts, reverse=False)  # [T, N], G_t
+    running = jnp.where(done[-1], 0, returns[-1])
+    stats = merge(before.stats, returns.reshape(-1), trajectory.alive.reshape(-1), compute)
+    # Returns that do not vary have no scale; dividing by almost nothing would make them huge.
+    scale = jnp.where(stats.var > 1e-8, jnp.sqrt(stats.var), 1.0)
+    state = state._replace(reward_stats=RewardStats(running, stats))
+    return state, trajectory._replace(rewards=rewards / scale)

@@ -1,0 +1,176 @@
+"""The parts of a run, put together: environment, policy, networks, compute."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from purejaxvpg import envs
+from purejaxvpg.advantages import COMPARES_ENVIRONMENTS, ESTIMATORS, Discounts, Trajectory
+from purejaxvpg.agent.networks import Networks, make_networks
+from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
+from purejaxvpg.agent.optimize import check_optimizer, make_optimizer
+from purejaxvpg.agent.policy import Policy, make_policy
+from purejaxvpg.compute import Compute
+from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import Environment, VectorEnv, vectorize
+from purejaxvpg.state import Params, RunningStats, TrainState
+
+
+class Agent(NamedTuple):
+    """An environment, and a policy and a value function for it.  Pure functions; parameters are
+    arguments."""
+
+    env: Environment
+    networks: Networks
+    env_params: Callable[[Hyperparams], Any]  # the environment's parameters under `hp`
+    policy: Callable[[Any], Policy]  # env_params -> Policy (bounds may depend on them)
+    see: Callable[[RunningStats, Array], Array]  # (stats, obs [..., *obs_shape]) -> network input
+
+
+class Setup(NamedTuple):
+    """Everything that stays the same through a run."""
+
+    config: VPGConfig
+    agent: Agent
+    env: VectorEnv  # the environments of this device
+    num_envs: int  # of this device, N / D
+    compute: Compute
+    estimator: Callable[[Trajectory, Discounts], Array]  # Psi `[T, N / D]`
+
+    def policy(self, hp: Hyperparams) -> Policy:
+        """The policy in the environment that `hp` describes."""
+        return self.agent.policy(self.agent.env_params(hp))
+
+
+def make_setup(
+    config: VPGConfig, devices: int = 1, num_envs: int | None = None, restart: bool = True
+) -> Setup:
+    """The one place where agent, environments and compute are put together.
+
+    Args:
+      devices: D, over which the environments are split (`split="envs"`); a divisor of N.
+      num_envs: N, if other than the config's (evaluation).
+      restart: an environment whose episode ended goes on from a reset.
+
+    Raises: as `make_agent`; ValueError if D does not divide N.
+    """
+    agent = make_agent(config)
+    num_envs = config.num_envs if num_envs is None else num_envs
+    if num_envs % devices:
+        raise ValueError(
+            f"split='envs' splits num_envs={num_envs} over {devices} devices, which does not "
+            f"divide it; choose a multiple"
+        )
+    compute = Compute(config.gradient_rows, devices)
+    local_envs = num_envs // devices
+    env = vectorize(agent.env, local_envs, config.max_episode_steps, compute, restart)
+    return Setup(config, agent, env, local_envs, compute, _make_estimator(config, compute))
+
+
+def first_state(setup: Setup, key: Array, hp: Hyperparams) -> TrainState:
+    """Before the first update: networks at their initial weights, environments just reset."""
+    key, network_key, env_key = jax.random.split(key, 3)
+    env_state, obs = setup.env.reset(env_key, setup.agent.env_params(hp))
+    params = setup.agent.networks.init(network_key, obs)
+    optimizer = make_optimizer(setup.config, hp, learning_rate=0.0, update=0)
+    return TrainState(
+        params=params,
+        opt_state=Params(optimizer.init(params.policy), optimizer.init(params.value)),
+        env_state=env_state,
+        obs=obs,
+        obs_stats=init_stats(setup.agent.env.obs_shape),
+        reward_stats=init_reward_stats(setup.num_envs),
+        key=key,
+        update=jnp.zeros((), jnp.int32),
+        finite=jnp.ones((), bool),
+    )
+
+
+def with_network(state: TrainState, name: str, params: Any, opt_state: Any) -> TrainState:
+    """The state with new parameters and optimizer state of the policy or of the value network."""
+    return state._replace(
+        params=state.params._replace(**{name: params}),
+        opt_state=state.opt_state._replace(**{name: opt_state}),
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def make_agent(config: VPGConfig) -> Agent:
+    """The agent of a config; the same object for equal configs.
+
+    Raises: ValueError, TypeError or RuntimeError, in one line, for an environment, an action
+    space, a network or an optimizer that cannot be had (see `envs.make`, `make_policy`,
+    `make_networks`, `check_optimizer`), and for whole episodes that are longer than a rollout.
+    """
+    if not isinstance(config, VPGConfig):
+        raise TypeError(f"config={config!r} is not a VPGConfig; pass VPGConfig(...)")
+    env = envs.make(config.env, **dict(config.env_kwargs))
+    check_episodes_fit(config, env, env.default_params)
+    default_space = env.action_space(env.default_params)
+    policy = make_policy(config, default_space)
+    networks = make_networks(config, env.obs_shape, policy.num_outputs, policy.free_std)
+    if callable(config.optimizer):
+        obs = jax.ShapeDtypeStruct((1, *env.obs_shape), jnp.float32)
+        params = jax.eval_shape(networks.init, jax.eval_shape(lambda: jax.random.key(0)), obs)
+        check_optimizer(config, params.policy)
+
+    def see(stats: RunningStats, obs: Array) -> Array:
+        return normalize(stats, obs, config.obs_clip) if config.normalize_obs else obs
+
+    return Agent(
+        env=env,
+        networks=networks,
+        env_params=lambda hp: envs.resolve_params(env, hp.env_params),
+        policy=lambda env_params: make_policy(config, env.action_space(env_params), default_space),
+        see=see,
+    )
+
+
+def _make_estimator(
+    config: VPGConfig, compute: Compute
+) -> Callable[[Trajectory, Discounts], Array]:
+    """Psi by the config's name or function; one that compares environments sees all of them."""
+    if isinstance(config.estimator, str):
+        function = ESTIMATORS[config.estimator]
+        alone = function not in COMPARES_ENVIRONMENTS
+        return function if alone else compute.on_all_envs(function)
+    users: Callable[..., Any] = config.estimator
+
+    def checked(trajectory: Trajectory, discounts: Discounts) -> Array:
+        psi, rewards = users(trajectory, discounts), trajectory.rewards
+        given = (getattr(psi, "shape", None), str(getattr(psi, "dtype", type(psi).__name__)))
+        expected = (rewards.shape, str(rewards.dtype))
+        if given != expected:
+            name = getattr(users, "__name__", repr(users))
+            raise ValueError(
+                f"estimator={name} returned {given[1]} of shape {given[0]}; expected Psi, "
+                f"{expected[1]} of shape [T, N] = {expected[0]}"
+            )
+        return psi
+
+    return compute.on_all_envs(checked)
+
+
+def episode_limit(config: VPGConfig, env_params: Any) -> Any:
+    """Longest episode in steps: the environment's limit and the config's, whichever is less.
+
+    None where neither sets one.  Traced if the environment's parameters are.
+    """
+    limits = [envs.get_param(env_params, "max_steps_in_episode"), config.max_episode_steps]
+    given = [limit for limit in limits if limit is not None]
+    return functools.reduce(jnp.minimum, given) if given else None
+
+
+def check_episodes_fit(config: VPGConfig, env: Environment, env_params: Any) -> None:
+    """ValueError if rollout="episodes" and episodes may outlast it; concrete parameters only."""
+    limit = episode_limit(config, env_params)
+    if config.rollout == "episodes" and limit is not None and limit > config.num_steps:
+        raise ValueError(
+            f"rollout='episodes' with num_steps={config.num_steps} cannot hold whole episodes of "
+            f"{env.name}, which last up to {int(limit)} steps; pass num_steps={int(limit)}, "
+            f"or max_episode_steps={config.num_steps} to end episodes sooner"
+        )

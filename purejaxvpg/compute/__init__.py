@@ -1,0 +1,40 @@
+"""The same numbers in less time: everything that speed, devices and divergence need.
+
+compute     sums, gradients and loops of one run, on one device or split over several
+platform    which platform a program is for
+rows        passes over a batch in chunks that fit the cache
+dense       matrix products with a fast gradient on a CPU
+turns       runs under vmap that learn one after the other on a CPU
+recurrence  returns and advantages in log2(T) rounds on an accelerator
+resets      reset states drawn ahead on a CPU
+sparse      a function of few rows among many
+divergence  runs that stay at their last finite state
+
+Each computes what the plain expression computes, and nothing outside asks for the platform.
+"""
+
+from purejaxvpg.compute.compute import Compute, settled
+from purejaxvpg.compute.dense import dot
+from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite
+from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
+from purejaxvpg.compute.recurrence import accumulate
+from purejaxvpg.compute.resets import ResetKeys, Resets
+from purejaxvpg.compute.rows import flatten, select
+from purejaxvpg.compute.sparse import replace_where
+
+__all__ = [
+    "CPU_WORKING_SET",
+    "OVERFLOWS",
+    "Compute",
+    "ResetKeys",
+    "Resets",
+    "accumulate",
+    "dot",
+    "flatten",
+    "keep_finite",
+    "replace_where",
+    "select",
+    "settled",
+    "untuned",
+    "working_set",
+]

@@ -1,0 +1,98 @@
+"""Passes over the rows of a batch, in chunks that fit the cache.
+
+On large batches one pass over all rows streams every layer's activations through memory; chunks
+of some thousand rows stay in the cache of a core.  Two chunks at a time: they do not depend on
+each other, and XLA runs independent work on several cores.  (2048 x 32 on two cores: 1.05x; on one:
+1.1x.)  An accelerator wants few large passes instead: there a chunk only bounds the memory
+(65536 x 32 on an H200: 1.2x in two chunks of 2**20 rows over eight of 2**18).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from purejaxvpg.compute.platform import on_cpu
+
+CPU_ROWS, ACCELERATOR_ROWS = 4096, 2**20
+_AT_A_TIME = 2  # chunks
+
+
+def map_rows(function: Callable[[Any], Any], rows: Any, chunk_rows: int | None) -> Any:
+    """`function(rows)`, of a function that treats every row by itself.
+
+    Args:
+      function: rows -> pytree of arrays `[B, ...]`.
+      rows: pytree of arrays `[B, ...]`.
+      chunk_rows: most rows of one chunk; None: 4,096 on a CPU, 1,048,576 elsewhere.
+    """
+    chunks = _split(rows, chunk_rows)
+    if chunks is None:
+        return function(rows)
+    one = lambda _, chunk: (None, function(chunk))  # noqa: E731
+    out = lax.scan(one, None, chunks, unroll=_AT_A_TIME)[1]
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: _size(rows)], out)
+
+
+def summed_grad(
+    loss: Callable[[Any, Any], tuple[Array, Any]], params: Any, rows: Any, chunk_rows: int | None
+) -> tuple[tuple[Array, Any], Any]:
+    """`jax.value_and_grad` of a loss that is a sum over rows.
+
+    Args:
+      loss: (params, rows) -> (sum over rows, pytree of sums over rows).  A row of zeros must
+        add nothing, for the last chunk is padded with such rows.
+      rows, chunk_rows: as in `map_rows`.
+
+    Returns: `((loss, sums), grads)`, equal to the unchunked up to the order of summation.
+    """
+    grad = jax.value_and_grad(loss, has_aux=True)
+    chunks = _split(rows, chunk_rows)
+    if chunks is None:
+        return grad(params, rows)
+
+    def add(total: Any, chunk: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, grad(params, chunk)), None
+
+    first = jax.tree.map(lambda x: x[0], chunks)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad, params, first))
+    return lax.scan(add, zeros, chunks, unroll=_AT_A_TIME)[0]
+
+
+def select(mask: Array, on_true: Any, on_false: Any) -> Any:
+    """`jnp.where` over pytrees, row by row.  mask: `[N]`, leaves: `[N, ...]`; or mask: `[]`."""
+
+    def where(x: Array, y: Array) -> Array:
+        return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 1)), x, y)
+
+    return jax.tree.map(where, on_true, on_false)
+
+
+def flatten(x: Array) -> Array:
+    """`[A, B, ...]` -> `[A * B, ...]`."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def _size(rows: Any) -> int:
+    """B."""
+    return jax.tree.leaves(rows)[0].shape[0]
+
+
+def _split(rows: Any, chunk_rows: int | None) -> Any:
+    """`[B, ...]` -> `[chunks, size, ...]`, the last padded with zeros; None if it is one chunk."""
+    num_rows = _size(rows)
+    num_chunks = math.ceil(num_rows / (chunk_rows or (CPU_ROWS if on_cpu() else ACCELERATOR_ROWS)))
+    if num_chunks == 1:
+        return None
+    size = math.ceil(num_rows / num_chunks)
+    padding = num_chunks * size - num_rows
+
+    def split(x: Array) -> Array:
+        if padding:
+            x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(num_chunks, size, *x.shape[1:])
+
+    return jax.tree.map(split, rows)

@@ -1,0 +1,41 @@
+"""A function of few rows among many."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+
+def replace_where(
+    values: Array, mask: Array, inputs: Array, function: Callable[[Array], Array]
+) -> Array:
+    """`values` with `function(inputs)` where `mask` is true.
+
+    Made for V(final_obs) at truncated steps.  Few steps are truncated, so evaluating V at all
+    T N of them would waste nearly all of the work, and under vmap `lax.cond` computes both
+    branches.  A `while_loop` over N rows at a time does no work where there are none.
+
+    Args:
+      values, mask: `[T, N]`.  inputs: `[T, N, ...]`.
+      function: `[M, ...]` -> `[M]`.
+
+    Returns: `[T, N]`.
+    """
+    num_steps, num_envs = values.shape
+    num_rows = num_steps * num_envs
+    flat_inputs = inputs.reshape(num_rows, *inputs.shape[2:])
+
+    def some_left(carry: tuple[Array, Array]) -> Array:
+        _, left = carry
+        return left.any()
+
+    def replace_some(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        values, left = carry  # [T N] each
+        # N rows at a time; where fewer are left, the rest point past the end and are dropped.
+        rows = jnp.nonzero(left, size=num_envs, fill_value=num_rows)[0]  # [N]
+        replacements = function(flat_inputs.at[rows].get(mode="clip"))  # [N]
+        values = values.at[rows].set(replacements, mode="drop")
+        return values, left.at[rows].set(False, mode="drop")
+
+    start = (values.reshape(num_rows), mask.reshape(num_rows))
+    return lax.while_loop(some_left, replace_some, start)[0].reshape(values.shape)

@@ -1,0 +1,160 @@
+"""Fields of a frozen dataclass that carry their own explanation, and checks of their values.
+
+Every refusal is one line: the value given, the values accepted and, where it helps, the remedy.
+"""
+
+import dataclasses
+import math
+import numbers
+import textwrap
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import numpy as np
+from jax.core import Tracer
+
+
+def setting(default: Any, doc: str) -> Any:
+    """A dataclass field with a default and an explanation."""
+    return dataclasses.field(default=default, metadata={"doc": " ".join(doc.split())})
+
+
+Class = TypeVar("Class", bound=type)
+
+
+def documented(cls: Class) -> Class:
+    """A dataclass whose docstring lists its fields, so that `help()` explains each of them."""
+    lines = [f"{cls.__doc__.rstrip()}\n\n    Fields (default):" if cls.__doc__ else "Fields:"]
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        text = f"{field.name} ({field.default!r}): {doc_of(field)}"
+        lines.append(textwrap.fill(text, 96, initial_indent=" " * 6, subsequent_indent=" " * 8))
+    cls.__doc__ = "\n".join([*lines, "    "])
+    return cls
+
+
+def doc_of(field: dataclasses.Field) -> str:
+    """The explanation of a field."""
+    return field.metadata["doc"]
+
+
+def check_number(name: str, value: Any, low: float, high: float, accepted: str) -> None:
+    """A concrete value must be numeric, not NaN and in range; a tracer passes."""
+    if isinstance(value, Tracer):
+        return
+    if isinstance(value, list | tuple):  # to jax a list is not an array, but as many leaves
+        raise TypeError(f"{name}={value!r} is a list; pass an array (numpy.asarray)")
+    try:
+        array = np.asarray(value)
+    except Exception:
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{name}={value!r} is not a number; {name} accepts {accepted}")
+    array = array.astype(np.float64)
+    bad = np.isnan(array) | (array < low) | (array > high)
+    if "finite" in accepted:
+        bad |= np.isinf(array)
+    if "> 0" in accepted:
+        bad |= array <= 0
+    if bad.any():
+        given = array[bad].flat[0]
+        raise ValueError(f"{name}={given:g} is out of range; {name} accepts {accepted}")
+
+
+def require(condition: bool, owner: Any, name: str, accepted: str) -> None:
+    """ValueError that names the field, unless the condition holds."""
+    if not condition:
+        raise ValueError(f"{name}={getattr(owner, name)!r} is out of range; accepted: {accepted}")
+
+
+def check_hashable(owner: Any, name: str) -> None:
+    """TypeError that names the field, if its value cannot be hashed."""
+    value = getattr(owner, name)
+    try:
+        hash(value)
+    except TypeError:
+        raise TypeError(
+            f"{name}={value!r} is not hashable, and a static choice must be; use tuples instead "
+            f"of lists, and functions or frozen modules instead of mutable objects"
+        ) from None
+
+
+def check_type(field: dataclasses.Field, value: Any, names: Mapping[str, Any]) -> Any:
+    """The value in its field's type (numpy integers and whole floats become int).
+
+    Args: names: of the fields that take a name or a function, the names that are known.
+    Raises: TypeError or ValueError.
+    """
+    kind = field.type
+    wrong = TypeError(f"{field.name}={value!r} has the wrong type; accepted: {_describe(kind)}")
+    if field.name == "env_kwargs":
+        return _sorted_pairs(value)
+    if field.name in names:
+        return _name_or_function(field.name, value, names[field.name])
+    if kind is Any:
+        return value
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise _unknown(field.name, value, get_args(kind))
+        return value
+    if kind is bool:
+        if not isinstance(value, bool | np.bool_):
+            raise wrong
+        return bool(value)
+    if kind is str:
+        if not isinstance(value, str):
+            raise wrong
+        return value
+    if kind is float:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise wrong
+        return float(value)
+    if kind == int | None and value is None:
+        return None
+    if kind in (int, int | None):
+        return _whole(value, wrong)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, tuple | list):
+            raise wrong
+        return tuple(_whole(item, wrong) for item in value)
+    raise AssertionError(f"field {field.name} has a type that is not checked: {kind}")
+
+
+def _unknown(name: str, value: Any, choices: Any, more: str = "") -> ValueError:
+    return ValueError(f"{name}={value!r} is unknown; choose one of: {', '.join(choices)}{more}")
+
+
+def _name_or_function(name: str, value: Any, choices: Any) -> Any:
+    if callable(value):
+        return value
+    if not isinstance(value, str) or value not in choices:
+        raise _unknown(name, value, choices, ", or pass a function")
+    return value
+
+
+def _sorted_pairs(value: Any) -> tuple[tuple[str, Any], ...]:
+    """Sorted pairs of a mapping, or of the pairs that were made of one."""
+    pairs = tuple(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(pairs, tuple) or not all(
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
+    ):
+        raise TypeError(
+            f"env_kwargs={value!r} has the wrong type; accepted: a mapping from argument names to "
+            f"values"
+        )
+    return tuple(sorted(pairs, key=lambda pair: pair[0]))
+
+
+def _whole(value: Any, wrong: TypeError) -> int:
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    if not is_number or isinstance(value, bool) or not math.isfinite(value):
+        raise wrong
+    if not float(value).is_integer():
+        raise wrong
+    return int(value)
+
+
+def _describe(kind: Any) -> str:
+    if kind == int | None:
+        return "a whole number or None"
+    names = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
+    return names.get(kind, "a tuple of whole numbers")
