@@ -1,4 +1,4 @@
-"""Optional libraries, imported when they are used."""
+"""Imports of optional libraries, and imports that wait until a library is used."""
 
 import contextlib
 import importlib
@@ -9,15 +9,15 @@ from typing import Any
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import a library that an optional extra brings.
+    """Import a module of a library that an optional extra installs.
 
-    Raises: ImportError, in one line that names the extra, if it is not installed.
+    Raises: ImportError: the library is not installed; the message, one line, names the extra.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
-            raise  # the library is there, and broken: say what it says
+            raise  # the library is installed but broken, so its own error helps more
         raise ImportError(
             f"this needs {module.split('.')[0]}, which is not installed; "
             f"run: pip install 'purejaxvpg[{extra}]'"
@@ -26,9 +26,10 @@ def require(module: str, extra: str) -> ModuleType:
 
 @contextlib.contextmanager
 def loaded_when_used(*modules: str) -> Iterator[None]:
-    """What is imported inside gets these modules as stand-ins, which load when they are used.
+    """Context in which an import of these modules gives stand-ins, loaded at their first use.
 
-    Only there: everyone else imports the real ones.  Modules that are loaded already stay.
+    Imports outside the context get the real modules.  A module that is already loaded gets no
+    stand-in.
     """
     stand_ins = {name: _StandIn(name) for name in modules if name not in sys.modules}
     sys.modules.update(stand_ins)
@@ -41,5 +42,7 @@ def loaded_when_used(*modules: str) -> Iterator[None]:
 
 
 class _StandIn(ModuleType):
+    """A module that imports the real module of its name when an attribute is read."""
+
     def __getattr__(self, name: str) -> Any:
         return getattr(importlib.import_module(self.__name__), name)

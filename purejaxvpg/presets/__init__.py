@@ -1,7 +1,7 @@
-"""Tuned settings, one TOML file per environment, apart from the code.
+"""Tuned settings: one TOML file per environment, separate from the code.
 
-A file `<environment>.toml` has two tables, `[config]` and `[hyperparams]`, of the fields that
-differ from the defaults; its comments say what was measured with them.
+A file `<environment>.toml` has two tables, `[config]` and `[hyperparams]`.  They hold only the
+fields that differ from the defaults.  Comments in the file give the results measured with them.
 """
 
 import dataclasses
@@ -26,9 +26,9 @@ def available() -> list[str]:
 
 
 def load(env: str) -> Preset:
-    """The preset of an environment.
+    """Load the preset of an environment.
 
-    Raises: ValueError if it has none, with those that do.
+    Raises: ValueError: the environment has no preset; the message lists those that have one.
     """
     if env not in available():
         raise ValueError(
@@ -40,6 +40,6 @@ def load(env: str) -> Preset:
 
 
 def shortened(config: VPGConfig, updates: int) -> VPGConfig:
-    """The same config with a budget of so many updates, to try something out."""
+    """The same config with a budget of `updates` updates and no evaluation, for a quick trial."""
     steps = updates * config.num_envs * config.num_steps
     return dataclasses.replace(config, total_steps=steps, eval_every=0)
