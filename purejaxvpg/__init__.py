@@ -1,17 +1,25 @@
-"""Vanilla policy gradient as one pure, compiled JAX function."""
+"""Vanilla policy gradient as one pure, compiled JAX function.
+
+make_train, make_learner, make_segment, make_evaluate    the algorithm, as pure functions
+VPGConfig, Hyperparams                                   its settings, static and traced
+experiment    train, sweep, search: with everything that is kept of them
+statistics    honest numbers over seeds and settings
+envs          environments by name, and your own
+presets       tuned settings
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from purejaxvpg import envs, presets
+    from purejaxvpg import envs, experiment, presets, statistics
     from purejaxvpg.config import Hyperparams, VPGConfig
-    from purejaxvpg.evaluate import Evaluation, make_evaluate
-    from purejaxvpg.state import Metrics, TrainResult, TrainState
+    from purejaxvpg.evaluate import make_evaluate
+    from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
     from purejaxvpg.train import make_segment, make_train
     from purejaxvpg.vpg import Learner, make_learner
 
-__version__ = "0.1.0"
+    __version__: str
 
 __all__ = [
     "Evaluation",
@@ -22,26 +30,36 @@ __all__ = [
     "TrainState",
     "VPGConfig",
     "envs",
+    "experiment",
     "make_evaluate",
     "make_learner",
     "make_segment",
     "make_train",
     "presets",
+    "statistics",
 ]
 
+_ROOMS = ("envs", "experiment", "presets", "statistics")
 _HOME = {
     "config": ("Hyperparams", "VPGConfig"),
-    "evaluate": ("Evaluation", "make_evaluate"),
-    "state": ("Metrics", "TrainResult", "TrainState"),
+    "evaluate": ("make_evaluate",),
+    "state": ("Evaluation", "Metrics", "TrainResult", "TrainState"),
     "train": ("make_segment", "make_train"),
     "vpg": ("Learner", "make_learner"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Names are imported when they are first used, so that `purejaxvpg --help` need not wait for
+    """A name is imported when it is first used, so that `purejaxvpg --help` need not wait for
     jax, and so that the command line can set up jax before it is imported."""
-    if name in ("envs", "presets"):
+    if name == "__version__":
+        from importlib import metadata
+
+        try:
+            return metadata.version("purejaxvpg")
+        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+            return "0+unknown"
+    if name in _ROOMS:
         return importlib.import_module(f"purejaxvpg.{name}")
     for module, names in _HOME.items():
         if name in names:

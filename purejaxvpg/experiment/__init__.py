@@ -1,22 +1,66 @@
-"""Experiments: one run or a whole study, with what is kept of it.
+"""Experiments: one run or a whole study, with everything that is kept of it.
 
-from purejaxvpg.experiment import LogUniform, load_study, search, sweep
+    from purejaxvpg.experiment import LogUniform, load_study, sweep, train
+
+train          one setting with S seeds
+sweep          settings x seeds
+search         settings that earlier scores suggest
+load_study     read a run or study folder
+merge          shards of a study, put together
+save_policy, load_policy   a policy that travels
+Study          every metric of every run; Segment, Progress: what hooks are called with
 """
 
-from purejaxvpg.experiment.grid import Choice, LogUniform, Uniform
-from purejaxvpg.experiment.store import load_study, merge
-from purejaxvpg.experiment.study import Study
-from purejaxvpg.experiment.suggest import search
-from purejaxvpg.experiment.sweep import SweepProgress, sweep
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from purejaxvpg.experiment.folder import load_study
+    from purejaxvpg.experiment.merging import merge
+    from purejaxvpg.experiment.policy_files import load_policy, save_policy
+    from purejaxvpg.experiment.progress import Progress
+    from purejaxvpg.experiment.ranges import Choice, LogUniform, Uniform
+    from purejaxvpg.experiment.searching import search
+    from purejaxvpg.experiment.segments import Segment
+    from purejaxvpg.experiment.study import Study
+    from purejaxvpg.experiment.sweeping import sweep, train
 
 __all__ = [
     "Choice",
     "LogUniform",
+    "Progress",
+    "Segment",
     "Study",
-    "SweepProgress",
     "Uniform",
+    "load_policy",
     "load_study",
     "merge",
+    "save_policy",
     "search",
     "sweep",
+    "train",
 ]
+
+_HOME = {
+    "folder": ("load_study",),
+    "merging": ("merge",),
+    "policy_files": ("load_policy", "save_policy"),
+    "progress": ("Progress",),
+    "ranges": ("Choice", "LogUniform", "Uniform"),
+    "searching": ("search",),
+    "segments": ("Segment",),
+    "study": ("Study",),
+    "sweeping": ("sweep", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A name is imported when it is first used: a schedule or a shard needs no jax."""
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"purejaxvpg.experiment.{module}"), name)
+    raise AttributeError(f"module 'purejaxvpg.experiment' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,4 +1,4 @@
-"""What a study may be asked for: each refusal in one line, before anything runs."""
+"""Requests for a study that cannot be met: each refused in one line, before anything runs."""
 
 import warnings
 from numbers import Real
@@ -8,19 +8,22 @@ import jax
 import numpy as np
 
 from purejaxvpg.agent import check_episodes_fit, make_agent
-from purejaxvpg.experiment.grid import Group
-from purejaxvpg.experiment.placement import Shard
+from purejaxvpg.experiment.groups import Group
+from purejaxvpg.experiment.record import StudyRecord
+
+RENAMED = {"part": "shard", "zip": "zipped"}  # arguments of earlier versions
 
 
-def check_group(group: Group, shard: Shard, num_devices: int) -> None:
-    """ValueError if the settings of a group cannot be run, or not so spread over the devices."""
+def check_group(group: Group, resources: Any) -> None:
+    """ValueError if the settings of a group cannot be run, or not so split over the devices."""
     agent = make_agent(group.config)
     for hp in group.hyperparams:
         check_episodes_fit(group.config, agent.env, agent.env_params(hp))
-    if shard == "envs" and group.config.num_envs % num_devices:
+    num_envs, devices = group.config.num_envs, len(resources.devices)
+    if resources.split == "envs" and num_envs % devices:
         raise ValueError(
-            f"shard='envs' splits num_envs={group.config.num_envs} over {num_devices} devices, "
-            f"which does not divide it; choose a multiple"
+            f"split='envs' splits num_envs={num_envs} over {devices} devices, which does not "
+            f"divide it; choose a multiple"
         )
 
 
@@ -34,48 +37,71 @@ def make_seeds(num_seeds: int, first_seed: int = 0) -> np.ndarray:
     return np.arange(first_seed, first_seed + num_seeds)
 
 
-def check_combination(
-    chunk_size: Any,
-    memory_limit: Any,
-    shard: Any,
-    part: Any,
-    pruning: Any,
-    folder: Any,
-    resume: Any,
-) -> None:
-    """ValueError for how a study is to be run, if that cannot be."""
+def check_renamed(arguments: dict[str, Any]) -> None:
+    """TypeError, in one line, for arguments that have another name now, or none."""
+    for name in arguments:
+        if name in RENAMED:
+            raise TypeError(f"{name}= is called {RENAMED[name]}= now; pass {RENAMED[name]}=")
+        raise TypeError(f"{name}= is no argument; see help(purejaxvpg.experiment)")
+
+
+def check_resources(resources: Any) -> None:
+    """ValueError for sizes or limits that cannot be."""
+    _, split, chunk_size, memory_limit = resources
     if chunk_size != "auto" and (not isinstance(chunk_size, int) or chunk_size < 1):
         raise ValueError(
             f"chunk_size={chunk_size!r} is out of range; accepted: auto, integers >= 1"
         )
     if memory_limit is not None and (not isinstance(memory_limit, Real) or memory_limit <= 0):
         raise ValueError(f"memory_limit={memory_limit!r} is out of range; accepted: bytes > 0")
-    if memory_limit is not None and (chunk_size != "auto" or shard == "envs"):
-        raise ValueError("memory_limit chooses the chunk_size; leave out one of them (and shard)")
-    if shard not in ("runs", "envs"):
-        raise ValueError(f"shard={shard!r} is unknown; choose one of: runs, envs")
-    if part is not None and not (0 <= part[0] < part[1]):
-        raise ValueError(f"part={part} is out of range; accepted: (i, n) with 0 <= i < n")
+    if memory_limit is not None and (chunk_size != "auto" or split == "envs"):
+        raise ValueError("memory_limit chooses the chunk_size; leave out one of them (and split)")
+    if split not in ("runs", "envs"):
+        raise ValueError(f"split={split!r} is unknown; choose one of: runs, envs")
+
+
+def check_options(options: Any, pruning: Any, folder: Any, resume: bool) -> None:
+    """ValueError for a way to run the study that cannot be."""
+    check_resources(options.resources)
+    several = options.shard is not None or jax.process_count() > 1
+    if options.keep_policies not in (None, "all", "best", "none"):
+        given = options.keep_policies
+        raise ValueError(f"keep_policies={given!r} is unknown; choose one of: all, best, none")
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the study; pass folder=")
-    if folder is None and (part is not None or jax.process_count() > 1):
+    if folder is None and several:
         raise ValueError("a study in several parts needs a place to keep them; pass folder=")
-    if pruning and (part is not None or jax.process_count() > 1):
+    if pruning and several:
         raise ValueError(
             "prune compares all settings, and a shard sees only its own; run it in one process "
             "(it uses all local devices)"
         )
+    if not 0 <= options.checkpoint_minutes < float("inf"):
+        given = options.checkpoint_minutes
+        raise ValueError(f"checkpoint_minutes={given} is out of range; accepted: 0 or more")
+    if options.checkpoint_updates < 0:
+        given = options.checkpoint_updates
+        raise ValueError(f"checkpoint_updates={given} is out of range; accepted: 0 or more")
 
 
-def check_as_begun(record: dict[str, Any], now: dict[str, Any]) -> None:
-    """ValueError for another layout; a warning for what else may round otherwise."""
-    begun = record.get("shard", now["shard"])
-    if begun != now["shard"]:
-        raise ValueError(f"the study was begun with shard={begun!r}; go on with the same")
+def check_scores_alike(groups: list[Group]) -> None:
+    """ValueError if pruning would compare evaluations with training episodes."""
+    if len({group.config.eval_every > 0 for group in groups}) > 1:
+        raise ValueError(
+            "prune compares scores, and some settings would score by evaluations (eval_every > 0) "
+            "and some by training episodes; give all of them the same"
+        )
+
+
+def check_as_begun(before: StudyRecord, now: StudyRecord) -> None:
+    """ValueError for another split; a warning for other changes that may round otherwise."""
+    if before.split != now.split:
+        raise ValueError(f"the study was begun with split={before.split!r}; go on with the same")
     for name in ("versions", "device"):
-        if record.get(name, now[name]) != now[name]:
+        was, is_now = getattr(before, name), getattr(now, name)
+        if was and was != is_now:
             warnings.warn(
-                f"the study was begun with {name} {record[name]}, and goes on with {now[name]}: "
-                f"its runs may round differently",
+                f"the study was begun with {name} {was}, and goes on with {is_now}: its runs may "
+                f"round differently",
                 stacklevel=4,
             )

@@ -7,79 +7,107 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from purejaxvpg.compute.layout import fetch, restore
 from purejaxvpg.config import Hyperparams
-from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints
+from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
 from purejaxvpg.experiment.parts import Part
-from purejaxvpg.experiment.placement import Program, fetch, restore
-from purejaxvpg.experiment.segments import run_segments
-from purejaxvpg.state import TrainState
+from purejaxvpg.experiment.policies import of_state
+from purejaxvpg.experiment.program import Program
+from purejaxvpg.experiment.segments import Segment, run_segments
+from purejaxvpg.state import TrainResult, TrainState
 
 
 class Chunk(NamedTuple):
     """k runs to compute together, k <= W rows of the program."""
 
-    runs: np.ndarray  # [k] int, h * S + s
+    runs: np.ndarray  # [k] int, their numbers
     seeds: np.ndarray  # [k]
     hp: Hyperparams  # [k, ...]
     start: int  # updates [start, end)
     end: int
+    num_updates: int  # U
+    eval_every: int
+    most: int  # updates of a segment
     state: Sequence[np.ndarray] | None  # leaves [k, ...] at `start`; None at 0
-    goes_on: bool  # a later part will, from the state at `end`
+    keep_policies: bool
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a later part goes on from the state at `end`."""
+        return self.end < self.num_updates
 
 
 def run_chunk(
     program: Program,
     chunk: Chunk,
-    length: int,
     checkpoints: Checkpoints | None,
-    on_segment: Callable[[int, float], None],
+    on_start: Callable[[Checkpoint | None], None],
+    on_segment: Callable[[Segment], bool],
 ) -> Part | None:
-    """Its part, of the rows that this process computed; None if it has none of them.
+    """The part of the rows that this process computed; None if it has none of them.
 
-    The part's seconds are those that the chunk ran before it was interrupted.
-
-    Args:
-      length: updates of a segment.  on_segment: told updates and seconds so far, after each.
+    The part ends before `chunk.end` if `on_segment` stopped it.
 
     Raises: as `run_segments`.
     """
+    state, hp = _first_rows(program, chunk)
+    k = len(chunk.runs)
+    local = program.local_rows[program.local_rows < k]
+    here = slice(0, len(local))  # padding comes last, and so do its rows
+
+    def after_segment(done: int, seconds: float, result: TrainResult) -> bool:
+        metrics, evaluations = jax.tree.map(lambda x: x[here], (result.metrics, result.evaluations))
+        runs, updates = chunk.runs[local], chunk.num_updates
+        segment = Segment(runs, done, updates, seconds, metrics, evaluations, result.state)
+        return on_segment(segment)
+
+    def before_segments(checkpoint: Checkpoint | None) -> None:
+        for path, reason in checkpoints.unusable if checkpoints else ():
+            warnings.warn(f"{path} is not used: {reason}", stacklevel=2)
+        on_start(checkpoint)
+
+    outcome = run_segments(
+        lambda state, done, count: program.advance(state, hp, done, count),
+        state,
+        (chunk.start, chunk.end),
+        chunk.most,
+        chunk.eval_every,
+        checkpoints,
+        before_segments,
+        after_segment,
+    )
+    if not len(local):
+        return None
+    metrics, evaluations = jax.tree.map(lambda x: x[here], (outcome.metrics, outcome.evaluations))
+    leaves = policies = None
+    if chunk.goes_on:
+        leaves = [x[here] for x in jax.tree.leaves(fetch(outcome.state))]
+    elif chunk.keep_policies:
+        policies = {name: x[here] for name, x in fetch(of_state(outcome.state)).items()}
+    return Part(
+        runs=chunk.runs[local],
+        start=chunk.start,
+        end=outcome.updates,
+        metrics=metrics,
+        evaluations=evaluations,
+        state=leaves,
+        width=program.width,
+        seconds=outcome.seconds * len(local) / k,
+        policies=policies,
+    )
+
+
+def _first_rows(program: Program, chunk: Chunk) -> tuple[TrainState, Any]:
+    """State and hyperparameters of all rows where the chunk starts."""
     k = len(chunk.runs)
     rows = np.concatenate([np.arange(k), np.zeros(program.rows - k, int)])  # padding comes last
 
     def padded(tree: Any) -> Any:
         return jax.tree.map(lambda x: np.asarray(x)[rows], tree)
 
-    before = [0.0]
-
-    def on_start(kept: Checkpoint | None) -> None:
-        _warn_of_unusable(checkpoints)
-        before[0] = kept.seconds if kept else 0.0
-
     hp = program.place(padded(chunk.hp))
     if chunk.state is None:
-        state: TrainState = program.init(padded(chunk.seeds).astype(np.uint32), hp)
-    else:
-        structure = jax.tree.structure(program.state_like)
-        state = restore(program.state_like, jax.tree.unflatten(structure, padded(chunk.state)))
-    found = run_segments(
-        lambda state: program.advance(state, hp),
-        state,
-        (chunk.start, chunk.end),
-        length,
-        checkpoints=checkpoints,
-        on_start=on_start,
-        on_segment=lambda done, seconds, state, metrics: on_segment(done, seconds),
-    )
-    own = program.own_rows[program.own_rows < k]
-    if not len(own):
-        return None
-    kept = slice(0, len(own))  # padding comes last, and so do its rows
-    metrics, evaluations = jax.tree.map(lambda x: x[kept], (found.metrics, found.evaluations))
-    leaves = [x[kept] for x in jax.tree.leaves(fetch(found.state))] if chunk.goes_on else None
-    span, width = (chunk.start, chunk.end), program.width
-    return Part(chunk.runs[own], *span, metrics, evaluations, leaves, width, before[0])
-
-
-def _warn_of_unusable(checkpoints: Checkpoints | None) -> None:
-    for path, reason in checkpoints.unusable if checkpoints else ():
-        warnings.warn(f"{path} is not used: {reason}", stacklevel=2)
+        return program.init(padded(chunk.seeds).astype(np.uint32), hp), hp
+    structure = jax.tree.structure(program.state_like)
+    leaves = jax.tree.unflatten(structure, padded(list(chunk.state)))
+    return restore(program.state_like, leaves), hp

@@ -1,4 +1,4 @@
-"""Which operation turned a run non-finite: its update once more, with every operation checked."""
+"""Find the operation that turned a run non-finite: its update again, each operation checked."""
 
 import dataclasses
 import functools
@@ -13,15 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 
+from purejaxvpg.compute import OVERFLOWS, untuned
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.state import TrainState
-from purejaxvpg.vpg import OVERFLOWS, make_learner
+from purejaxvpg.vpg import make_learner
 
 DEPTH = 3  # lines of the program that are named
 
 
 def find_operation(config: VPGConfig, hp: Hyperparams | None, state: TrainState) -> str:
-    """What gives the first NaN of the update that a run could not take, and where, in one line.
+    """The operation that gives the first NaN of the update that a run could not take, in one line.
 
     Args: state: of one run that has diverged, as it stays: its last finite state.
     """
@@ -44,14 +45,13 @@ def _checked_update(config: VPGConfig) -> Any:
     config = dataclasses.replace(config, diagnostics=True)
     update = checkify.checkify(make_learner(config).update, errors=checkify.nan_checks)
     # It runs once or twice: tuning its code would take longer than that.
-    untuned = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-    return jax.jit(update, compiler_options=untuned)
+    return jax.jit(update, compiler_options=untuned(jax.devices()[0]))
 
 
 def _place(raised: Any) -> str:
     """Where an operation stands: the innermost lines that are neither jax's nor flax's."""
-    theirs = tuple(str(Path(inspect.getfile(library)).parent) for library in (jax, flax))
-    found = traceback.extract_tb(raised.as_python_traceback())
-    frames = [frame for frame in found if not frame.filename.startswith(theirs)]
+    libraries = tuple(str(Path(inspect.getfile(library)).parent) for library in (jax, flax))
+    stack = traceback.extract_tb(raised.as_python_traceback())
+    frames = [frame for frame in stack if not frame.filename.startswith(libraries)]
     lines = [f"{Path(f.filename).name}:{f.lineno} ({f.name})" for f in frames[: -DEPTH - 1 : -1]]
     return f"at {', called by '.join(lines)}"

@@ -1,4 +1,4 @@
-"""Every core of a CPU, every process of a cluster and what they agree on, programs compiled."""
+"""Devices and processes: every core of a CPU, clusters and their agreements, compiled programs."""
 
 import contextlib
 import hashlib
@@ -32,8 +32,9 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # and those that it implies
 
 
 def be_deterministic() -> None:
-    """Have the compiler leave out what may give other bits each time: an accelerator adds up in
-    whatever order its threads come.  Before any device is used; a CPU needs none of it.
+    """Have the compiler leave out operations that may give other bits each time: an accelerator
+    adds up in whatever order its threads come.  Call it before any device is used; a CPU needs none
+    of it.
 
     The flags are recorded with the runs (`XLA_FLAGS`).
     """
@@ -59,13 +60,13 @@ def use_compilation_cache() -> None:
 
 
 def _processor() -> str:
-    """Which machine code this machine runs: on a cluster many share one home."""
+    """The machine code that this machine runs: on a cluster many machines share one home."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        said = sorted({line for line in lines if line.startswith(("flags", "Features"))})
+        features = sorted({line for line in lines if line.startswith(("flags", "Features"))})
     except OSError:  # not Linux
-        said = [platform.processor()]
-    return hashlib.sha256(f"{platform.machine()} {said}".encode()).hexdigest()[:12]
+        features = [platform.processor()]
+    return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:12]
 
 
 def join_cluster(

@@ -20,8 +20,7 @@ import filelock
 import jax
 import numpy as np
 
-from purejaxvpg.evaluate import Evaluation
-from purejaxvpg.state import Metrics
+from purejaxvpg.state import Evaluation, Metrics
 
 SUM = 64  # characters of a SHA-256
 
@@ -56,46 +55,47 @@ def read_summed(path: Path) -> dict[str, np.ndarray]:
     data = path.read_bytes()
     if hashlib.sha256(data[:-SUM]).hexdigest().encode() != data[-SUM:]:
         raise ValueError("damaged, or of another make: its sum is wrong")
-    with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
-def digest(said: Any) -> str:
-    """SHA-256 of what JSON can say, by meaning: 1 is 1.0, and the order of names is nothing."""
-    meant = json.loads(json.dumps(said), parse_int=float)
-    return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, by meaning: 1 is 1.0, and the order of names does not count."""
+    normal = json.loads(json.dumps(value), parse_int=float)
+    return hashlib.sha256(json.dumps(normal, sort_keys=True).encode()).hexdigest()
 
 
-def write_described(path: Path, said: Mapping[str, Any]) -> None:
+def write_described(path: Path, fields: Mapping[str, Any]) -> None:
     """JSON with its own sum."""
-    text = json.dumps({**said, "sha256": digest(said)}, indent=2) + "\n"
+    text = json.dumps({**fields, "sha256": digest(fields)}, indent=2) + "\n"
     write_whole(path, text.encode())
 
 
 def read_described(path: Path, formats: Sequence[int]) -> dict[str, Any]:
-    """What `write_described` wrote, less the sum; `formats`: those that can be read.
+    """The fields that `write_described` wrote, less the sum.
 
+    Args: formats: those that can be read.
     Raises: ValueError if it is of another format, or not as written; OSError.
     """
-    held = json.loads(path.read_text())
-    if not isinstance(held, dict) or "format" not in held:
+    fields = json.loads(path.read_text())
+    if not isinstance(fields, dict) or "format" not in fields:
         raise ValueError("it is no description of a run or study")
-    if held["format"] not in formats:
-        known = " and ".join(map(str, formats))
-        raise ValueError(f"format {held['format']}, and this version reads {known}")
-    if held.pop("sha256", None) != digest(held):
+    if fields["format"] not in formats:
+        readable = " and ".join(map(str, formats))
+        raise ValueError(f"format {fields['format']}, and this version reads {readable}")
+    if fields.pop("sha256", None) != digest(fields):
         raise ValueError("it was changed or damaged: its sum is wrong")
-    return held
+    return fields
 
 
 @contextlib.contextmanager
-def locked(folder: Path, share: str = "") -> Iterator[None]:
-    """Keep other processes out of a folder, or out of a share of its work.  A lock whose process
+def locked(folder: Path, part: str = "") -> Iterator[None]:
+    """Keep other processes out of a folder, or out of a part of its work.  A lock whose process
     has died is no lock.
 
     Raises: OSError, naming the owner, if another process has it.
     """
-    owner, lock = folder / f".owner{share}", filelock.FileLock(folder / f".lock{share}", timeout=0)
+    owner, lock = folder / f".owner{part}", filelock.FileLock(folder / f".lock{part}", timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout:
@@ -110,21 +110,24 @@ def locked(folder: Path, share: str = "") -> Iterator[None]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
-        (folder / f".lock{share}").unlink(missing_ok=True)
+        (folder / f".lock{part}").unlink(missing_ok=True)
 
 
 def first_line(error: Exception) -> str:
-    """What an error of whatever library says, as a line."""
+    """The first line of an error's message, whatever library raised it."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """Leaves of nested dicts by the path that leads to them, as files name them."""
+    """Leaves of nested dicts and named tuples by their path, as files name them."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"/".join(str(part.key) for part in path): leaf for path, leaf in leaves}
+    return {
+        "/".join(str(getattr(step, "key", getattr(step, "name", step))) for step in path): leaf
+        for path, leaf in leaves
+    }
 
 
-STATES = 2  # the make of a state's leaves; 1, which is not said, ends before `finite`
+STATES = 2  # version of a state's leaves; 1, which is not written, ends before `finite`
 
 
 def pack(metrics: Metrics, evaluations: Evaluation | None, state: Any) -> dict[str, Any]:
@@ -137,20 +140,20 @@ def pack(metrics: Metrics, evaluations: Evaluation | None, state: Any) -> dict[s
 
 
 def unpack(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What `pack` packed, by the names of its arguments; None for what was not there.
+    """The arguments of `pack` by name; None for those that were not there.
 
     Raises: ValueError if a later version packed it.
     """
-    made = int(arrays.get("states", 1))
-    if made > STATES:
-        raise ValueError(f"its states are of make {made}, and this version reads up to {STATES}")
+    version = int(arrays.get("states", 1))
+    if version > STATES:
+        raise ValueError(f"its states have version {version}, and this one reads up to {STATES}")
 
     def group(prefix: str) -> dict[str, Any]:
         return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
     metrics, evaluations, state = Metrics(**group("metric.")), group("evaluation."), group("state.")
     leaves = [state[name] for name in sorted(state, key=int)]
-    if leaves and made == 1:
+    if leaves and version == 1:
         leaves.append(np.asarray(metrics.finite).all(1))
     return {
         "metrics": metrics,

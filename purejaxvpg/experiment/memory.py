@@ -1,4 +1,4 @@
-"""How many runs fit: bytes as a line in the width, measured by compiling two programs."""
+"""Runs that fit at a time: bytes as a line in the width, measured by compiling two programs."""
 
 import contextlib
 import ctypes
@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 
+from purejaxvpg.agent import make_agent
+from purejaxvpg.compute import working_set
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.placement import program_bytes
+from purejaxvpg.experiment.program import program_bytes
 
-# On a CPU a wider chunk is no faster once its working set leaves the cache, and slower beyond: of
-# 4 x 128 on two cores (Intel Xeon) 1.77M steps/s at 12 MB a device, 1.66M at 6 MB and at 24 MB.
-CPU_WORKING_SET = 12 * 2**20
 MEASURED_WIDTHS = (2, 64)
-NOT_MEASURED = 4  # runs a device, and fewer, are one chunk on a CPU: measuring takes longer
 UNBOUNDED = 2**31  # runs a device; more than any study has
 
 
@@ -39,16 +37,18 @@ class Memory(NamedTuple):
 
 
 def measure_memory(
-    config: VPGConfig, length: int, devices: Sequence[Any], hp_like: Hyperparams
+    config: VPGConfig, capacity: int, devices: Sequence[Any], hp_like: Hyperparams
 ) -> Memory:
     """Compile a narrow and a wide program and lay a line above what they and others need.
 
-    On a CPU runs learn one after the other: what learning takes, one run takes, and all others
-    only hold their rollout.  So bytes per run fall with the width, and those of the wide program
-    are more than any run adds beyond the narrow one.
+    On a CPU runs learn one after the other: one run at a time takes the memory of learning, and
+    all others only hold their rollout.  So bytes per run fall with the width, and those of the
+    wide program are more than any run adds beyond the narrow one.
     """
     narrow, wide = MEASURED_WIDTHS
-    used = [program_bytes(config, length, width, devices[0], hp_like) for width in MEASURED_WIDTHS]
+    used = [
+        program_bytes(config, capacity, width, devices[0], hp_like) for width in MEASURED_WIDTHS
+    ]
     return_freed_memory()
     per_run = used[1] / wide
     return Memory(used[0] - narrow * per_run, per_run)
@@ -65,7 +65,7 @@ def device_limit(devices: Sequence[Any]) -> int:
 
 def free_host_bytes() -> int:
     """Memory that this machine has left; half of all it has, where it does not say."""
-    try:  # what is free, and what is only kept in case it is read again
+    try:  # free memory, and caches that the system would give up
         lines = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
         return next(int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:")
     except (OSError, StopIteration):  # not Linux
@@ -77,11 +77,11 @@ def free_host_bytes() -> int:
 
 
 def choose_width(
-    num_runs: int, num_devices: int, memory: Memory, limit: int, cache_bound: bool = False
+    num_runs: int, num_devices: int, memory: Memory, limit: int, faster_within: float = math.inf
 ) -> int:
     """The widest chunk within the limit, evened out so that the last one is not nearly empty.
 
-    Args: cache_bound: no wider than `CPU_WORKING_SET`, even if more would fit.
+    Args: faster_within: bytes beyond which a wider chunk is slower, even if it would fit.
 
     Raises: ValueError, with the remedy, if not even one run fits.
     """
@@ -92,19 +92,28 @@ def choose_width(
             f"{limit / 1e6:,.1f} MB; lower num_envs, num_steps or gradient_rows, or raise "
             f"memory_limit"
         )
-    if cache_bound:
-        widest = max(min(widest, memory.widest(CPU_WORKING_SET)), 1)
+    widest = max(min(widest, memory.widest(min(faster_within, limit))), 1)
     chunks = math.ceil(num_runs / (widest * num_devices))
     return math.ceil(num_runs / (chunks * num_devices))
 
 
+def small_rollouts(config: VPGConfig, num_runs: int, device: Any) -> bool:
+    """Whether so many rollouts on a device are surely small, without compiling anything.
+
+    Counted: the observations of a batch twice, and 16 numbers more a step.
+    """
+    size = math.prod(make_agent(config).env.obs_shape)
+    estimate = 4 * config.steps_per_update * (2 * size + 16) * num_runs
+    return estimate <= (working_set(device) if math.isfinite(working_set(device)) else 0)
+
+
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether that is what a device or the compiler says."""
+    """Whether a device or the compiler ran out of memory."""
     return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
 
 
 def return_freed_memory() -> None:
-    """Give what was freed back to the system.
+    """Give freed memory back to the system.
 
     The compiler leaves hundreds of megabytes free but held by the C library's allocator, which
     count as this process's until a study's own arrays need them.  Does nothing where the C

@@ -8,15 +8,26 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.compute import working_set
 from purejaxvpg.experiment import memory
 from purejaxvpg.experiment.checks import check_group
 from purejaxvpg.experiment.devices import smallest_of_processes
-from purejaxvpg.experiment.grid import Design, Group, resolve
-from purejaxvpg.experiment.placement import Shard, compile_program, stack_hyperparams
-from purejaxvpg.experiment.segments import segment_length
+from purejaxvpg.experiment.groups import Group, resolve
+from purejaxvpg.experiment.program import Split, compile_program
+from purejaxvpg.experiment.segments import capacity
+from purejaxvpg.experiment.spec import Spec
+from purejaxvpg.experiment.stacking import stack_hyperparams
 
-SEGMENTS = 10  # at least so many looks at a chunk, if the number of updates can be divided so
+ChunkSize = int | Literal["auto"]
+
+
+class Resources(NamedTuple):
+    """The devices, and how many runs at a time they take."""
+
+    devices: Sequence[Any]
+    split: Split = "runs"
+    chunk_size: ChunkSize = "auto"
+    memory_limit: int | None = None  # bytes of a device
 
 
 class GroupPlan(NamedTuple):
@@ -25,80 +36,62 @@ class GroupPlan(NamedTuple):
     group: Group
     num_runs: int
     width: int  # runs on each device
-    num_devices: int
+    num_devices: int  # that compute runs of their own
     chunks: int
     device_bytes: int | None  # predicted, on each device; None where nothing was measured
     measuring: int  # programs compiled to measure memory
 
 
-def plan_group(
-    group: Group,
-    hps: Hyperparams,
-    num_runs: int,
-    devices: Sequence[Any],
-    shard: Shard,
-    chunk_size: int | Literal["auto"],
-    memory_limit: int | None,
-) -> GroupPlan:
+def plan_group(group: Group, num_runs: int, resources: Resources) -> GroupPlan:
     """Width and chunks of a group.
 
     Raises: ValueError, with the remedy, if not even one run fits.
     """
-    number = len(devices) if shard == "runs" else 1
-    length = segment_length(group.config, SEGMENTS)
-    if shard == "envs":
+    devices, split, chunk_size, memory_limit = resources
+    number = len(devices) if split == "runs" else 1
+    if split == "envs":
         chunk_size = 1 if chunk_size == "auto" else chunk_size
     per_device = math.ceil(num_runs / number)
-    used, measuring, on_cpu = None, 0, devices[0].platform == "cpu"
+    used, measuring = None, 0
     if chunk_size != "auto":
         width = chunk_size
-    elif on_cpu and memory_limit is None and per_device <= memory.NOT_MEASURED:
+    elif memory_limit is None and memory.small_rollouts(group.config, per_device, devices[0]):
         width = per_device
     else:
-        own = [device for device in devices if device.process_index == jax.process_index()]
-        limit = memory.device_limit(own) if memory_limit is None else memory_limit
-        line = memory.measure_memory(group.config, length, own, hps)
-        width = memory.choose_width(
-            num_runs, number, line, limit, cache_bound=on_cpu and memory_limit is None
-        )
+        local = [device for device in devices if device.process_index == jax.process_index()]
+        limit = memory.device_limit(local) if memory_limit is None else memory_limit
+        hps = stack_hyperparams(group.config, group.hyperparams)
+        line = memory.measure_memory(group.config, capacity(group.config.num_updates), local, hps)
+        faster_within = working_set(devices[0]) if memory_limit is None else math.inf
+        width = memory.choose_width(num_runs, number, line, limit, faster_within)
         width = smallest_of_processes(width)
         used, measuring = line.at(width), len(memory.MEASURED_WIDTHS)
+    if split == "runs" and jax.process_count() == 1:  # devices without a run would compute padding
+        number = min(number, math.ceil(num_runs / width))
     chunks = math.ceil(num_runs / (width * number))
     return GroupPlan(group, num_runs, width, number, chunks, used, measuring)
 
 
-def plan(
-    config: VPGConfig,
-    design: Design,
-    num_seeds: int,
-    hp: Hyperparams | None = None,
-    *,
-    chunk_size: int | Literal["auto"] = "auto",
-    memory_limit: int | None = None,
-    devices: Sequence[Any] | None = None,
-) -> Iterator[tuple[GroupPlan, float, float]]:
-    """What a sweep would do, group by group: `(plan, compile seconds, seconds predicted)`.
+def plan(spec: Spec, resources: Resources) -> Iterator[tuple[GroupPlan, float, float]]:
+    """Plan of every group, with times: `(plan, compile seconds, seconds predicted)`.
 
-    The time comes from a short probe: one segment of one chunk at the width planned.
+    The time comes from a short probe: a few updates of one chunk at the width planned.
     """
-    devices = list(jax.devices() if devices is None else devices)
-    for group in resolve(design, config, Hyperparams() if hp is None else hp):
-        check_group(group, "runs", len(devices))
+    for group in resolve(spec.design, spec.config, spec.hyperparams):
+        check_group(group, resources)
+        begun, most = time.perf_counter(), capacity(group.config.num_updates)
+        group_plan = plan_group(group, len(group.settings) * len(spec.seeds), resources)
         hps = stack_hyperparams(group.config, group.hyperparams)
-        num_runs = len(group.settings) * num_seeds
-        begun = time.perf_counter()
-        found = plan_group(group, hps, num_runs, devices, "runs", chunk_size, memory_limit)
-        length = segment_length(group.config, SEGMENTS)
-        program = compile_program(group.config, length, found.width, devices, hps)
+        devices = resources.devices[: group_plan.num_devices]
+        program = compile_program(group.config, most, group_plan.width, devices, hps)
         compiling = time.perf_counter() - begun
         rows = np.arange(program.rows) % len(group.settings)
         hp_rows = program.place(jax.tree.map(lambda x, rows=rows: x[rows], hps))
-        state = jax.block_until_ready(
-            program.init(np.arange(program.rows, dtype=np.uint32), hp_rows)
-        )
-        state, *_ = jax.block_until_ready(program.advance(state, hp_rows))  # to warm up
+        seeds = np.arange(program.rows, dtype=np.uint32)
+        state = jax.block_until_ready(program.init(seeds, hp_rows))
+        state, *_ = jax.block_until_ready(program.advance(state, hp_rows, 0, 1))  # to warm up
         begun = time.perf_counter()
-        jax.block_until_ready(program.advance(state, hp_rows))
-        segments = group.config.num_updates // length * found.chunks
-        seconds = (time.perf_counter() - begun) * segments
-        yield found._replace(device_bytes=program.device_bytes), compiling, seconds
+        jax.block_until_ready(program.advance(state, hp_rows, 1, most))
+        updates = group.config.num_updates * group_plan.chunks
+        seconds = (time.perf_counter() - begun) / most * updates
+        yield group_plan._replace(device_bytes=program.device_bytes), compiling, seconds

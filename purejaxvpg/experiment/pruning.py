@@ -1,4 +1,4 @@
-"""Which settings go on: successive halving.
+"""Successive halving: after each rung the worse settings stop.
 
 Source: Jamieson and Talwalkar 2016, "Non-stochastic best arm identification"; Karnin et al. 2013.
 """
@@ -11,35 +11,42 @@ import numpy as np
 
 from purejaxvpg.statistics import interquartile_mean, with_diverged_as_worst
 
+METHOD = "successive_halving"
+
 
 class SuccessiveHalving(NamedTuple):
     """After each rung the best `keep` of the settings go on; the last rung is the whole run."""
 
     rungs: int = 3
     keep: float = 1 / 3
+    blocks: bool = False  # rungs end at blocks of a tenth of the run, as studies of format 1 did
 
-    def check(self) -> None:
-        """Raises: ValueError for numbers out of range."""
-        if not isinstance(self.rungs, int) or self.rungs < 2:
-            raise ValueError(f"rungs={self.rungs!r} is out of range; accepted: an integer >= 2")
-        if not isinstance(self.keep, Real) or not 0 < self.keep < 1:
-            raise ValueError(f"keep={self.keep!r} is out of range; accepted: in (0, 1)")
+    def bounds(self, num_updates: int, eval_every: int = 0) -> tuple[int, ...]:
+        """0, then the updates at which the rungs end: each `keep` times the next.
 
-    def ends(self, num_updates: int, segment: int) -> list[int]:
-        """Updates at which the rungs end, one for each: each `keep` times the next, in whole
-        segments.  (A short run has equal ends: it does nothing in between.)"""
-        blocks = num_updates // segment
-        shares = [self.keep ** (self.rungs - 1 - k) for k in range(self.rungs)]
-        return [max(round(share * blocks), 1) * segment for share in shares]
+        Multiples of `eval_every`.  A short run has equal bounds: it does nothing between them.
+        """
+        unit = eval_every or 1
+        if self.blocks:
+            unit *= _block(num_updates // unit)
+        units = num_updates // unit
+        fractions = [self.keep ** (self.rungs - 1 - k) for k in range(self.rungs)]
+        return (0, *[max(round(fraction * units), 1) * unit for fraction in fractions])
 
     def smallest(self, number: int) -> int:
         """Settings of `number` that go on to the end."""
         for _ in range(self.rungs - 1):
-            number = _kept(number, self.keep)
+            number = _survivors_of(number, self.keep)
         return number
 
 
-def _kept(number: int, keep: float) -> int:
+def _block(units: int) -> int:
+    """The longest divisor of `units` that gives at least ten blocks, or one."""
+    longest = max(units // 10, 1)
+    return max(length for length in range(1, longest + 1) if units % length == 0)
+
+
+def _survivors_of(number: int, keep: float) -> int:
     return max(math.ceil(round(number * keep, 9)), 1)  # 0.07 * 100 is 7.000000000000001
 
 
@@ -48,9 +55,9 @@ def survivors(
 ) -> np.ndarray:
     """The settings that go on: the best share, at least one, by interquartile mean over seeds.
 
-    A diverged run counts as the worst of all.  One that has ended no episode yet has nothing to
-    be judged by and does not count; if a setting has only such runs, all go on.  Of equal
-    settings the one with fewer diverged runs goes on, else the earlier.
+    A diverged run counts as the worst of all.  One that has ended no episode yet cannot be judged
+    and does not count; if a setting has only such runs, all go on.  Of equal settings the one
+    with fewer diverged runs goes on, else the earlier.
 
     Args: scores: `[H, S]`, NaN for a run without one; alive: `[A]` places of the settings still
     in; diverged: `[H, S]` bool, or None: all that have no score.
@@ -61,28 +68,38 @@ def survivors(
     if not counts.any(1).all():
         return alive
     filled = with_diverged_as_worst(np.where(lost, np.nan, scores))
-    ranked = [interquartile_mean(own[of]) for own, of in zip(filled, counts, strict=True)]
+    ranked = [interquartile_mean(row[judged]) for row, judged in zip(filled, counts, strict=True)]
     # A diverged run has the score of the worst that did not, which is as good as that one here.
     order = np.lexsort((alive, lost.sum(1), -np.nan_to_num(ranked, nan=-np.inf)))
-    return np.sort(alive[order[: _kept(len(alive), keep)]])
+    return np.sort(alive[order[: _survivors_of(len(alive), keep)]])
 
 
-def make_pruning(prune: Any, rungs: int, keep: float) -> SuccessiveHalving | None:
-    """Raises: ValueError for an unknown method or numbers out of range."""
+def make_pruning(
+    prune: Any, rungs: Any, keep: Any, blocks: bool = False
+) -> SuccessiveHalving | None:
+    """The method by name, or None.  Raises: ValueError for bad names or numbers."""
     if prune is None:
         return None
-    if prune != "successive_halving":
-        raise ValueError(f"prune={prune!r} is unknown; accepted: successive_halving, or None")
-    method = SuccessiveHalving(rungs, keep)
-    method.check()
-    return method
+    if prune != METHOD:
+        raise ValueError(f"prune={prune!r} is unknown; accepted: {METHOD}, or None")
+    if not isinstance(rungs, int) or rungs < 2:
+        raise ValueError(f"rungs={rungs!r} is out of range; accepted: an integer >= 2")
+    if not isinstance(keep, Real) or not 0 < keep < 1:
+        raise ValueError(f"keep={keep!r} is out of range; accepted: in (0, 1)")
+    return SuccessiveHalving(rungs, float(keep), blocks)
 
 
 def pruning_to_json(pruning: SuccessiveHalving | None) -> dict[str, Any] | None:
-    """As study.json holds it."""
-    return {"method": "successive_halving", **pruning._asdict()} if pruning else None
+    """The pruning as study.json holds it."""
+    if pruning is None:
+        return None
+    numbers = {"method": METHOD, "rungs": pruning.rungs, "keep": pruning.keep}
+    return numbers if pruning.blocks else numbers | {"ends": "updates"}
 
 
-def pruning_from_json(held: dict[str, Any] | None) -> SuccessiveHalving | None:
-    """What `pruning_to_json` wrote.  Raises: ValueError as `make_pruning`."""
-    return make_pruning(held["method"], held["rungs"], held["keep"]) if held else None
+def pruning_from_json(fields: dict[str, Any] | None) -> SuccessiveHalving | None:
+    """The pruning that `pruning_to_json` wrote.  Raises: ValueError as `make_pruning`."""
+    if not fields:
+        return None
+    blocks = "ends" not in fields  # format 1
+    return make_pruning(fields["method"], fields["rungs"], fields["keep"], blocks)

@@ -1,93 +1,120 @@
-"""What is written beside numbers so that they can be told, and had, again: configs and versions."""
+"""How a study was run: versions, device, widths, timing."""
 
 import dataclasses
-import json
+import functools
 import os
 import platform
+import subprocess
+from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.serialize import plain
 
-
-def config_to_json(config: VPGConfig) -> dict[str, Any]:
-    """The fields of a config as JSON has them.
-
-    Raises: TypeError for a config that holds objects (an environment or a network of your own)
-    rather than names.
-    """
-    fields = {f.name: _numbers(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    for name, value in fields.items():
-        try:
-            json.dumps(value)
-        except TypeError:
-            said = " ".join(repr(value).split())  # flax shows a module on many lines
-            raise TypeError(
-                f"{name}={said} cannot be written to a run folder; give it by name (for "
-                f"environments: purejaxvpg.envs.register)"
-            ) from None
-    return fields | {"env_kwargs": dict(fields["env_kwargs"])}
+LIBRARIES = ("purejaxvpg", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "numpy")
+RENAMED = {"shard": "split"}  # fields of format 1
 
 
-def config_from_json(fields: dict[str, Any]) -> VPGConfig:
-    """The config that `config_to_json` wrote.  Raises: as VPGConfig."""
-    return VPGConfig(**lists_to_tuples(fields))
+@dataclasses.dataclass(frozen=True)
+class StudyRecord:
+    """How a study was run.  Not part of its identity: another machine may go on with it."""
 
+    command: str = ""  # that began it
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    versions_at_the_end: Mapping[str, str] | None = None  # where they changed on the way
+    commit: str = ""  # of the checkout that it ran from
+    device: str = ""
+    xla_flags: str = ""
+    split: str = "runs"  # what was laid over the devices: runs, envs
+    keep_policies: str = "all"
+    num_devices: int = 0
+    num_processes: int = 1
+    seconds: float = 0.0  # running, summed over parts
+    compile_seconds: float = 0.0
+    steps: int = 0  # environment steps
+    widths: Sequence[int] = ()  # runs at a time on a device, of the parts that are there
+    program_widths: Sequence[int] = ()  # of each program of the last call
+    chunks: Sequence[int] = ()  # of each program
+    compilations: int = 0
+    compilations_to_measure_memory: int = 0
+    prune: Mapping[str, Any] | None = None
+    settings_at_the_end: Sequence[int] | None = None  # that pruning left
+    merged_from: int = 0  # shards
+    complete: bool = False
 
-def _numbers(value: Any) -> Any:
-    """Numpy's numbers as Python's; objects as they are."""
-    if isinstance(value, tuple):
-        return tuple(map(_numbers, value))
-    return value.item() if isinstance(value, np.generic) else value
+    def __post_init__(self):
+        for name in ("widths", "program_widths", "chunks", "settings_at_the_end"):
+            object.__setattr__(self, name, plain(getattr(self, name)))  # as a file gives them back
 
+    def to_json(self) -> dict[str, Any]:
+        """The fields that say something, as JSON has them."""
+        fields = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {name: value for name, value in fields.items() if value is not None}
 
-def hyperparams_from_json(fields: dict[str, Any]) -> Hyperparams:
-    """The hyperparameters that `plain` made JSON of; a parameter object comes as a mapping.
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "StudyRecord":
+        """The record that `to_json` wrote, of this format or the first.  Other fields are left."""
+        named = {RENAMED.get(name, name): value for name, value in fields.items()}
+        names = {f.name for f in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in named.items() if name in names})
 
-    Raises: as Hyperparams.
-    """
-    params = fields.get("env_params")
-    if isinstance(params, dict):  # JSON has no arrays
-        arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in params.items()}
-        fields = {**fields, "env_params": arrays}
-    return Hyperparams(**fields)
-
-
-def plain(value: Any) -> Any:
-    """Numbers, arrays and parameter objects as JSON has them."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, np.ndarray | np.generic | jax.Array):
-        return np.asarray(value).tolist()
-    return value
-
-
-def lists_to_tuples(value: Any) -> Any:
-    """JSON has no tuples, and a config no lists."""
-    if isinstance(value, dict):
-        return {k: lists_to_tuples(v) for k, v in value.items()}
-    return tuple(map(lists_to_tuples, value)) if isinstance(value, list) else value
+    def replace(self, **changes: Any) -> "StudyRecord":
+        """The record with some fields changed."""
+        return dataclasses.replace(self, **changes)
 
 
 def compiler_flags() -> str:
-    """Of XLA, as the environment has them."""
+    """XLA's flags, as the environment has them."""
     return os.environ.get("XLA_FLAGS", "")
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of every library that the numbers may depend on."""
-    names = ("purejaxvpg", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "numpy")
-    found = {"python": platform.python_version()}
-    for name in names:
+    """Versions of Python and of every library that the numbers may depend on."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    installed = {"python": platform.python_version()}
+    for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of the checkout that this package is imported from, or ""."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists() or not (checkout / "pyproject.toml").exists():
+        return ""
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def made_with() -> dict[str, str]:
+    """The things that the bits of a run depend on beside its settings."""
+    device = jax.devices()[0]
+    return {
+        **versions(),
+        "device": device.device_kind,
+        "platform": device.platform,
+        "XLA_FLAGS": " ".join(sorted(compiler_flags().split())),
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each of the things that the bits depend on and that are other ones now."""
+    return [
+        f"{name} was {before.get(name)}, and is {value}: the numbers agree but for rounding"
+        for name, value in now.items()
+        if before.get(name, value) != value  # it was not always recorded
+    ]

@@ -1,4 +1,8 @@
-"""Compiled segments of a run, or of a chunk of runs, one after the other, kept on the way."""
+"""A chunk of runs in segments: compiled calls, with a look, a hook and a checkpoint between them.
+
+One program serves segments of any number of updates.  Their length is chosen by the clock: short
+enough to stop, report and keep in time, long enough that the host costs nothing.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,95 +11,133 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purejaxvpg.config import VPGConfig
-from purejaxvpg.evaluate import Evaluation
-from purejaxvpg.experiment.checkpoint import Checkpoint, Checkpoints, Stopped
-from purejaxvpg.experiment.placement import fetch, fetched_like, restore
-from purejaxvpg.experiment.record import compiler_flags, versions
-from purejaxvpg.state import Metrics, TrainResult, TrainState
+from purejaxvpg.compute.layout import fetch, fetched_like, restore
+from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
+from purejaxvpg.experiment.record import made_with
+from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
+
+SECONDS = 2.0  # of a segment, if its updates are shorter
+MOST_UPDATES = 1024  # of a segment; bounds the memory that its metrics take
+
+
+class Segment(NamedTuple):
+    """Runs between two segments, as `on_segment` sees them.  k runs, n updates of this segment.
+
+    `state` holds device arrays; they are given up to the next segment, so copy what should last.
+    """
+
+    runs: np.ndarray  # [k] their numbers in the study: setting * S + place of the seed
+    updates: int  # done so far, of each run
+    num_updates: int  # U
+    seconds: float  # running so far, compilation excluded
+    metrics: Metrics  # [k, n] numpy, of this segment
+    evaluations: Evaluation | None  # [k, V, E] numpy, those of this segment
+    state: TrainState  # [W, ...], W >= k; rows from k on are padding
 
 
 class Outcome(NamedTuple):
-    """Rows after their segments.  S of them, or those of this process."""
+    """Rows after their segments: S of them, or those of this process."""
 
+    updates: int  # done; less than asked for if the chunk was stopped
     state: TrainState  # [S, ...]
-    metrics: Metrics  # [S, end - start], numpy
+    metrics: Metrics  # [S, updates - start], numpy
     evaluations: Evaluation | None  # [S, V, E], numpy
     seconds: float  # running, before an interruption included
-    compile_seconds: float  # of all starts
+    resumed_seconds: float  # of these, before the interruption
 
 
-def segment_length(config: VPGConfig, segments: int) -> int:
-    """Updates per segment: the longest that divides the run into at least so many segments.
-
-    One length for all, so that one compilation serves; a multiple of `eval_every`.
-    """
-    unit = config.eval_every or 1
-    blocks = config.num_updates // unit
-    most = max(blocks // segments, 1)
-    return unit * max(length for length in range(1, most + 1) if blocks % length == 0)
+def capacity(num_updates: int) -> int:
+    """The most updates of a segment: about a tenth of the run."""
+    return min(-(-num_updates // 10), MOST_UPDATES)
 
 
 def run_segments(
-    advance: Callable[[TrainState], TrainResult],
+    advance: Callable[[TrainState, int, int], TrainResult],
     state: TrainState,
     span: tuple[int, int],
-    length: int,
-    compile_seconds: float = 0.0,
+    most: int,
+    eval_every: int = 0,
     checkpoints: Checkpoints | None = None,
     on_start: Callable[[Checkpoint | None], None] | None = None,
-    on_segment: Callable[[int, float, TrainState, Metrics], None] | None = None,
+    on_segment: Callable[[int, float, TrainResult], bool] | None = None,
 ) -> Outcome:
     """From update `span[0]` to `span[1]`, or from where it was kept on the way.
 
     Args:
-      advance: one segment of `length` updates.  state: at `span[0]`.
+      advance: (state, updates done, count) -> result of `count` updates; rows beyond mean nothing.
+      state: at `span[0]`.
+      most: updates of a segment.
       on_start: told the checkpoint that it goes on from, or None.
-      on_segment: told the updates done, the seconds they took, and the segment's outcome.
+      on_segment: told the updates done, the seconds they took, and the segment's result (its
+        metrics as numpy arrays); returns whether to stop, with everything kept.
 
-    Raises: Stopped if `checkpoints.stop` is set, or OSError if it could not be kept then.
+    Raises: OSError if it was stopped and could not be kept.
     """
-    start, end = span
-    found, seconds = [], 0.0
-    kept = checkpoints.newest(jax.tree.leaves(fetched_like(state))) if checkpoints else None
+    done, end = span
+    seconds, pieces, pace = 0.0, [], _Pace(most, checkpoints)
+    like = jax.tree.leaves(fetched_like(state))
+    checkpoint = checkpoints.newest(like) if checkpoints else None
     if on_start:
-        on_start(kept)
-    if kept is not None:
-        state = restore(state, jax.tree.unflatten(jax.tree.structure(state), kept.state))
-        found, start, seconds = [(kept.metrics, kept.evaluations)], kept.update, kept.seconds
-        compile_seconds += kept.compile_seconds
-    for done in range(start + length, end + 1, length):
-        begun = time.perf_counter()
-        state, metrics, evaluations = jax.block_until_ready(advance(state))
-        found.append(fetch((metrics, evaluations)))
-        seconds += time.perf_counter() - begun
+        on_start(checkpoint)
+    if checkpoint is not None:
+        done, seconds = checkpoint.update, checkpoint.seconds
+        pieces = [(checkpoint.metrics, checkpoint.evaluations)]
+        leaves = jax.tree.unflatten(jax.tree.structure(state), checkpoint.state)
+        state = restore(state, leaves)
+    resumed = seconds
+    stop = False
+    while done < end and not stop:
+        begun, count = time.perf_counter(), pace.count(done, end)
+        result = advance(state, done, count)
+        every = eval_every or end + 1
+        pieces.append(_rows(result, count, (done + count) // every - done // every))
+        state, done = result.state, done + count
+        elapsed = time.perf_counter() - begun
+        seconds += elapsed
+        pace.measured(count, elapsed)
         if on_segment:
-            on_segment(done, seconds, state, found[-1][0])
-        if checkpoints and done < end and checkpoints.due(done):
-            found = [_joined(found)]
+            stop = on_segment(done, seconds, TrainResult(state, *pieces[-1]))
+        if checkpoints and done < end and (stop or checkpoints.due(done)):
+            pieces = [_joined(pieces)]
             leaves = jax.tree.leaves(fetch(state))  # now: the next segment takes its memory
-            checkpoints.save(
-                Checkpoint(done, leaves, *found[0], seconds, compile_seconds, made_with())
-            )
-            if checkpoints.stop:
+            checkpoints.save(Checkpoint(done, leaves, *pieces[0], seconds, 0.0, made_with()))
+            if stop:
                 checkpoints.wait()
-                raise Stopped(done)
     if checkpoints:
         checkpoints.settle()
-    return Outcome(state, *_joined(found), seconds, compile_seconds)
+    return Outcome(done, state, *_joined(pieces), seconds, resumed)
 
 
-def _joined(parts: list[tuple[Metrics, Any]]) -> tuple[Metrics, Any]:
+class _Pace:
+    """How many updates the next segment has."""
+
+    def __init__(self, most: int, checkpoints: Checkpoints | None):
+        self.most, self.checkpoints = most, checkpoints
+        self.seconds_per_update = 0.0
+
+    def count(self, done: int, end: int) -> int:
+        """Updates until the end, the next checkpoint, or `SECONDS`, whichever comes first."""
+        if jax.process_count() > 1:  # all processes must agree, and their clocks do not
+            return min(self.most, end - done)
+        most, seconds = min(self.most, end - done), SECONDS
+        if self.checkpoints:
+            most = min(most, self.checkpoints.updates_left(done))
+            seconds = min(seconds, self.checkpoints.seconds_left())
+        if not self.seconds_per_update:
+            return 1  # to measure
+        return int(max(min(most, seconds / self.seconds_per_update), 1))
+
+    def measured(self, count: int, seconds: float) -> None:
+        """Told what a segment took."""
+        self.seconds_per_update = seconds / count
+
+
+def _rows(result: TrainResult, count: int, evaluations: int) -> tuple[Metrics, Any]:
+    """The rows of a result that mean something, as numpy arrays."""
+    metrics = jax.tree.map(lambda x: x[:, :count], fetch(result.metrics))
+    return metrics, jax.tree.map(lambda x: x[:, :evaluations], fetch(result.evaluations))
+
+
+def _joined(pieces: list[tuple[Metrics, Any]]) -> tuple[Metrics, Any]:
     """Metrics and evaluations of spans of updates, laid end to end."""
-    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
-
-
-def made_with() -> dict[str, str]:
-    """What the bits of a run depend on beside its settings."""
-    device = jax.devices()[0]
-    return {
-        **versions(),
-        "device": device.device_kind,
-        "platform": device.platform,
-        "XLA_FLAGS": " ".join(sorted(compiler_flags().split())),
-    }
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *pieces)

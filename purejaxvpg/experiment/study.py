@@ -1,34 +1,30 @@
-"""What a sweep leaves: every metric of every run, in one labelled cube.
+"""`Study`: every metric of every run, in one labelled cube.
 
 Letters: H settings, S seeds, U updates, V evaluations, E episodes of each.
 """
 
-import json
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.grid import Design
-from purejaxvpg.experiment.record import config_to_json, plain
+from purejaxvpg.experiment import groups
+from purejaxvpg.experiment.design import Design
+from purejaxvpg.experiment.policies import Policies
+from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.runs import RunIndex
 from purejaxvpg.extras import require
-from purejaxvpg.statistics import diverged_at, trailing_return
-
-LAST_EPISODES = 20  # the score of a run is their mean return
-
-UNITS = {
-    "episode_return_sum": "reward, undiscounted",
-    "episode_length_sum": "environment steps",
-    "episode_count": "episodes",
-    "kl": "nats",
-    "entropy": "nats",
-    "explained_variance": "1",
-    "finite": "1",
-}
+from purejaxvpg.statistics import (
+    LAST_EPISODES,
+    diverged_at,
+    interquartile_mean,
+    trailing_return,
+    with_diverged_as_worst,
+)
 
 
 class Study(NamedTuple):
-    """Outcome of a sweep.  All arrays numpy; NaN where a run was not run (or not so far)."""
+    """Outcome of settings x seeds.  All arrays numpy; NaN where a run was not run (so far)."""
 
     config: VPGConfig  # of the base setting
     hyperparams: Hyperparams  # of the base setting
@@ -40,7 +36,13 @@ class Study(NamedTuple):
     updates: np.ndarray  # [H, S] int, updates done of each run
     num_updates: np.ndarray  # [H] int, U of each setting
     pruned: np.ndarray  # [H] bool: stopped early by `prune`
-    record: dict[str, Any]  # versions, device, widths, timing: how it was run
+    record: StudyRecord  # versions, device, widths, timing: how it was run
+    policies: Policies = Policies()  # of the runs that are done
+
+    @property
+    def index(self) -> RunIndex:
+        """The runs by number."""
+        return RunIndex(self.design.size, len(self.seeds))
 
     @property
     def complete(self) -> bool:
@@ -68,15 +70,15 @@ class Study(NamedTuple):
         NaN before so many ended, after the last update done, and from an infinite return on.
         """
         sums, counts = self.metrics["episode_return_sum"], self.metrics["episode_count"]
-        known = ~np.isnan(counts)
-        lost = np.logical_or.accumulate(known & ~np.isfinite(sums), axis=-1)
-        usable, rows = known & ~lost, (-1, sums.shape[-1])
+        recorded = ~np.isnan(counts)
+        lost = np.logical_or.accumulate(recorded & ~np.isfinite(sums), axis=-1)
+        usable, rows = recorded & ~lost, (-1, sums.shape[-1])
         flat_sums, flat_counts = (np.where(usable, x, 0).reshape(rows) for x in (sums, counts))
-        found = trailing_return(flat_sums, flat_counts, episodes).reshape(sums.shape)
-        return np.where(usable, found, np.nan)
+        means = trailing_return(flat_sums, flat_counts, episodes).reshape(sums.shape)
+        return np.where(usable, means, np.nan)
 
     def scores(self) -> np.ndarray:
-        """One number a run, [H, S]: what its policy got in the end.
+        """One number a run, [H, S]: the return of its policy at the end.
 
         The mean of the last evaluation if the study evaluates; else of the last 20 training
         episodes by the last update done (of all of them, if fewer ended).  NaN for a run that
@@ -87,9 +89,9 @@ class Study(NamedTuple):
             # Settings with fewer evaluations, or fewer episodes of each, have NaN beyond theirs.
             real = ~np.isnan(self.evaluations["finished"])  # [H, S, V, E]
             sums = np.where(real, self.evaluations["returns"], 0).sum(-1)
-            held = real.sum(-1)  # [H, S, V] episodes
-            means = np.where(held > 0, sums / np.maximum(held, 1), np.nan)
-            place = means.shape[-1] - 1 - np.argmax(held[..., ::-1] > 0, axis=-1)
+            episodes = real.sum(-1)  # [H, S, V]
+            means = np.where(episodes > 0, sums / np.maximum(episodes, 1), np.nan)
+            place = means.shape[-1] - 1 - np.argmax(episodes[..., ::-1] > 0, axis=-1)
             score = np.take_along_axis(means, place[..., None], -1)[..., 0]
         else:
             score = np.take_along_axis(self.returns(), last, -1)[..., 0]
@@ -99,6 +101,40 @@ class Study(NamedTuple):
             score = np.where(few, sums / np.maximum(counts, 1), score)
         return np.where(self.diverged | (self.updates == 0), np.nan, score)
 
+    def setting(self, place: int) -> tuple[VPGConfig, Hyperparams]:
+        """Config and hyperparameters of a setting, by its place in the design."""
+        values = self.design.settings()[place]
+        return groups.apply(values, self.config, self.hyperparams)
+
+    def where(self, **values: Any) -> np.ndarray:
+        """Places of the settings that have these values.  `[K]` int
+
+        Raises: ValueError for a name that does not vary, or values that no setting has.
+        """
+        settings, names = self.design.settings(), self.design.names
+        for name in values:
+            if name not in names:
+                varying = ", ".join(names) or "nothing"
+                raise ValueError(f"{name} does not vary in this study; varying: {varying}")
+        places = [h for h, s in enumerate(settings) if all(s[n] == v for n, v in values.items())]
+        if not places:
+            given = ", ".join(f"{name}={value!r}" for name, value in values.items())
+            raise ValueError(f"no setting of the study has {given}")
+        return np.asarray(places)
+
+    def best(self) -> int:
+        """Place of the setting with the highest interquartile mean over seeds, among those that ran
+        to their end (chosen as the best of many, so its score is optimistic).
+
+        Raises: ValueError if no setting has a score.
+        """
+        scores = self.scores()
+        judged = np.isfinite(scores).any(1) & self.done.all(1)
+        if not judged.any():
+            raise ValueError("no setting ran to its end with an episode, so none is the best")
+        means = interquartile_mean(with_diverged_as_worst(scores), axis=1)
+        return int(np.argmax(np.where(judged, means, -np.inf)))
+
     def to_xarray(self) -> Any:
         """An `xarray.Dataset`: a dimension for each axis of the design, then seed and update.
 
@@ -107,7 +143,9 @@ class Study(NamedTuple):
 
         Raises: ImportError without the extra `sweep`.
         """
-        return _to_xarray(self)
+        from purejaxvpg.experiment.cube import to_xarray
+
+        return to_xarray(self)
 
     def to_dataframe(self) -> Any:
         """A pandas table, one row a run: the setting, the seed, the score and how it ended.
@@ -124,56 +162,30 @@ class Study(NamedTuple):
                 rows.append({**setting, **row, **ended})
         return pandas.DataFrame(rows)
 
-
-def _to_xarray(study: Study) -> Any:
-    xarray = require("xarray", "sweep")
-    shape, dims = study.design.shape, tuple(axis.dim for axis in study.design.axes)
-
-    def cube(x: np.ndarray, *rest: str, units: str = "1") -> Any:  # [H, ...] -> [*axes, ...]
-        data = x.reshape((*shape, *x.shape[1:]))
-        return (dims + rest, data, {"units": units})
-
-    coordinates: dict[str, Any] = {
-        "seed": study.seeds,
-        "update": np.arange(1, study.steps.shape[-1] + 1),
-    }
-    for axis in study.design.axes:
-        columns = {name: [p[i] for p in axis.points] for i, name in enumerate(axis.names)}
-        for name, values in columns.items():
-            coordinates[name] = (axis.dim, _labels(values))
-    variables = {
-        name: cube(x, "seed", "update", units=UNITS.get(name, "1"))
-        for name, x in study.metrics.items()
-    }
-    for name, x in study.evaluations.items():
-        variables[f"evaluation_{name}"] = cube(x, "seed", "evaluation", "episode")
-    variables |= {
-        "score": cube(study.scores(), "seed", units="reward, undiscounted"),
-        "diverged": cube(study.diverged, "seed"),
-        "diverged_at": cube(study.diverged_at, "seed", units="updates, from 1; 0: never"),
-        "updates_done": cube(study.updates, "seed"),
-        "pruned": cube(study.pruned),
-        "environment_steps": cube(study.steps, "update", units="environment steps of one run"),
-    }
-    return xarray.Dataset(variables, coordinates, _attributes(study))
-
-
-def _labels(values: list[Any]) -> np.ndarray:
-    """One type for all of an axis: numbers where all are, truth values where all are, or text."""
-    kinds = {type(value) for value in values}
-    if kinds == {bool} or kinds <= {int, float}:
-        return np.asarray(values)
-    return np.asarray([str(value) for value in values])
-
-
-def _attributes(study: Study) -> dict[str, str]:
-    try:
-        config = json.dumps(config_to_json(study.config))
-    except TypeError:  # it holds objects, and is of this process alone
-        config = repr(study.config)
-    return {
-        "title": "a purejaxvpg sweep",
-        "config": config,
-        "hyperparams": json.dumps(plain(study.hyperparams), default=repr),
-        "record": json.dumps(plain(study.record), default=repr),
-    }
+    def __repr__(self) -> str:
+        """The study in ten lines."""
+        axes = [f"{axis.dim} ({len(axis.points)})" for axis in self.design.axes]
+        first, last = (int(self.seeds[i]) for i in (0, -1))
+        scores = self.scores()
+        finite = scores[np.isfinite(scores)]
+        span = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "none yet"
+        record = self.record
+        rate = record.steps / record.seconds if record.seconds else 0.0
+        return "\n".join(
+            [
+                f"Study of {self.config.env}",
+                f"  settings     {self.design.size}: {' x '.join(axes) or 'one'}",
+                f"  seeds        {len(self.seeds)}: {first} to {last}",
+                f"  updates      {int(self.num_updates.max())} of {self.config.num_envs} "
+                f"environments x {self.config.num_steps} steps",
+                f"  runs done    {int(self.done.sum())} of {self.done.size}, "
+                f"{int(self.diverged.sum())} diverged, {int(self.pruned.sum())} settings pruned",
+                f"  scores       {span} (study.scores(), [H, S])",
+                f"  metrics      {', '.join(self.metrics)} (study.metrics, [H, S, U])",
+                f"  policies     of {len(self.policies.runs)} runs (study.policies)",
+                f"  computed     {record.steps:,} steps in {record.seconds:.1f} s "
+                f"({rate:,.0f} steps/s) on {record.num_devices} x {record.device}",
+                f"  made with    jax {record.versions.get('jax', '?')}, "
+                f"purejaxvpg {record.versions.get('purejaxvpg', '?')}",
+            ]
+        )

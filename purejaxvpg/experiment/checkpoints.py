@@ -1,12 +1,13 @@
 """Checkpoints: a run between two segments, so that one that is killed goes on to the same bits.
 
-    checkpoints/00000420.npz     state, metrics and evaluations of all seeds after 420 updates
+    chunks/<part>/00000420.npz    state, metrics and evaluations of a chunk after 420 updates
 
 Each is one summed file (files.py), so that a damaged one is found, and the one before it used.
 They are written by a thread while training goes on; the newest few are kept, and the best.
 """
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from purejaxvpg.evaluate import Evaluation
 from purejaxvpg.experiment.files import (
     digest,
     first_line,
@@ -25,22 +25,12 @@ from purejaxvpg.experiment.files import (
     unpack,
     write_summed,
 )
-from purejaxvpg.state import Metrics
-from purejaxvpg.statistics import trailing_return
-
-SCORED_EPISODES = 20  # the best checkpoint is that of the best mean over so many episodes
-
-
-class Stopped(Exception):
-    """The run was asked to stop, and its state is kept."""
-
-    def __init__(self, updates: int):
-        super().__init__(f"stopped after {updates} updates")
-        self.updates = updates
+from purejaxvpg.state import Evaluation, Metrics
+from purejaxvpg.statistics import LAST_EPISODES, trailing_return
 
 
 class Checkpoint(NamedTuple):
-    """A run after `update` updates.  S seeds."""
+    """A chunk of runs after `update` updates.  S of them."""
 
     update: int
     state: Sequence[np.ndarray]  # leaves of the TrainState, [S, ...]; keys as their data
@@ -54,21 +44,21 @@ class Checkpoint(NamedTuple):
     def score(self) -> float:
         """Mean over seeds of the last episodes' return; -inf before any has ended."""
         returns = trailing_return(
-            self.metrics.episode_return_sum, self.metrics.episode_count, SCORED_EPISODES
+            self.metrics.episode_return_sum, self.metrics.episode_count, LAST_EPISODES
         )[:, -1]
         return float(returns.mean()) if np.isfinite(returns).all() else -np.inf
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder.
+    """The checkpoints of one chunk of runs, in a folder.
 
     Args:
-      identity: what the run is, as JSON has it; a checkpoint of another run is not used.
+      identity: the chunk's identity, as JSON has it; a checkpoint of another one is not used.
       every_seconds, every_updates: when one is due, whichever comes first; 0: never.
       keep: how many of the newest.  keep_best: the best one too.
 
-    Set `stop` to end the run after the segment that is running.  A checkpoint that cannot be
-    written (the disk is full) ends no run that goes on without it: `on_failure` is told.
+    A checkpoint that cannot be written (the disk is full) ends no run that goes on without it:
+    `on_failure` is told.
     """
 
     def __init__(
@@ -82,11 +72,10 @@ class Checkpoints:
         on_failure: Callable[[str], None] = warnings.warn,
     ):
         self.folder = folder
-        self.stop = False
-        self.unusable: list[tuple[Path, str]] = []  # found by `newest`
+        self.unusable: list[tuple[Path, str]] = []  # set aside by `newest`, with the reason
         self._on_failure = on_failure
         self._origin = digest(identity)
-        self._every = (every_seconds, every_updates)
+        self.every_seconds, self.every_updates = every_seconds, every_updates
         self._keep, self._keep_best = keep, keep_best
         self._last = (time.monotonic(), 0)
         self._scores: dict[Path, float] = {}
@@ -94,32 +83,36 @@ class Checkpoints:
         self._pending: Future | None = None
 
     def newest(self, like: Sequence[Any] = ()) -> Checkpoint | None:
-        """The newest that is whole and of this run; those that are not are set aside.
+        """The newest that is whole and of this chunk; others are set aside.
 
         Args: like: leaves of a state as the run has it, for their shapes and types.
         """
         for path in sorted(self.folder.glob("*.npz"), reverse=True):
             try:
-                found = _from_arrays(read_summed(path), self._origin)
-                _check_fits(found.state, like)
+                checkpoint = _from_arrays(read_summed(path), self._origin)
+                _check_fits(checkpoint.state, like)
             except Exception as error:  # whatever zip or numpy raise on a file of another make
                 self.unusable.append((path, first_line(error)))
                 path.rename(path.with_suffix(".damaged"))
                 continue
-            self._last = (time.monotonic(), found.update)
-            self._scores[path] = found.score
-            return found
+            self._last = (time.monotonic(), checkpoint.update)
+            self._scores[path] = checkpoint.score
+            return checkpoint
         return None
 
     def due(self, update: int) -> bool:
         """Whether it is time for one, after `update` updates."""
-        then, last = self._last
-        seconds, updates = self._every
-        return (
-            self.stop
-            or bool(seconds and time.monotonic() - then >= seconds)
-            or bool(updates and update - last >= updates)
-        )
+        return self.seconds_left() <= 0 or self.updates_left(update) <= 0
+
+    def seconds_left(self) -> float:
+        """Until the next one is due by the clock."""
+        then, _ = self._last
+        return self.every_seconds - (time.monotonic() - then) if self.every_seconds else math.inf
+
+    def updates_left(self, update: int) -> float:
+        """Until the next one is due by updates, after `update` updates."""
+        _, last = self._last
+        return self.every_updates - (update - last) if self.every_updates else math.inf
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write one while training goes on."""
@@ -145,10 +138,10 @@ class Checkpoints:
         path = self.folder / f"{checkpoint.update:08d}.npz"
         write_summed(path, _to_arrays(checkpoint, self._origin))
         self._scores[path] = checkpoint.score
-        good = set(sorted(self._scores)[-self._keep :])
+        wanted = set(sorted(self._scores)[-self._keep :])
         if self._keep_best:
-            good.add(max(self._scores, key=lambda path: (self._scores[path], path)))
-        for old in set(self._scores) - good:
+            wanted.add(max(self._scores, key=lambda path: (self._scores[path], path)))
+        for old in set(self._scores) - wanted:
             old.unlink(missing_ok=True)
             del self._scores[old]
 

@@ -1,10 +1,10 @@
-"""A trained policy that travels: what acts, without the environment it was trained in.
+"""A trained policy that travels, without the environment it was trained in.
 
     policy.safetensors   parameters of the policy's network, and statistics of observations
-    card.json            what they are: shapes, network, actions, environment, versions, scores
+    card.json            their description: shapes, network, actions, environment, versions, scores
 
-`load_policy` needs this package's networks and policies and no environment; what `compiled`
-returns needs jax alone.  No pickle; both files have sums.
+`load_policy` needs this package's networks and policies and no environment; the program that
+`compiled` returns needs jax alone.  No pickle; both files have sums.
 """
 
 import hashlib
@@ -18,27 +18,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from purejaxvpg.agent import make_agent
+from purejaxvpg.agent import init_stats, make_agent
+from purejaxvpg.agent.networks import make_networks
+from purejaxvpg.agent.normalize import normalize
+from purejaxvpg.agent.policy import Policy, box_bounds, categorical, gaussian
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.files import (
-    first_line,
-    named_leaves,
-    read_described,
-    write_described,
-    write_whole,
-)
-from purejaxvpg.experiment.record import config_from_json, config_to_json, plain, versions
+from purejaxvpg.experiment.files import first_line, read_described, write_described, write_whole
+from purejaxvpg.experiment.policies import leaves_of, restore
+from purejaxvpg.experiment.record import versions
+from purejaxvpg.experiment.serialize import config_from_json, config_to_json, plain
 from purejaxvpg.extras import require
-from purejaxvpg.networks import make_networks
-from purejaxvpg.normalize import RunningStats, init_stats, normalize
-from purejaxvpg.policy import Policy, box_bounds, categorical, gaussian
+from purejaxvpg.state import RunningStats
 
 FORMAT = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 class SavedPolicy(NamedTuple):
-    """What `load_policy` gives back."""
+    """A policy that acts, and its card."""
 
     act: Callable[..., Array]  # (obs [*obs_shape] or [B, *obs_shape], key=None) -> action(s)
     card: dict[str, Any]
@@ -58,7 +55,7 @@ def save_policy(
       params: `state.params.policy` of one run.  obs_stats: `state.obs_stats`; needed with
         `normalize_obs`.
       hp: the bounds of actions may depend on `hp.env_params`.
-      scores: what it reached, for the card.
+      scores: for the card.
 
     Raises: TypeError for a config that holds objects rather than names; ValueError for parameters
     of another shape than the config says; ImportError without the extra `cli`; OSError.
@@ -75,10 +72,9 @@ def save_policy(
         "versions": versions(),
         "scores": plain(scores or {}),
     }
-    kept = {"params": params, "obs_stats": obs_stats or init_stats(agent.env.obs_shape)}
-    kept["obs_stats"] = kept["obs_stats"]._asdict()
-    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(kept).items()}
-    _check_shapes(arrays, config, card)
+    leaves = leaves_of(params, obs_stats or init_stats(agent.env.obs_shape))
+    arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}
+    _restore(arrays, config, card)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     data = safetensors.save(arrays)
@@ -107,11 +103,10 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
         if card["policy"] != hashlib.sha256(data).hexdigest():
             raise ValueError("policy.safetensors was changed or damaged: its sum is wrong")
         config = config_from_json(card["config"])
-        arrays = safetensors.load(data)
-        kept = _check_shapes(arrays, config, card)
+        params, stats = _restore(safetensors.load(data), config, card)
     except Exception as error:  # of json, safetensors or the config: all mean damage
         raise ValueError(f"the policy in {folder} cannot be read: {first_line(error)}") from error
-    return SavedPolicy(_actor(config, card, kept), card)
+    return SavedPolicy(_actor(config, card, params, stats), card)
 
 
 def compiled(policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS) -> bytes:
@@ -131,15 +126,16 @@ def compiled(policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS) -> byt
     return bytes(exported.serialize())
 
 
-def _actor(config: VPGConfig, card: dict[str, Any], kept: Any) -> Callable[..., Array]:
+def _actor(
+    config: VPGConfig, card: dict[str, Any], params: Any, stats: RunningStats
+) -> Callable[..., Array]:
     policy, shape = _policy(config, card["actions"]), tuple(card["obs_shape"])
     networks = make_networks(config, shape, policy.num_outputs, policy.free_std)
-    stats = RunningStats(**kept["obs_stats"])
 
     @jax.jit
     def rows(obs: Array, key: Array | None) -> Array:  # [B, *obs_shape]
         seen = normalize(stats, obs, config.obs_clip) if config.normalize_obs else obs
-        outputs = networks.policy(kept["params"], seen)
+        outputs = networks.policy(params, seen)
         if key is None:
             return policy.to_env(policy.mode(outputs))
         return policy.to_env(policy.sample(outputs, policy.noise(key, (obs.shape[0],))))
@@ -172,19 +168,10 @@ def _policy(config: VPGConfig, actions: dict[str, Any]) -> Policy:
     return gaussian(config, tuple(actions["shape"]), jnp.asarray(low), jnp.asarray(high), bounded)
 
 
-def _check_shapes(arrays: dict[str, np.ndarray], config: VPGConfig, card: dict[str, Any]) -> Any:
-    """The arrays as the tree that the config's network has.  Raises: ValueError."""
+def _restore(
+    arrays: dict[str, np.ndarray], config: VPGConfig, card: dict[str, Any]
+) -> tuple[Any, RunningStats]:
+    """The arrays in the structure that the config's network has.  Raises: ValueError."""
     policy, shape = _policy(config, card["actions"]), tuple(card["obs_shape"])
     networks = make_networks(config, shape, policy.num_outputs, policy.free_std)
-    obs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    expected = {
-        "params": jax.eval_shape(networks.init, jax.random.key(0), obs).policy,
-        "obs_stats": jax.eval_shape(lambda: init_stats(shape))._asdict(),
-    }
-    named = named_leaves(expected)
-    for name, leaf in named.items():
-        found = arrays.get(name)
-        if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
-            given = "missing" if found is None else f"{found.dtype}{list(found.shape)}"
-            raise ValueError(f"{name} is {given}; accepted: {leaf.dtype}{list(leaf.shape)}")
-    return jax.tree.unflatten(jax.tree.structure(expected), [jnp.asarray(arrays[n]) for n in named])
+    return restore(arrays, networks, shape)

@@ -1,0 +1,255 @@
+"""The engine: a prepared study goes through rungs, groups, chunks and segments to its parts.
+
+The work that is left comes from schedule.py, each time from what is done; so a study that was
+interrupted goes on like one that was not.
+"""
+
+import contextlib
+import math
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from purejaxvpg.experiment.assemble import assemble
+from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
+from purejaxvpg.experiment.chunks import Chunk, run_chunk
+from purejaxvpg.experiment.devices import all_of_processes
+from purejaxvpg.experiment.files import locked
+from purejaxvpg.experiment.groups import Group
+from purejaxvpg.experiment.legacy import chunk_identity
+from purejaxvpg.experiment.memory import is_out_of_memory, return_freed_memory
+from purejaxvpg.experiment.parts import Part
+from purejaxvpg.experiment.prepared import Prepared
+from purejaxvpg.experiment.program import Program, compile_program
+from purejaxvpg.experiment.pruning import survivors
+from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.schedule import Track, Work, pending
+from purejaxvpg.experiment.segments import Segment, capacity
+from purejaxvpg.experiment.spec import Spec
+from purejaxvpg.experiment.stacking import stack_hyperparams
+from purejaxvpg.experiment.store import Store, width_of
+from purejaxvpg.experiment.study import Study
+
+
+def run(prepared: Prepared) -> Study:
+    """Train everything that is not done yet, or up to a stop.
+
+    Raises: OSError if another process runs the same shard in the same folder, or if a part cannot
+    be written.
+    """
+    with _alone(prepared):
+        return _run(prepared)
+
+
+@contextlib.contextmanager
+def _alone(prepared: Prepared) -> Iterator[None]:
+    """Alone in the folder, or in this shard of it."""
+    folder, shard = prepared.store.folder, prepared.options.shard
+    if folder is None or jax.process_index() > 0:
+        yield
+        return
+    with locked(folder, f"-{shard[0]}-of-{shard[1]}" if shard else ""):
+        yield
+
+
+def _run(prepared: Prepared) -> Study:
+    spec, store, options = prepared.spec, prepared.store, prepared.options
+    tracks = [Track(group.settings, bounds(spec, group)) for group in prepared.groups]
+    alive, unfinished = np.arange(spec.design.size), []
+    num_rungs = spec.pruning.rungs if spec.pruning else 1
+    for rung in range(num_rungs):
+        work = pending(tracks, spec.index, rung, alive, _done(store), options.shard or (0, 1))
+        steps = [prepared.groups[w.group].config.steps_per_update for w in work]
+        prepared.clock.begin(work, steps)
+        for item in work:
+            unfinished += _run_group(prepared, item)
+        if prepared.stop.is_set():
+            break
+        if spec.pruning and rung < num_rungs - 1:
+            alive = _survivors(prepared, alive, [track.bounds[rung + 1] for track in tracks])
+    if options.shard or jax.process_count() > 1:
+        store.join_others()
+    return _finish(prepared, alive, tuple(unfinished))
+
+
+def bounds(spec: Spec, group: Group) -> tuple[int, ...]:
+    """Updates between which the rungs of a group lie; (0, U) without pruning."""
+    config = group.config
+    if spec.pruning is None:
+        return (0, config.num_updates)
+    return spec.pruning.bounds(config.num_updates, config.eval_every)
+
+
+def _done(store: Store) -> Callable[[int, int], set[int]]:
+    return lambda start, end: all_of_processes(store.done(start, end))
+
+
+def _survivors(prepared: Prepared, alive: np.ndarray, ends: Sequence[int]) -> np.ndarray:
+    """Settings that go on after a rung, judged by the parts up to its end: a study that is
+    resumed further on must choose as it did."""
+    spec, groups = prepared.spec, prepared.groups
+    end_of = {h: end for group, end in zip(groups, ends, strict=True) for h in group.settings}
+
+    def counts(part: Part) -> bool:
+        return part.end <= end_of[int(spec.index.settings(part.runs[:1])[0])]
+
+    seen = assemble(spec, [part for part in prepared.store.parts if counts(part)], StudyRecord())
+    assert spec.pruning is not None
+    return survivors(seen.scores(), alive, spec.pruning.keep, seen.diverged)
+
+
+def _run_group(prepared: Prepared, work: Work) -> list[Part]:
+    """Everything that is left of a group, at half the width as often as memory runs out.
+
+    Returns: parts that a stop left unfinished.
+    """
+    group_plan, store = prepared.plans[work.group], prepared.store
+    assert group_plan is not None
+    group_runs = prepared.spec.index.of_settings(group_plan.group.settings)
+    width = min(group_plan.width, width_of(store.parts, group_runs) or group_plan.width)
+    runs = work.runs
+    while len(runs) and not prepared.stop.is_set():
+        try:
+            return _run_width(prepared, work._replace(runs=runs), width)
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error) or width == 1 or jax.process_count() > 1:
+                raise
+            warnings.warn(
+                f"{width} runs a device do not fit in its memory; going on with "
+                f"{math.ceil(width / 2)} (another width rounds otherwise)",
+                stacklevel=5,
+            )
+            width = math.ceil(width / 2)
+            done = store.done(work.start, work.end)
+            runs = runs[[int(run) not in done for run in runs]]
+    return []
+
+
+def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
+    """The chunks of a group.  Returns: the part of the chunk that a stop left unfinished."""
+    group, group_plan = prepared.groups[work.group], prepared.plans[work.group]
+    assert group_plan is not None
+    resources, most = prepared.options.resources, capacity(group.config.num_updates)
+    devices = resources.devices
+    if resources.split == "runs":
+        devices = devices[: group_plan.num_devices]
+    hps = stack_hyperparams(group.config, group.hyperparams)
+    with prepared.clock.compiling(f"compiling for {len(work.runs)} runs"):
+        program = compile_program(group.config, most, width, devices, hps, resources.split)
+    return_freed_memory()
+    for first in range(0, len(work.runs), program.rows):
+        chunk = _chunk(prepared, work, work.runs[first : first + program.rows], hps)
+        with _checkpoints(prepared, chunk, program) as checkpoints:
+            part = _run_chunk(prepared, program, chunk, checkpoints, group.config.steps_per_update)
+            finished = part is None or part.end == chunk.end
+            if part is not None and finished:
+                prepared.store.add(part)
+            elif part is not None:
+                return [part]
+        _remove_checkpoints(checkpoints)
+        if prepared.stop.is_set():
+            break
+    return []
+
+
+def _chunk(prepared: Prepared, work: Work, runs: np.ndarray, hps: Any) -> Chunk:
+    """The next runs of a group.  hps: `[settings of the group, ...]`."""
+    spec, group = prepared.spec, prepared.groups[work.group]
+    rows = np.searchsorted(group.settings, spec.index.settings(runs))
+    return Chunk(
+        runs=runs,
+        seeds=spec.seeds[spec.index.seed_places(runs)],
+        hp=jax.tree.map(lambda x: x[rows], hps),
+        start=work.start,
+        end=work.end,
+        num_updates=group.config.num_updates,
+        eval_every=group.config.eval_every,
+        most=capacity(group.config.num_updates),
+        state=prepared.store.states(runs, work.start) if work.start else None,
+        keep_policies=prepared.record.keep_policies != "none",
+    )
+
+
+@contextlib.contextmanager
+def _checkpoints(
+    prepared: Prepared, chunk: Chunk, program: Program
+) -> Iterator[Checkpoints | None]:
+    """Where the chunk is kept while it runs."""
+    store, options = prepared.store, prepared.options
+    if store.folder is None or store.fingerprint is None or jax.process_count() > 1:
+        yield None
+        return
+    folder = store.chunk_folder(chunk.runs, chunk.start, chunk.end)
+    mark = store.fingerprint(chunk.runs)
+    identity = chunk_identity(mark, program.rows, options.resources.split)
+    every = (60 * options.checkpoint_minutes, options.checkpoint_updates)
+    yield Checkpoints(folder, identity, *every, keep_best=False)
+
+
+def _remove_checkpoints(checkpoints: Checkpoints | None) -> None:
+    """Remove the checkpoints of a chunk whose part is there."""
+    if checkpoints is not None:
+        shutil.rmtree(checkpoints.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other chunks have theirs there
+            checkpoints.folder.parent.rmdir()
+
+
+def _run_chunk(
+    prepared: Prepared,
+    program: Program,
+    chunk: Chunk,
+    checkpoints: Checkpoints | None,
+    steps_per_update: int,
+) -> Part | None:
+    """A chunk, told about and stopped between segments."""
+    clock, options, running = prepared.clock, prepared.options, [0.0]
+
+    def on_start(checkpoint: Checkpoint | None) -> None:
+        clock.chunk(checkpoint.update if checkpoint else chunk.start)
+        options.on_start(checkpoint)
+
+    def on_segment(segment: Segment) -> bool:
+        running[0] = segment.seconds
+        clock.segment(segment, steps_per_update)
+        if options.on_segment(segment) is True:
+            prepared.stop.set()
+        return prepared.stop.is_set()
+
+    part = run_chunk(program, chunk, checkpoints, on_start, on_segment)
+    clock.chunk_ended(len(chunk.runs), running[0])
+    return part
+
+
+def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...]) -> Study:
+    """The study as it is now, described in its folder."""
+    store, options = prepared.store, prepared.options
+    plans = [group_plan for group_plan in prepared.plans if group_plan is not None]
+    record = store.record.replace(
+        num_devices=len(options.resources.devices),
+        num_processes=jax.process_count(),
+        program_widths=[group_plan.width for group_plan in plans],
+        chunks=[group_plan.chunks for group_plan in plans],
+        compilations=len(plans),
+        compilations_to_measure_memory=store.record.compilations_to_measure_memory
+        + sum(group_plan.measuring for group_plan in plans),
+        compile_seconds=store.record.compile_seconds + prepared.clock.compile_seconds,
+        settings_at_the_end=alive.tolist(),
+        complete=False,
+    )
+    if record.versions != prepared.record.versions:
+        record = record.replace(versions_at_the_end=prepared.record.versions)
+    study = store.study(record, unfinished)
+    whole = study.done.all() if not prepared.spec.pruning else study.done[alive].all()
+    study = store.study(study.record.replace(complete=bool(whole)), unfinished)
+    if store.folder is not None and jax.process_index() == 0:
+        if whole or options.shard is None:
+            store.describe(prepared.spec, study.record)
+        if whole:
+            study = store.finish(study)
+    elif whole:
+        study = store.finish(study)
+    return study

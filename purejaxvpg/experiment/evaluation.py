@@ -1,0 +1,66 @@
+"""Evaluation of the policies that a study keeps."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purejaxvpg.agent import make_agent
+from purejaxvpg.evaluate import make_evaluate
+from purejaxvpg.experiment.policies import restore
+from purejaxvpg.experiment.study import Study
+from purejaxvpg.state import Evaluation, RunningStats
+
+EVALUATION = 0xE7A1  # a branch of a seed's key that its training never splits off
+
+
+def evaluate_setting(
+    study: Study,
+    setting: int = 0,
+    seeds: Sequence[int] | np.ndarray | None = None,
+    num_episodes: int = 32,
+    greedy: bool = True,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate the policies of a setting, with the environment parameters it trained on.
+
+    Args:
+      setting: its place in the design.  seeds: training seeds, `[S]`; None: all of the study.
+      num_episodes: E of each.  greedy: the policy's mode, or else draws from it.
+      seed: of the evaluation.
+
+    Returns: `[S, E]` each.
+
+    Raises: ValueError for a policy that is not kept; else as `make_evaluate`.
+    """
+    config, hp = study.setting(setting)
+    seeds = study.seeds if seeds is None else np.asarray(seeds)
+    function = make_evaluate(config, num_episodes, greedy)
+    params, obs_stats = policies_of(study, setting, seeds)
+    compiled = jax.jit(jax.vmap(function, in_axes=(0, 0, 0, None)))
+    return compiled(evaluation_keys(seeds, seed), params, obs_stats, hp)
+
+
+def policies_of(study: Study, setting: int, seeds: np.ndarray) -> tuple[object, RunningStats]:
+    """Policy parameters and observation statistics of a setting's runs, `[len(seeds), ...]`.
+
+    Raises: ValueError for a seed that is not in the study, or a policy that is not kept.
+    """
+    if missing := sorted(set(np.asarray(seeds).tolist()) - set(study.seeds.tolist())):
+        first, last = study.seeds[0], study.seeds[-1]
+        raise ValueError(f"seed={missing[0]} is not in the study; accepted: {first} to {last}")
+    runs = study.index.of_settings([setting])[np.searchsorted(study.seeds, seeds)]
+    agent = make_agent(study.setting(setting)[0])
+    arrays = study.policies.arrays(runs)
+    return restore(arrays, agent.networks, agent.env.obs_shape, rows=len(runs))
+
+
+def evaluation_keys(seeds: np.ndarray, seed: int = 0) -> jax.Array:
+    """Keys to evaluate these training seeds with, apart from all that trained them.  `[S]`
+
+    `fold_in(key, i)` is the key that `split(key, n)` gives at place i, so evaluating with
+    `fold_in(seed's key, 1)` would draw the numbers again that the networks were made of.
+    """
+    base = jax.random.fold_in(jax.random.key(seed), EVALUATION)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(base, jnp.asarray(seeds, jnp.uint32))

@@ -1,0 +1,95 @@
+"""The folder of a study, as it is read.
+
+    run.json        what a study of one setting is (config, hyperparameters, seeds), and its record
+    study.json      the same of a study of several settings
+    parts/*.npz     results of some runs over some span of updates, each written whole or not
+    policies/*.npz  policies of the runs that are done (policies.py)
+    chunks/         checkpoints of the chunk that is running (checkpoints.py)
+    metrics.npz     of a run that is complete: every metric `[S, U]`, for numpy alone
+    study.nc        of a study that is complete: the labelled cube (with the extra `sweep`)
+
+A part names the runs that it holds, and its study, so parts of any size, from any process, shard
+or machine, make one study.  A file that is damaged, or of another study, is named and left out: no
+number comes from it.  Folders of earlier formats are read by legacy.py.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from purejaxvpg.experiment import legacy
+from purejaxvpg.experiment.assemble import assemble
+from purejaxvpg.experiment.files import first_line, read_described
+from purejaxvpg.experiment.parts import Part, read_parts
+from purejaxvpg.experiment.policies import Policies, read_policies
+from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.spec import FORMAT, Fingerprint, Spec
+from purejaxvpg.experiment.study import Study
+
+FACES = ("study.json", "run.json")
+FORMATS = {"study.json": [1, FORMAT], "run.json": [2, FORMAT]}
+
+
+class Contents(NamedTuple):
+    """Everything that a folder holds."""
+
+    spec: Spec
+    record: StudyRecord
+    identity: dict[str, Any]  # of the study, literally as the folder has it
+    parts: list[Part]
+    unusable: list[tuple[Path, str]]  # files, each with the reason
+    policies: Policies
+
+
+def face_of(folder: str | os.PathLike) -> Path | None:
+    """The file that describes the folder's study, or None."""
+    paths = [Path(folder) / name for name in FACES]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def read_spec(folder: str | os.PathLike) -> tuple[Spec, StudyRecord, dict[str, Any]]:
+    """The study in a folder, the record of how it was run, and the identity of its files.
+
+    Raises: FileNotFoundError or ValueError, in one line, if it is no study or damaged.
+    """
+    path = face_of(folder)
+    if path is None:
+        raise FileNotFoundError(
+            f"{folder} is no run or study folder: it has no run.json and no study.json"
+        )
+    try:
+        if legacy.is_old_run(path):
+            fields = legacy.run_fields(path)
+        else:
+            fields = read_described(path, FORMATS[path.name])
+        record = StudyRecord.from_json(fields.pop("record", {}))
+        return Spec.from_json(fields), record, fields
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {first_line(error)}") from error
+
+
+def read_folder(folder: str | os.PathLike) -> Contents:
+    """Everything that a study's folder holds.  Changes nothing.
+
+    Raises: as `read_spec`.
+    """
+    folder = Path(folder)
+    spec, record, identity = read_spec(folder)
+    if legacy.is_old_run(folder / "run.json"):
+        parts, policies = legacy.read_results(folder, spec, record)
+        return Contents(spec, record, identity, parts, [], policies)
+    parts, unusable = read_parts(folder, identity)
+    policies = read_policies(folder, parts, Fingerprint(identity))
+    return Contents(spec, record, identity, parts, unusable, policies)
+
+
+def load_study(folder: str | os.PathLike) -> Study:
+    """Read a run or study folder, complete or not.
+
+    Raises: FileNotFoundError or ValueError, in one line, if it is no study or damaged.
+    """
+    contents = read_folder(folder)
+    for path, reason in contents.unusable:
+        warnings.warn(f"{path} is left out: {reason}", stacklevel=2)
+    return assemble(contents.spec, contents.parts, contents.record, contents.policies)

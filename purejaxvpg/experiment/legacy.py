@@ -1,0 +1,131 @@
+"""Folders of earlier formats: runs (formats 1 and 2), and searches that were interrupted.
+
+A run's folder, as `purejaxvpg train` wrote it before runs were studies:
+
+run.json             config, hyperparameters, seeds, how it was run
+metrics.npz          every metric, [S, U]; evaluations, if there were any
+policy.safetensors   parameters and observation statistics of every seed, [S, ...]
+checkpoints/         of a run that is not done
+"""
+
+import hashlib
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from purejaxvpg.experiment.checkpoints import Checkpoints
+from purejaxvpg.experiment.files import read_described, write_described
+from purejaxvpg.experiment.parts import Part, part_name, read_parts, write_part
+from purejaxvpg.experiment.policies import Arrays, Block, Policies
+from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.spec import FORMAT, Fingerprint, Spec
+from purejaxvpg.extras import require
+from purejaxvpg.state import Evaluation, Metrics
+
+POLICY = "policy.safetensors"
+IDENTITY = ("config", "hyperparams", "seeds")
+
+
+def is_old_run(path: Path) -> bool:
+    """Whether a run.json is of format 1 or 2."""
+    try:
+        fields = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(fields, dict) and fields.get("format") in (1, 2) and path.name == "run.json"
+
+
+def run_fields(path: Path) -> dict[str, Any]:
+    """An old run.json in today's form.  Raises: ValueError if it was changed or damaged."""
+    raw = json.loads(path.read_text())
+    if raw["format"] == 1 and "sha256" not in raw:  # it had no sums, and no runs but whole ones
+        raw |= {"complete": True}
+    else:
+        raw = read_described(path, [2])
+    names = ("command", "versions", "xla_flags", "seconds", "compile_seconds", "complete")
+    record = {name: raw[name] for name in names if name in raw}
+    record |= {"widths": [len(raw["seeds"])], "num_devices": 1, "split": "runs"}
+    identity = {name: raw[name] for name in IDENTITY}
+    return {"format": FORMAT, **identity, "axes": [], "prune": None, "record": record}
+
+
+def read_results(folder: Path, spec: Spec, record: StudyRecord) -> tuple[list[Part], Policies]:
+    """The results of an old run that is complete; none of one that is not.
+
+    Raises: FileNotFoundError or ValueError, in one line; ImportError without the extra `cli`.
+    """
+    if not record.complete:
+        return [], Policies()
+    safetensors = require("safetensors.numpy", "cli")
+    sums = json.loads((folder / "run.json").read_text()).get("files", {})
+    files = {}
+    for name in ("metrics.npz", POLICY):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is no whole run folder: it has no {name}")
+        files[name] = (folder / name).read_bytes()
+        if sums.get(name) not in (None, hashlib.sha256(files[name]).hexdigest()):
+            raise ValueError(f"{folder / name} was changed or damaged: its sum is wrong")
+    runs, updates = np.arange(len(spec.seeds)), spec.config.num_updates
+    try:
+        with np.load(io.BytesIO(files["metrics.npz"]), allow_pickle=False) as arrays:
+            metrics = Metrics(*[arrays[name] for name in Metrics._fields])
+            evaluated = "evaluation_returns" in arrays.files
+            names = [f"evaluation_{name}" for name in Evaluation._fields]
+            evaluations = Evaluation(*[arrays[name] for name in names]) if evaluated else None
+        policies = _policies(safetensors.load(files[POLICY]))
+    except Exception as error:  # numpy and safetensors raise all kinds; all mean damage
+        raise ValueError(f"run folder {folder} cannot be read: {error}") from error
+    part = Part(runs, 0, updates, metrics, evaluations, None, len(runs), record.seconds)
+    return [part], Policies((Block(runs, lambda: policies),))
+
+
+def _policies(arrays: Arrays) -> Arrays:
+    """Names of today: the policy's parameters alone, without those of V."""
+    renamed = {name.replace("params/policy/", "params/", 1): x for name, x in arrays.items()}
+    return {name: x for name, x in renamed.items() if not name.startswith("params/value/")}
+
+
+def upgrade(folder: Path) -> None:
+    """Bring the folder of an old run that is not done to today's format, checkpoint included."""
+    path = folder / "run.json"
+    if not is_old_run(path):
+        return
+    fields = run_fields(path)
+    if fields["record"]["complete"]:
+        return
+    raw = read_described(path, [2])
+    before = Checkpoints(folder / "checkpoints", {name: raw[name] for name in IDENTITY})
+    checkpoint = before.newest()
+    spec = Spec.from_json(fields)
+    identity = {name: value for name, value in fields.items() if name != "record"}
+    if checkpoint is not None:
+        runs = np.arange(len(spec.seeds))
+        chunk = folder / "chunks" / part_name(runs, 0, spec.config.num_updates)
+        mark = chunk_identity(Fingerprint(identity)(runs), len(runs), "runs")
+        after = Checkpoints(chunk, mark)
+        after.save(checkpoint)
+        after.wait()
+    write_described(path, {**identity, "record": fields["record"]})
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # the newest was taken over
+
+
+def take_over_round(folder: Path) -> None:
+    """Take in the results of a round that an old search kept in a folder of its own."""
+    for inner in sorted(folder.glob("round-of-setting-*")):
+        first = int(inner.name.rpartition("-")[2])
+        fields = read_described(folder / "study.json", [1, FORMAT])
+        part_of, num_seeds = Fingerprint(fields), len(fields["seeds"])
+        parts, _ = read_parts(inner, read_described(inner / "study.json", [1]))
+        for part in parts:
+            part = part._replace(runs=part.runs + first * num_seeds)
+            write_part(folder, part, part_of)
+        shutil.rmtree(inner)
+
+
+def chunk_identity(mark: str, rows: int, split: str) -> dict[str, Any]:
+    """The identity of a chunk, as its checkpoints have it since format 1."""
+    return {"part": mark, "rows": rows, "shard": split}

@@ -1,0 +1,112 @@
+"""Checks, folder and widths of a study, before it runs."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from purejaxvpg.experiment.checks import (
+    check_as_begun,
+    check_group,
+    check_options,
+    check_scores_alike,
+)
+from purejaxvpg.experiment.devices import use_every_core
+from purejaxvpg.experiment.folder import Contents
+from purejaxvpg.experiment.groups import Group, resolve
+from purejaxvpg.experiment.parts import Part
+from purejaxvpg.experiment.planning import GroupPlan, Resources, plan_group
+from purejaxvpg.experiment.prepared import Options, Prepared
+from purejaxvpg.experiment.progress import Clock
+from purejaxvpg.experiment.pruning import pruning_to_json
+from purejaxvpg.experiment.record import StudyRecord, commit, compiler_flags, versions
+from purejaxvpg.experiment.spec import Spec
+from purejaxvpg.experiment.store import Store, existing, width_of
+
+
+def make_resources(
+    devices: Sequence[Any] | None, split: Any, chunk_size: Any, memory_limit: Any
+) -> Resources:
+    """The devices given, or all of them (each core of a CPU), and how they are used."""
+    if devices is None:
+        use_every_core()
+    return Resources(
+        list(jax.devices() if devices is None else devices), split, chunk_size, memory_limit
+    )
+
+
+def prepare(
+    spec: Spec,
+    options: Options,
+    folder: Any = None,
+    resume: bool = False,
+    grown: Contents | None = None,
+) -> Prepared:
+    """A study that is checked, has its folder and its widths.  A study that does not fit leaves no
+    folder.
+
+    Args:
+      folder, resume: as in `sweep`.
+      grown: the study before it grew by settings, which it goes on from.
+
+    Raises: as `sweep`.
+    """
+    check_options(options, spec.pruning, folder, resume)
+    groups = resolve(spec.design, spec.config, spec.hyperparams)
+    for group in groups:
+        check_group(group, options.resources)
+    if spec.pruning:
+        check_scores_alike(groups)
+    contents = grown or existing(spec, folder, join=resume or _together(options))
+    now = StudyRecord(
+        command=options.command,
+        versions=versions(),
+        commit=commit(),
+        device=options.resources.devices[0].device_kind,
+        split=options.resources.split,
+        xla_flags=compiler_flags(),
+        keep_policies=options.keep_policies or "all",
+        prune=pruning_to_json(spec.pruning),
+    )
+    record = now
+    if contents is not None:
+        spec, record = (spec if grown else contents.spec), contents.record
+        check_as_begun(record, now)
+        if options.keep_policies:
+            record = record.replace(keep_policies=options.keep_policies)
+    clock = Clock(options.on_progress)
+    parts = contents.parts if contents else []
+    plans = [_plan(spec, group, parts, options, clock) for group in groups]
+    store = Store(spec, None if folder is None else Path(folder), record, contents)
+    return Prepared(
+        spec, groups, plans, store, now.replace(keep_policies=record.keep_policies), options, clock
+    )
+
+
+def _together(options: Options) -> bool:
+    """Whether other processes put their parts into the same folder."""
+    return options.shard is not None or jax.process_count() > 1
+
+
+def _plan(
+    spec: Spec, group: Group, parts: list[Part], options: Options, clock: Clock
+) -> GroupPlan | None:
+    """Width and chunks of a group; None if this shard has no runs of it."""
+    runs, shard = spec.index.of_settings(group.settings), options.shard or (0, 1)
+    in_shard = spec.index.in_shard(runs, shard)
+    if not len(in_shard):
+        return None
+    resources = options.resources
+    # A study that goes on keeps the width it began with: another width rounds otherwise.
+    if resources.chunk_size == "auto" and (width := width_of(parts, runs)):
+        resources = resources._replace(chunk_size=width, memory_limit=None)
+    # All shards plan alike; and a chunk is not wider than what is left after pruning.
+    number = len(runs)
+    if spec.pruning:
+        number = spec.pruning.smallest(len(group.settings)) * len(spec.seeds)
+    with clock.compiling("measuring memory"):
+        group_plan = plan_group(group, math.ceil(number / shard[1]), resources)
+    chunks = math.ceil(len(in_shard) / (group_plan.width * group_plan.num_devices))
+    return group_plan._replace(num_runs=len(in_shard), chunks=chunks)

@@ -1,0 +1,53 @@
+"""A study that is checked, has its folder and its widths, and only waits to be run."""
+
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from purejaxvpg.experiment.checkpoints import Checkpoint
+from purejaxvpg.experiment.groups import Group
+from purejaxvpg.experiment.planning import GroupPlan, Resources
+from purejaxvpg.experiment.policies import KeepPolicies
+from purejaxvpg.experiment.progress import Clock, Progress
+from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.runs import Shard
+from purejaxvpg.experiment.segments import Segment
+from purejaxvpg.experiment.spec import Spec
+from purejaxvpg.experiment.store import Store
+
+
+def _ignore(_: Any) -> None:
+    pass
+
+
+class Options(NamedTuple):
+    """How a study is run.  None of it changes what the study is."""
+
+    resources: Resources
+    shard: Shard | None = None
+    keep_policies: KeepPolicies | None = None  # None: as it was begun, or all
+    checkpoint_minutes: float = 1.0
+    checkpoint_updates: int = 0
+    on_progress: Callable[[Progress], None] = _ignore
+    on_segment: Callable[[Segment], Any] = _ignore  # returns True to stop, with everything kept
+    on_start: Callable[[Checkpoint | None], None] = _ignore  # of each chunk
+    command: str = ""
+
+    def with_hooks(self, on_progress: Any, on_segment: Any) -> "Options":
+        """The options with a user's hooks, where there are any."""
+        return self._replace(on_progress=on_progress or _ignore, on_segment=on_segment or _ignore)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Everything that a run of a study needs.  Setting `stop` ends it after the running segment."""
+
+    spec: Spec
+    groups: Sequence[Group]
+    plans: Sequence[GroupPlan | None]  # of each group; None where this shard has no runs
+    store: Store
+    record: StudyRecord
+    options: Options
+    clock: Clock
+    stop: threading.Event = dataclasses.field(default_factory=threading.Event)

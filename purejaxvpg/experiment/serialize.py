@@ -1,0 +1,73 @@
+"""Configs, hyperparameters and parameters of environments as JSON has them, and back."""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+from purejaxvpg.config import Hyperparams, VPGConfig
+
+
+def config_to_json(config: VPGConfig) -> dict[str, Any]:
+    """The fields of a config as JSON has them.
+
+    Raises: TypeError for a config that holds objects (an environment, a network, an estimator of
+    your own) rather than names.
+    """
+    fields = {f.name: _numbers(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    for name, value in fields.items():
+        try:
+            json.dumps(value)
+        except TypeError:
+            text = " ".join(repr(value).split())  # flax shows a module on many lines
+            raise TypeError(
+                f"{name}={text} cannot be written to a folder; give it by name (for "
+                f"environments: purejaxvpg.envs.register)"
+            ) from None
+    return fields | {"env_kwargs": dict(fields["env_kwargs"])}
+
+
+def config_from_json(fields: dict[str, Any]) -> VPGConfig:
+    """The config that `config_to_json` wrote.  Raises: as VPGConfig."""
+    return VPGConfig(**lists_to_tuples(fields))
+
+
+def hyperparams_from_json(fields: dict[str, Any]) -> Hyperparams:
+    """The hyperparameters that `plain` made JSON of; a parameter object comes as a mapping.
+
+    Raises: as Hyperparams.
+    """
+    params = fields.get("env_params")
+    if isinstance(params, dict):  # JSON has no arrays
+        arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in params.items()}
+        fields = {**fields, "env_params": arrays}
+    return Hyperparams(**fields)
+
+
+def plain(value: Any) -> Any:
+    """Numbers, arrays and parameter objects as JSON has them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
+    return value
+
+
+def lists_to_tuples(value: Any) -> Any:
+    """The same with tuples for lists: JSON has no tuples, and a config no lists."""
+    if isinstance(value, dict):
+        return {k: lists_to_tuples(v) for k, v in value.items()}
+    return tuple(map(lists_to_tuples, value)) if isinstance(value, list) else value
+
+
+def _numbers(value: Any) -> Any:
+    """Numpy's numbers as Python's; objects as they are."""
+    if isinstance(value, tuple):
+        return tuple(map(_numbers, value))
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,55 @@
+"""Hyperparameters of many settings as arrays `[H, ...]`."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purejaxvpg import envs
+from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.vpg import make_learner
+
+
+def stack_hyperparams(config: VPGConfig, hps: Sequence[Hyperparams]) -> Hyperparams:
+    """Settings as arrays `[H, ...]`, every leaf of them, the environment's parameters included.
+
+    An environment whose code branches on a parameter cannot have that one traced; there only
+    the parameters that `hps` name are.
+    """
+    env = envs.make(config.env, **dict(config.env_kwargs))
+    numbers = [f.name for f in dataclasses.fields(Hyperparams) if f.name != "env_params"]
+    stacked = {name: np.asarray([getattr(hp, name) for hp in hps], np.float32) for name in numbers}
+
+    params, defaults = [hp.env_params for hp in hps], env.default_params
+    if _all_traceable(config):
+        params = [envs.resolve_params(env, overrides) for overrides in params]
+    elif params[0] is None:
+        return Hyperparams(**stacked)
+    elif isinstance(params[0], Mapping):
+        defaults = {name: envs.get_param(defaults, name) for name in params[0]}
+
+    def stack(default: Any, *values: Any) -> np.ndarray:
+        # In the default's own type: 10 for a gravity of 9.8 would be an integer otherwise.
+        return np.stack([np.asarray(v, jnp.asarray(default).dtype) for v in values])
+
+    return Hyperparams(**stacked, env_params=jax.tree.map(stack, defaults, *params))
+
+
+@functools.lru_cache(maxsize=64)
+def _all_traceable(config: VPGConfig) -> bool:
+    env = envs.make(config.env, **dict(config.env_kwargs))
+    learner = make_learner(config)
+
+    def one_update(params: Any) -> Any:
+        hp = Hyperparams(env_params=params)
+        return learner.update(learner.init(jax.random.key(0), hp), hp)
+
+    try:
+        jax.eval_shape(one_update, env.default_params)
+    except Exception:  # whatever an environment's own code raises when a branch meets a tracer
+        return False
+    return True
