@@ -7,74 +7,64 @@ from typing import Any
 
 import numpy as np
 
-from purejaxvpg.cli import flags, runs
-from purejaxvpg.cli.terminal import UserError, console, user_errors
-from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment import results, store
-from purejaxvpg.experiment.devices import DETERMINISTIC
-from purejaxvpg.experiment.record import compiler_flags, plain, versions
-from purejaxvpg.experiment.sweep import prepare
+from purejaxvpg.cli import flags
+from purejaxvpg.cli.terminal import UserError, say, user_errors
+from purejaxvpg.experiment import engine
+from purejaxvpg.experiment.devices import DETERMINISTIC, be_deterministic
+from purejaxvpg.experiment.folder import load_study, read_spec
+from purejaxvpg.experiment.prepare import make_resources, prepare
+from purejaxvpg.experiment.prepared import Options
+from purejaxvpg.experiment.record import StudyRecord, compiler_flags, versions
+from purejaxvpg.experiment.serialize import plain
+from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.reproduce import python_call
 
 
-def repro(args: flags.Repro) -> None:
+def repro(args: Any) -> None:
     """Print what repeats a run or a study; with --execute, repeat it and compare every number.
 
     Raises: UserError for a folder that is neither, or if the numbers differ.
     """
-    folder = Path(args.run)
-    again = Path(args.out or f"{folder}-again")
-    whole = (folder / "study.json").exists()
+    folder, again = Path(args.folder), Path(args.out or f"{args.folder}-again")
     with user_errors():
-        found = _study(folder) if whole else _run(folder, again)
-    for line in [*_surroundings(found.record), found.said]:
+        study = load_study(folder)
+        if not study.complete:
+            name = "sweep" if study.design.axes else "train"
+            raise ValueError(
+                f"the study in {folder} is not done; see: purejaxvpg {name} --resume {folder}"
+            )
+    width = _width(study.record)
+    repeat = python_call(study) if study.design.axes else command(study, str(again), width)
+    for line in [*_surroundings(study.record), repeat]:
         print(line)  # as it is, to be copied: the console would wrap and colour it
     if not args.execute:
         return
-    if whole:
-        with user_errors():
-            spec, width = store.read_spec(folder)[0], found.width
-            prepared = prepare(spec, chunk_size=width, shard=found.record["shard"], folder=again)
-        repeated = prepared.run().metrics
-    else:
-        runs.train(flags.parse(shlex.split(found.said)[1:]), found.said)
-        repeated = results.load_run(again).metrics
-    _compare(found.metrics, repeated, f"{folder} and {again}", found.record)
+    if DETERMINISTIC in study.record.xla_flags:
+        be_deterministic()
+    with user_errors():
+        resources = make_resources(None, study.record.split, width, None)
+        prepared = prepare(read_spec(folder)[0], Options(resources, command=repeat), again)
+    _compare(study, engine.run(prepared), f"{folder} and {again}")
 
 
-@dataclasses.dataclass
-class _Found:
-    said: str  # the command, or the call in Python
-    record: dict[str, Any]
-    metrics: dict[str, np.ndarray]
-    width: Any = "auto"
+def _width(record: StudyRecord) -> Any:
+    """The width that all parts were run at, or "auto"."""
+    return record.widths[0] if len(set(record.widths)) == 1 else "auto"
 
 
-def _run(folder: Path, again: Path) -> _Found:
-    saved = results.load_run(folder)
-    said = command(saved.config, saved.hyperparams, saved.seeds, str(again))
-    said += " --deterministic" * (DETERMINISTIC in saved.record.get("xla_flags", ""))
-    return _Found(said, saved.record, saved.metrics)
-
-
-def _study(folder: Path) -> _Found:
-    study = store.load_study(folder)
-    if not study.complete:
-        raise ValueError(f"the study in {folder} is not done; see: purejaxvpg sweep --resume")
-    widths = study.record.get("widths") or []
-    width = widths[0] if len(set(widths)) == 1 else "auto"
-    return _Found(python_call(study), study.record, study.metrics, width)
-
-
-def command(config: VPGConfig, hp: Hyperparams, seeds: np.ndarray, out: str) -> str:
+def command(study: Study, out: str, width: Any = "auto") -> str:
     """The command that trains just this: no preset, and every setting that is not a default."""
-    words = ["purejaxvpg", "train", str(config.env), "--no-preset"]
-    words += ["--num-seeds", str(len(seeds)), "--seed", str(int(seeds[0])), "--out", out]
-    for given in (config, hp):
+    words = ["purejaxvpg", "train", str(study.config.env), "--no-preset"]
+    seeds = ["--num-seeds", str(len(study.seeds)), "--seed", str(int(study.seeds[0]))]
+    words += [*seeds, "--out", out]
+    for given in (study.config, study.hyperparams):
         for field in dataclasses.fields(given):
             value = getattr(given, field.name)
             if field.name != "env" and value != field.default:
                 words += _flag(field.name, value)
+    words += ["--chunk-size", str(width)] if width != "auto" else []
+    words += ["--split", study.record.split] if study.record.split != "runs" else []
+    words += ["--deterministic"] if DETERMINISTIC in study.record.xla_flags else []
     return shlex.join(words)
 
 
@@ -89,33 +79,33 @@ def _flag(name: str, value: Any) -> list[str]:
     return [flag, str(plain(value))]
 
 
-def _surroundings(record: dict[str, Any]) -> list[str]:
+def _surroundings(record: StudyRecord) -> list[str]:
     """Libraries, device and flags, as comments of a shell and of Python."""
-    had = record.get("versions", {})
+    had = record.versions
     libraries = " ".join(f"{name}=={v}" for name, v in had.items() if name != "python")
-    lines = [f"# Python {had.get('python', 'unknown')}, {record.get('device', 'device unknown')}"]
+    lines = [f"# Python {had.get('python', 'unknown')}, {record.device or 'device unknown'}"]
     lines.append(f"# pip install {libraries}")
-    lines += [f"# export XLA_FLAGS='{record['xla_flags']}'"] if record.get("xla_flags") else []
+    lines += [f"# git checkout {record.commit}"] if record.commit else []
+    lines += [f"# export XLA_FLAGS='{record.xla_flags}'"] if record.xla_flags else []
     return lines
 
 
-def _compare(
-    one: dict[str, np.ndarray], other: dict[str, np.ndarray], what: str, record: dict[str, Any]
-) -> None:
+def _compare(study: Study, repeated: Study, folders: str) -> None:
     """Say that every number is the same, or where they part."""
-    part = [
+    one, other = study.metrics, repeated.metrics
+    different = [
         name
         for name, values in one.items()
         if not np.array_equal(values, other[name], equal_nan=values.dtype.kind == "f")
     ]
-    if not part:
-        console.print(f"{what}: the same, every bit of {len(one)} metrics", soft_wrap=True)
+    if not different:
+        say(f"{folders}: the same, every bit of {len(one)} metrics")
         return
-    now, had = versions(), record.get("versions", {})
+    now, had = versions(), study.record.versions
     changed = [
         f"{name} was {was}, is {now.get(name)}" for name, was in had.items() if was != now.get(name)
     ]
-    if record.get("xla_flags", "") != compiler_flags():
+    if study.record.xla_flags != compiler_flags():
         changed.append("XLA_FLAGS differ")
     why = "; ".join(changed) or "another device or number of devices, perhaps"
-    raise UserError(f"{what} differ in {', '.join(part)} ({why})")
+    raise UserError(f"{folders} differ in {', '.join(different)} ({why})")

@@ -1,4 +1,4 @@
-"""What every command shares: the console, and errors as one line."""
+"""The console, errors as one line, and signals: shared by every command."""
 
 import contextlib
 import signal
@@ -14,17 +14,23 @@ from purejaxvpg.experiment.memory import is_out_of_memory
 console = Console()
 
 
+def say(*lines: str) -> None:
+    """Print lines that are not wrapped: paths and commands are copied from them."""
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
 class UserError(Exception):
     """Bad input: one line for the user, exit code 2."""
 
 
 class Interrupted(Exception):
-    """An interrupt, with a line on what is left of the work: exit code 130."""
+    """An interrupt, with a line on the work that is kept: exit code 130."""
 
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Errors of what the user gave, as one line.  Not around training: a fault there is ours."""
+    """Errors in the user's input, as one line.  Not around training: a fault there is ours."""
     try:
         yield
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
@@ -32,26 +38,29 @@ def user_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def out_of_memory(remedy: str) -> Iterator[None]:
+def out_of_memory() -> Iterator[None]:
     """Running out of memory as one line with the remedy."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError(f"out of memory; {remedy}") from error
+        raise UserError(
+            "out of memory; lower --chunk-size (or give --memory-limit), --num-envs, --num-steps "
+            "or --gradient-rows"
+        ) from error
 
 
 @contextlib.contextmanager
 def stopping(stop: Callable[[], None]) -> Iterator[None]:
     """SIGINT and SIGTERM call `stop`, which ends the work after the segment that is running and
     keeps it; a second one interrupts at once."""
-    asked = []
+    signals = []
 
     def on_signal(*_: Any) -> None:
-        if asked:
+        if signals:
             raise KeyboardInterrupt
-        asked.append(True)
+        signals.append(True)
         stop()
         console.print("stopping after this segment, to keep it; once more: at once, without it")
 
@@ -66,17 +75,3 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def check_at_least_one(name: str, value: int) -> None:
-    """ValueError for a number below 1."""
-    if value < 1:
-        raise ValueError(f"{name}={value} is out of range; accepted: an integer >= 1")
-
-
-def checkpoint_minutes(args: Any) -> float:
-    """The flag of that name.  Raises: ValueError if it is out of range."""
-    if not 0 <= args.checkpoint_minutes < float("inf"):
-        given = args.checkpoint_minutes
-        raise ValueError(f"checkpoint_minutes={given} is out of range; accepted: 0 or more")
-    return args.checkpoint_minutes

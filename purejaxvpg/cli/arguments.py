@@ -1,0 +1,133 @@
+"""From the flags of train, sweep and plan to a study, and how it is run."""
+
+import os
+import time
+from typing import Any
+
+from purejaxvpg.cli import flags, parsing
+from purejaxvpg.experiment import devices
+from purejaxvpg.experiment.checks import make_seeds
+from purejaxvpg.experiment.design import Design, make_design
+from purejaxvpg.experiment.folder import read_spec
+from purejaxvpg.experiment.planning import Resources
+from purejaxvpg.experiment.prepare import make_resources
+from purejaxvpg.experiment.prepared import Options
+from purejaxvpg.experiment.pruning import make_pruning
+from purejaxvpg.experiment.ranges import Choice, LogUniform, Range, Uniform
+from purejaxvpg.experiment.runs import Shard, parse_shard
+from purejaxvpg.experiment.spec import Spec
+
+
+def spec_of(args: Any) -> Spec:
+    """The study that the flags describe.  Raises: ValueError or TypeError, in one line."""
+    if not args.env:
+        command = "train" if isinstance(args, flags.Train) else "sweep"
+        raise ValueError(f"{command} needs ENV, or --resume FOLDER; see: purejaxvpg envs")
+    config, hp = parsing.config_of(args)
+    seeds = make_seeds(args.num_seeds, args.seed)
+    if isinstance(args, flags.Train):
+        return Spec(config, hp, Design(()), seeds)
+    prune = None if args.prune == "none" else args.prune
+    return Spec(config, hp, _design(args), seeds, make_pruning(prune, args.rungs, args.keep))
+
+
+def resources_of(args: Any) -> Resources:
+    """The devices, and how the flags use them.  Raises: ValueError, in one line."""
+    size = args.chunk_size
+    if size != "auto" and not (size.isdecimal() and int(size) >= 1):
+        raise ValueError(f"--chunk-size {size} is neither auto nor an integer >= 1")
+    size = size if size == "auto" else int(size)
+    return make_resources(None, args.split, size, parsing.bytes_of(args.memory_limit))
+
+
+def options_of(args: Any, shard: Shard | None, command: str) -> Options:
+    """How the flags have the study run.  Raises: ValueError, in one line."""
+    return Options(
+        resources=resources_of(args),
+        shard=shard,
+        keep_policies=args.keep_policies or None,
+        checkpoint_minutes=args.checkpoint_minutes,
+        checkpoint_updates=args.checkpoint_updates,
+        command=command,
+    )
+
+
+def resumed_spec(args: Any) -> Spec:
+    """The study that --resume names, as it was begun."""
+    names = ("env", "out", "grid", "zipped", "sample")
+    if given := [name for name in names if getattr(args, name, None)]:
+        raise ValueError(
+            f"--resume takes settings and seeds from the folder; leave out {', '.join(given)}"
+        )
+    spec, record, _ = read_spec(args.resume)
+    if record.complete and not spec.design.axes:
+        raise ValueError(f"the run in {args.resume} is done; see: purejaxvpg eval {args.resume}")
+    return spec
+
+
+def _design(args: Any) -> Design:
+    lists, ranges = "policy_lr=1e-3,3e-3", "policy_lr=log:1e-4:1e-2"
+    grid, zipped = (parsing.texts(name, getattr(args, name), lists) for name in ("grid", "zipped"))
+    return make_design(
+        {name: parsing.values_of(text) for name, text in grid.items()},
+        {name: parsing.values_of(text) for name, text in zipped.items()},
+        {n: _range(n, t) for n, t in parsing.texts("sample", args.sample, ranges).items()},
+        args.num_samples,
+        args.sampler,
+        args.sample_seed,
+    )
+
+
+def _range(name: str, text: str) -> Range:
+    kind, *pieces = text.split(":")
+    values = [parsing.literal(piece) for piece in pieces]
+    if kind == "choice":
+        return Choice(tuple(values))
+    ranges = {"log": LogUniform, "uniform": Uniform}
+    if kind not in ranges or len(values) != 2:
+        raise ValueError(
+            f"--sample {name}={text} is no range; write {name}=log:LOW:HIGH, "
+            f"{name}=uniform:LOW:HIGH or {name}=choice:A:B"
+        )
+    return ranges[kind](*values)
+
+
+def shard_of(text: str) -> Shard | None:
+    """The shard of the runs: from --shard, or from the array job that this is a task of."""
+    index, number = os.environ.get("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_ARRAY_TASK_COUNT")
+    if not text and index and number:
+        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
+        place, rest = divmod(int(index) - first, int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1")))
+        if rest or place >= int(number):  # some tasks of an array, run again
+            raise ValueError(
+                f"SLURM_ARRAY_TASK_ID={index} is not one of {number} in a row; give --shard i/n"
+            )
+        return place, int(number)
+    return None if text in ("", "none") else parse_shard(text)
+
+
+def default_folder(args: Any, shard: Shard | None) -> str:
+    """The folder without --out.  Raises: ValueError where one must be given."""
+    if isinstance(args, flags.Train):
+        return f"runs/{args.env}-{time.strftime('%Y%m%d-%H%M%S')}"
+    job = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if args.cluster or args.coordinator:
+        raise ValueError("several processes need --out FOLDER, one that all of them see")
+    if shard and not job:
+        raise ValueError("--shard needs --out FOLDER, the same for all shards or one for each")
+    return f"runs/{args.env}-sweep-{job if shard else time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def join_cluster(args: Any) -> None:
+    """Join the other processes of a cluster, if asked to."""
+    if isinstance(args, flags.Train):
+        return
+    by_hand = (args.coordinator, args.num_processes or None, args.process_id)
+    if args.coordinator:
+        if args.num_processes < 1 or args.process_id < 0:
+            raise ValueError("--coordinator needs --num-processes and --process-id")
+        devices.join_cluster(*by_hand)
+    elif args.cluster:
+        devices.join_cluster()
+    elif args.num_processes or args.process_id >= 0:
+        raise ValueError("--num-processes and --process-id need --coordinator HOST:PORT")

@@ -1,0 +1,127 @@
+"""Shown on the terminal: progress while a study runs, and its results."""
+
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn
+
+from purejaxvpg.cli.terminal import console, say
+from purejaxvpg.experiment.progress import Progress as Now
+from purejaxvpg.experiment.study import Study
+from purejaxvpg.report import tables
+from purejaxvpg.report.digest import choose_best, digest
+from purejaxvpg.report.headline import duration
+from purejaxvpg.statistics import LAST_EPISODES
+
+SHOWN = 5  # diverged seeds, by name
+
+
+class Bar:
+    """A bar over the steps of a study, with the rate, the return and the time left."""
+
+    def __init__(self, title: str):
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[status]}"),
+        )
+        self._progress = Progress(*columns, console=console, transient=False)
+        self._task = self._progress.add_task(title, total=None, status="starting")
+
+    def __enter__(self) -> "Bar":
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._progress.__exit__(*error)
+
+    def show(self, now: Now) -> None:
+        """Told by the study before compiling and after every segment."""
+        words = [f"{now.runs_done} of {now.num_runs} runs"] if now.num_runs > 1 else []
+        if now.status != "running":
+            words.append(now.status)
+        elif now.steps_per_second:
+            left = duration(now.steps_left / now.steps_per_second)
+            words += [f"{now.steps_per_second:,.0f} steps/s", f"{left} left"]
+            if np.isfinite(now.mean_return):
+                words.append(f"mean return {now.mean_return:.1f}")
+        total = now.steps_done + now.steps_left
+        status = ", ".join(words)
+        self._progress.update(self._task, completed=now.steps_done, total=total, status=status)
+
+
+def print_results(study: Study) -> None:
+    """A table, divergences, and how long it took."""
+    if study.design.axes:
+        _print_settings(study)
+    else:
+        _print_seeds(study)
+    print_diverged(study)
+    record = study.record
+    if record.seconds:
+        rate = record.steps / record.seconds
+        console.print(
+            f"{record.steps:,} steps in {record.seconds:.1f} s ({rate:,.0f} steps/s), and "
+            f"{record.compile_seconds:.1f} s to compile"
+        )
+    if not study.complete:
+        missing = int((~study.done & ~study.pruned[:, None]).sum())
+        console.print(f"{missing} of {study.done.size} runs are not done yet")
+
+
+def _print_seeds(study: Study) -> None:
+    """Returns over the seeds of a single setting."""
+    returns = finite_returns(study)[0]  # [S, U]
+    columns: dict[str, Any] = {
+        f"last {LAST_EPISODES} episodes": returns[:, -1],
+        f"best {LAST_EPISODES} in a row": _best(returns),
+    }
+    if study.evaluations:
+        columns["last evaluation"] = study.evaluations["returns"][0, :, -1].mean(-1)
+    title = f"{study.config.env}: return after {study.config.total_steps:,} steps of each seed"
+    console.print(tables.summary(title, columns))
+
+
+def _print_settings(study: Study) -> None:
+    judged = digest(study)
+    console.print(tables.settings(judged))
+    choice = choose_best(judged)
+    if choice is not None and len(judged.rows) > 1:
+        best, _, seeds = choice
+        say(
+            f"best by half of the seeds: {judged.labels[best.index]}; by the other half it scores "
+            f"{judged.number(float(best.held_out.value))} (IQM over {len(seeds) // 2} seeds)"
+        )
+
+
+def print_diverged(study: Study) -> None:
+    """Say which seeds diverged and when, or of a study of several settings how many runs."""
+    lost = study.diverged_at  # [H, S]
+    number = int((lost > 0).sum())
+    if not number:
+        return
+    if study.design.axes:
+        say(
+            f"{number} of {study.done.size} runs diverged, the first at update "
+            f"{lost[lost > 0].min()}; each stays at its last finite state and counts as the worst"
+        )
+        return
+    seeds = np.flatnonzero(lost[0])
+    each = [f"seed {study.seeds[s]} at update {lost[0, s]}" for s in seeds[:SHOWN]]
+    more = f" and {number - SHOWN} more" if number > SHOWN else ""
+    say(
+        f"{number} of {len(study.seeds)} seeds diverged, and stay at their last finite state: "
+        f"{', '.join(each)}{more}"
+    )
+
+
+def finite_returns(study: Study) -> np.ndarray:
+    """Mean return of the last episodes by each update, [H, S, U]; NaN from a divergence on."""
+    return np.where(study.metrics["finite"] > 0, study.returns(), np.nan)
+
+
+def _best(returns: np.ndarray) -> np.ndarray:
+    """Largest value of each row `[S, U]`, NaN left out; NaN for a row that has none."""
+    return np.max(returns, axis=1, where=~np.isnan(returns), initial=-np.inf) + np.where(
+        np.isnan(returns).all(axis=1), np.nan, 0
+    )

@@ -1,0 +1,139 @@
+"""From the words of a command to its arguments, and from those to config and hyperparameters.
+
+The defaults are those of the environment's preset, if it has one.
+"""
+
+import ast
+import contextlib
+import dataclasses
+import io
+import re
+from typing import Annotated, Any
+
+import tyro
+
+from purejaxvpg import presets
+from purejaxvpg.cli import flags
+from purejaxvpg.cli.terminal import UserError
+from purejaxvpg.config import Hyperparams, VPGConfig
+
+
+def parse(argv: list[str]) -> Any:
+    """The arguments as an object of a command's class.  Raises: UserError, in one line."""
+    _check_renamed(argv)
+    args = _tyro(argv, None)
+    tunable = isinstance(args, flags.Train | flags.Sweep | flags.Plan)
+    if not tunable or not args.preset or args.env not in presets.available():
+        return args
+    # The preset's values become the defaults; values of the command line stay.
+    preset = presets.load(args.env)
+    defaults = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
+    for part in preset:
+        names = [f.name for f in dataclasses.fields(part) if f.name not in ("env", *flags.PAIRS)]
+        defaults |= {name: getattr(part, name) for name in names}
+    return _tyro(argv, type(args)(**defaults))
+
+
+def _check_renamed(argv: list[str]) -> None:
+    for word in argv:
+        name = word.partition("=")[0].removeprefix("--")
+        if word.startswith("--") and name in flags.RENAMED:
+            raise UserError(f"--{name} is called --{flags.RENAMED[name]} now")
+
+
+def _tyro(argv: list[str], defaults: Any) -> Any:
+    """One parse by tyro, its message about bad input as one line."""
+    commands: Any = None
+    for cls, name, text in flags.COMMANDS:
+        default = {"default": defaults} if isinstance(defaults, cls) else {}
+        command = Annotated[cls, tyro.conf.subcommand(name, description=text, **default)]
+        commands = command if commands is None else commands | command
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            return tyro.cli(commands, args=argv, prog="purejaxvpg")
+    except SystemExit as stop:
+        if stop.code in (0, None):  # --help
+            raise
+        raise UserError(_one_line(captured.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """tyro's boxed message as one line: its first paragraph, and the flags it suggests."""
+    lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()][1:]  # but the title
+    paragraphs: list[list[str]] = [[]]
+    for line in lines:
+        if len(line) > 9 and set(line) <= {"─", "-"}:  # a rule, in a terminal or a plain file
+            paragraphs.append([])
+        elif line:
+            paragraphs[-1].append(line)
+    first, *rest = [lines for lines in paragraphs if lines]
+    suggested = [line for line in rest[0] if line.startswith("--")] if rest else []
+    if suggested and rest[0][0].startswith("Perhaps"):
+        first.append(f"; perhaps you meant {' or '.join(suggested[:3])}")
+    return re.sub(r"\s+", " ", " ".join(first)).replace(" ;", ";")
+
+
+def config_of(args: Any) -> tuple[VPGConfig, Hyperparams]:
+    """The config and hyperparameters that the flags give.
+
+    Raises: ValueError or TypeError, in one line.
+    """
+    values = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
+    values["env_kwargs"] = pairs("env_kwargs", args.env_kwargs)
+    values["env_params"] = pairs("env_params", args.env_params) or None
+    config = VPGConfig(**{f.name: values[f.name] for f in dataclasses.fields(VPGConfig)})
+    hp = Hyperparams(**{f.name: values[f.name] for f in dataclasses.fields(Hyperparams)})
+    return config, hp
+
+
+def pairs(flag: str, items: tuple[str, ...], example: str = "gravity=9.8") -> dict[str, Any]:
+    """("size=10", ...) as {"size": 10, ...}; values are Python literals, or else strings."""
+    return {name: literal(text) for name, text in texts(flag, items, example).items()}
+
+
+def texts(flag: str, items: tuple[str, ...], example: str) -> dict[str, str]:
+    """("size=10", ...) as {"size": "10", ...}.  Raises: ValueError."""
+    values: dict[str, str] = {}
+    flag = flag.replace("_", "-")
+    for item in items:
+        name, equals, text = item.partition("=")
+        if name in values:
+            raise ValueError(f"--{flag} gives {name} twice")
+        if not (name and equals):
+            raise ValueError(f"--{flag} {item} is not name=value; write for example {example}")
+        values[name] = text
+    return values
+
+
+def literal(text: str) -> Any:
+    """A Python literal, or else the string itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def values_of(text: str) -> list[Any]:
+    """ "1e-3,3e-3", "gae,td" or "(64,64),(128,)" as a list of values."""
+    try:
+        return ast.literal_eval(f"[{text}]")  # commas within brackets belong to the value
+    except (ValueError, SyntaxError):
+        return [literal(piece.strip()) for piece in text.split(",") if piece.strip()]
+
+
+_UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def bytes_of(text: str) -> int | None:
+    """ "8GB" as a number of bytes; None for "".  Raises: ValueError."""
+    if not text:
+        return None
+    match = re.fullmatch(r"([\d.]+)\s*([A-Za-z]*)", text)
+    try:
+        assert match
+        return int(float(match[1]) * _UNITS[match[2].upper()])
+    except (AssertionError, KeyError, ValueError):
+        raise ValueError(
+            f"--memory-limit {text} is no size; write for example 800MB, 8GB or 2GiB"
+        ) from None
