@@ -1,7 +1,8 @@
-"""The house: imports go down, the algorithm stays pure, files stay small, importing stays cheap."""
+"""The house: imports go down, the algorithm stays pure, files stay small, the words are one."""
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,45 +13,46 @@ import purejaxvpg
 
 ROOT = Path(purejaxvpg.__file__).parent
 
-# A name stands for a file or for a folder with all that is in it.
+# A name stands for a file or for a folder with everything in it.  A module imports lower floors.
 FLOORS = {
-    "advantages": 0, "config": 0, "networks": 0, "optimize": 0, "normalize": 0, "envs": 0,
-    "bootstrap": 0, "extras": 0, "statistics": 0, "cpu": 0, "rows": 0,
-    "recurrence": 0, "spread": 0,
-    "state": 1, "policy": 1, "agent": 1, "evaluate": 1, "presets": 1,
-    "vpg": 2, "train": 2,
-    "experiment": 3,
-    "report": 4,
-    "cli": 5, "__main__": 5,
+    "state": 0, "fields": 0, "extras": 0, "statistics": 0,
+    "compute": 1,
+    "advantages": 2, "envs": 2,
+    "config": 3,
+    "agent": 4, "presets": 4,
+    "vpg": 5, "evaluate": 5,
+    "train": 6,
+    "experiment": 7,
+    "report": 8,
+    "cli": 9, "__main__": 10,
 }  # fmt: skip
-THE_FACE = ""  # purejaxvpg/__init__.py, which shows floors 0 to 2
-FACE_FLOOR = 2
+THE_FACE = ""  # purejaxvpg/__init__.py, which shows the floors below the experiments
+FACE_FLOOR = 6
 
-# Within the ground floor, who may lean on whom.
-GROUND = {
-    "advantages": {"recurrence"},
-    "config": {"advantages"},
-    "networks": {"config", "cpu"},
-    "normalize": {"recurrence", "spread"},
-    "recurrence": {"cpu"},
-    "rows": {"cpu"},
-    "optimize": {"config", "cpu"},
-    "envs": {"extras", "cpu", "spread"},
+LONGEST_FILE, LONGEST_FUNCTION = 260, 60
+# Longer ones of today.  An entry may shrink or go; none may be added or grow.
+LONGER_FILES = {"vpg": 300}
+LONGER_FUNCTIONS = {
+    "experiment.sweeping.sweep": 76,
+    "experiment.searching.search": 71,
+    "vpg.collect": 62,
+    "vpg.judge": 62,
 }
 
-LONGEST_FILE, LONGEST_FUNCTION = 420, 75
+ALGORITHM_IMPORTS = 6  # modules of this package that vpg.py may name
+PLATFORM_WORDS = ("platform", "on_cpu", "cpu", "gpu", "tpu", "accelerator", "cache", "chunk")
 
 
 @functools.cache
 def sources() -> dict[str, ast.Module]:
     """Syntax tree of each module, by its dotted name below purejaxvpg ("" is the package)."""
-    found = {}
+    trees = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = list(path.relative_to(ROOT).with_suffix("").parts)
         if parts[-1] == "__init__":
             parts.pop()
-        found[".".join(parts)] = ast.parse(path.read_text(), str(path))
-    return found
+        trees[".".join(parts)] = ast.parse(path.read_text(), str(path))
+    return trees
 
 
 def imported(name: str, tree: ast.Module) -> set[str]:
@@ -67,15 +69,15 @@ def imported(name: str, tree: ast.Module) -> set[str]:
                 up = node.level - is_package
                 base = here[: len(here) - up] + base
             targets += [[*base, alias.name] for alias in node.names]
-    found = set()
+    modules = set()
     for target in targets:
         if target[0] != "purejaxvpg":
             continue
         inner = target[1:]
         while ".".join(inner) not in sources():  # the last part may be a name in a module
             inner = inner[:-1]
-        found.add(".".join(inner))
-    return found - {name}
+        modules.add(".".join(inner))
+    return modules - {name}
 
 
 def part(module: str) -> str:
@@ -86,23 +88,26 @@ def floor(module: str) -> int:
     return FACE_FLOOR if module == THE_FACE else FLOORS.get(part(module), max(FLOORS.values()))
 
 
+# ------------------------------------------------------------------------------------- IMPORTS
+
+
 def test_every_module_has_a_floor():
     """A new top-level module must be given its place in the house."""
-    assert {part(module) for module in sources()} - {THE_FACE} <= set(FLOORS)
-    assert {"advantages", "vpg", "envs"} <= {part(module) for module in sources()}
+    assert {part(module) for module in sources()} - {THE_FACE} == set(FLOORS)
 
 
 @pytest.mark.parametrize("module", sorted(sources()))
 def test_imports_go_down(module):
-    """No module imports one of a higher floor, nor one of its own floor without leave."""
+    """No module imports one of a higher floor, nor another one of its own floor."""
     for other in imported(module, sources()[module]):
-        assert floor(other) <= floor(module), f"{module} imports {other}, which lies above it"
         if part(other) == part(module):
             continue
-        if floor(module) == 0:
-            assert part(other) in GROUND.get(part(module), set()), f"{module} imports {other}"
         if other == THE_FACE:
             assert floor(module) > FACE_FLOOR, f"{module} imports the package that imports it"
+        elif module == THE_FACE:
+            assert floor(other) <= FACE_FLOOR or other == "experiment", f"the face shows {other}"
+        else:
+            assert floor(other) < floor(module), f"{module} imports {other}, which is not below it"
 
 
 def test_imports_have_no_circle():
@@ -123,19 +128,45 @@ def test_the_walk_sees_every_form_of_import():
 import purejaxvpg.vpg
 from purejaxvpg import agent
 from . import config
-from .networks import Params
+from .state import Params
 def f():
-    from purejaxvpg.envs import core as c
+    from purejaxvpg.envs import vector as c
 """
-    assert imported("policy", ast.parse(text)) == {
-        "vpg",
-        "agent",
-        "config",
-        "networks",
-        "envs.core",
-    }
-    assert imported("envs", ast.parse("from .core import Step")) == {"envs.core"}
-    assert imported("envs.core", ast.parse("from ..vpg import collect")) == {"vpg"}
+    expected = {"vpg", "agent", "config", "state", "envs.vector"}
+    assert imported("train", ast.parse(text)) == expected
+    assert imported("envs", ast.parse("from .protocol import Step")) == {"envs.protocol"}
+    assert imported("envs.vector", ast.parse("from ..vpg import collect")) == {"vpg"}
+
+
+# --------------------------------------------------------------------------- THE ALGORITHM FIRST
+
+
+def text_of(module: str) -> str:
+    return (ROOT / f"{module}.py").read_text()
+
+
+def test_the_algorithm_imports_little():
+    assert len(imported("vpg", sources()["vpg"])) <= ALGORITHM_IMPORTS
+
+
+@pytest.mark.parametrize("module", ["vpg", "advantages"])
+def test_the_algorithm_names_no_platform(module):
+    words = set(re.findall(r"[a-z_]+", text_of(module).lower()))
+    assert not words & set(PLATFORM_WORDS)
+
+
+def test_the_algorithm_is_told_in_its_order():
+    """The calls of an update stand next to each other at the top; the phases follow in order."""
+    text, phases = text_of("vpg"), ("collect", "judge", "improve", "fit")
+    calls = [text.index(f"= {phase}(setup, ") for phase in phases]
+    definitions = [text.index(f"\ndef {phase}(") for phase in phases]
+    assert definitions == sorted(definitions)
+    assert max(calls) < definitions[0]
+    lines = [text[:place].count("\n") for place in calls]
+    assert max(lines) - min(lines) <= 10
+
+
+# ------------------------------------------------------------------------------- CHEAP AND PURE
 
 
 def printed_by(code: str) -> list[str]:
@@ -148,7 +179,7 @@ def printed_by(code: str) -> list[str]:
 
 def test_importing_the_package_is_cheap():
     """All that it offers loads no environments, no plots, no tables and no command line."""
-    # flax, optax and distrax load rich by themselves; what this package adds to them is none of it.
+    # flax, optax and distrax load rich by themselves; this package adds none of it to them.
     heavy = ("gymnax", "gymnasium", "matplotlib", "pandas", "scipy.stats", "tyro", "rich")
     code = (
         "import sys, jax, flax.linen, optax, distrax; before = set(sys.modules);"
@@ -174,11 +205,30 @@ def test_an_environment_loads_no_plotting():
 def test_the_package_itself_waits_for_nothing():
     """jax is imported with the first name that is used; every name is there, and listed."""
     code = (
-        "import sys, purejaxvpg; print('jax' in sys.modules, purejaxvpg.__version__);"
+        "import sys, purejaxvpg; print('jax' in sys.modules);"
         "print(all(hasattr(purejaxvpg, name) for name in purejaxvpg.__all__));"
         "print(set(purejaxvpg.__all__) <= set(dir(purejaxvpg)), hasattr(purejaxvpg, 'nothing'))"
     )
-    assert printed_by(code) == ["False", "0.1.0", "True", "True", "False"]
+    assert printed_by(code) == ["False", "True", "True", "False"]
+
+
+@pytest.mark.parametrize("name", ["statistics", "envs", "presets", "experiment"])
+def test_rooms_are_reachable_from_the_package(name):
+    """`import purejaxvpg` is enough for `purejaxvpg.statistics.bootstrap`, and the like."""
+    code = f"import purejaxvpg; print(purejaxvpg.{name}.__name__)"
+    assert printed_by(code) == [f"purejaxvpg.{name}"]
+
+
+def test_the_experiments_show_their_names_and_import_them_late():
+    code = (
+        "import sys, purejaxvpg.experiment as x; print('jax' in sys.modules);"
+        "print(all(callable(getattr(x, name)) for name in x.__all__)); print(*x.__all__)"
+    )
+    late, all_there, *names = printed_by(code)
+    assert (late, all_there) == ("False", "True")
+    assert {
+        "train", "sweep", "search", "load_study", "merge", "save_policy", "load_policy", "Segment"
+    } <= set(names)  # fmt: skip
 
 
 def test_importing_the_package_starts_no_device():
@@ -194,11 +244,12 @@ def test_importing_the_package_starts_no_device():
 
 
 @pytest.mark.parametrize(
-    "module", sorted(m for m in sources() if m not in ("", "extras") and floor(m) <= 2)
+    "module",
+    sorted(m for m in sources() if m not in ("", "extras") and floor(m) < FLOORS["experiment"]),
 )
 def test_the_world_stays_out_of_the_algorithm(module):
-    """Below the experiments nothing prints, reads clocks or opens files.  (What is imported is
-    what `extras` is about.)"""
+    """Below the experiments nothing prints, reads clocks or opens files.  (`extras` is about what
+    is imported.)"""
     tree = sources()[module]
     called = {
         n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and hasattr(n.func, "id")
@@ -226,12 +277,89 @@ def test_nothing_that_is_read_is_executed(module):
             assert allowed.get("allow_pickle") == "False"
 
 
+# ------------------------------------------------------------------------------------- THE RATCHET
+
+
+def length(node: ast.AST) -> int:
+    return node.end_lineno - node.lineno + 1
+
+
 @pytest.mark.parametrize("module", sorted(sources()))
 def test_files_and_functions_are_short(module):
-    """Files fit on a few screens, functions on one or two."""
+    """Files fit on a few screens, functions on one."""
     tree = sources()[module]
-    assert max((node.end_lineno for node in tree.body), default=0) < LONGEST_FILE
+    lines = max((node.end_lineno for node in tree.body), default=0)
+    assert lines <= LONGER_FILES.get(module, LONGEST_FILE)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
-            length = node.end_lineno - node.lineno + 1
-            assert length < LONGEST_FUNCTION, f"{node.name} has {length} lines"
+            most = LONGER_FUNCTIONS.get(f"{module}.{node.name}", LONGEST_FUNCTION)
+            assert length(node) <= most, f"{node.name} has {length(node)} lines"
+
+
+def test_the_exceptions_are_needed():
+    """An exception that is no longer needed goes, and one that is has its very length."""
+    for module, most in LONGER_FILES.items():
+        assert max(node.end_lineno for node in sources()[module].body) == most > LONGEST_FILE
+    lengths = {
+        f"{module}.{node.name}": length(node)
+        for module, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    }
+    for name, most in LONGER_FUNCTIONS.items():
+        assert lengths[name] == most > LONGEST_FUNCTION
+
+
+# ---------------------------------------------------------------------------------------- WORDS
+
+FIRST_WORDS = ("What", "Of", "Its", "Those", "That", "Whatever")
+VAGUE = {"found", "said", "own", "held", "kept", "known", "of", "told", "asked"}
+OLD_NAMES = ("Spread", "spread.", "policy_weight", "GrowingStudy", "part=(")
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
+def test_docstrings_begin_with_a_subject(module):
+    for node in ast.walk(sources()[module]):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            first = (ast.get_docstring(node) or "Nothing").split()[0]
+            assert first not in FIRST_WORDS, f"{getattr(node, 'name', module)}: {first} ..."
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
+def test_names_say_what_they_hold(module):
+    for node in ast.walk(sources()[module]):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            assert node.id.strip("_") not in VAGUE, f"line {node.lineno}: {node.id}"
+        elif isinstance(node, ast.arg):
+            assert node.arg.strip("_") not in VAGUE, f"line {node.lineno}: {node.arg}"
+        elif isinstance(node, ast.FunctionDef):
+            assert node.name.strip("_") not in VAGUE, f"line {node.lineno}: {node.name}"
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
+def test_no_argument_shadows_a_builtin(module):
+    shadowing = {"zip", "map", "filter", "type", "id", "list", "dict", "set", "next", "all", "any"}
+    for node in ast.walk(sources()[module]):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            arguments = {a.arg for a in [*node.args.args, *node.args.kwonlyargs]}
+            assert not arguments & shadowing, f"{node.name}: {arguments & shadowing}"
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
+def test_names_of_before_are_gone(module):
+    text = ast.unparse(sources()[module])
+    assert not [name for name in OLD_NAMES if name in text]
+
+
+TESTS = Path(__file__).parent
+
+
+def test_no_test_imports_another():
+    """Helpers that tests share are in tests/support."""
+    names = {path.stem for path in TESTS.glob("test_*.py")}
+    for path in TESTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module not in names, f"{path.name} imports {node.module}"
+            elif isinstance(node, ast.Import):
+                assert not {alias.name for alias in node.names} & names, path.name
