@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 SEEDS, UPDATES, N, T = 2, 8, 4, 16
+SWEPT_UPDATES = 24  # at 8, that commit ran segments of one update, which round otherwise
 SMALL = dict(num_envs=N, num_steps=T, total_steps=UPDATES * N * T, hidden_sizes=(8, 8),
              value_iterations=2)  # fmt: skip
 CURVES = {
@@ -31,11 +32,11 @@ CURVES = {
 }  # fmt: skip
 
 
-def settings(name):
+def settings(name, updates=UPDATES):
     """Config and hyperparameters of a curve."""
     from purejaxvpg import Hyperparams, VPGConfig
 
-    fields = {**SMALL, **CURVES[name]}
+    fields = {**SMALL, "total_steps": updates * N * T, **CURVES[name]}
     hp = {key: fields.pop(key) for key in ("entropy_coef",) if key in fields}
     return VPGConfig(**fields), Hyperparams(**hp)
 
@@ -56,12 +57,12 @@ def trained(name):
 
 
 def swept(name):
-    """Metric -> `[SEEDS, UPDATES]`, of a study of one setting, both seeds in one chunk."""
+    """Metric -> `[SEEDS, SWEPT_UPDATES]`, of a study of one setting, both seeds in one chunk."""
     import jax
 
     from purejaxvpg.experiment import sweep
 
-    config, hp = settings(name)
+    config, hp = settings(name, SWEPT_UPDATES)
     study = sweep(config, {}, SEEDS, hp=hp, chunk_size=SEEDS, devices=jax.devices()[:1])
     arrays = dict(study.metrics)
     if study.evaluations:
