@@ -1,4 +1,4 @@
-"""What all benchmarks say about where they ran, and how they write it down."""
+"""Shared code of the benchmarks: arguments, timing, subprocesses, results with the machine."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ import jax
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
-    """Arguments that every benchmark takes."""
+    """Parser with the arguments that every benchmark takes."""
     made = argparse.ArgumentParser(description=doc.splitlines()[0])
     made.add_argument("--smoke", action="store_true", help="tiny sizes: does it still run?")
     made.add_argument("--json", metavar="FILE", help="write the results there too")
@@ -37,7 +37,7 @@ def where() -> dict[str, str]:
 
 
 def report(results: list[dict], path: str | None) -> None:
-    """Print where it ran, and write everything if asked to."""
+    """Print machine and versions; if a path is given, write them there with the results."""
     print(", ".join(f"{key} {value}" for key, value in where().items()))
     if path:
         with open(path, "w") as file:
@@ -45,14 +45,17 @@ def report(results: list[dict], path: str | None) -> None:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Wall time of one call, its results awaited."""
+    """Wall time of one call, until its results are ready."""
     start = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - start
 
 
 def apart(command: list[str], name: str, **environment: str) -> Any:
-    """What a process of its own prints last, as JSON.  Its failure ends this one, by name."""
+    """Run a command in a separate process; return its last printed line, parsed as JSON.
+
+    If it fails, this process ends too, with `name` and the end of the error output.
+    """
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
     )
@@ -62,5 +65,5 @@ def apart(command: list[str], name: str, **environment: str) -> Any:
 
 
 def median_and_spread(values: list[float]) -> tuple[float, float, float]:
-    """Median, smallest, largest."""
+    """Median, smallest and largest value."""
     return statistics.median(values), min(values), max(values)

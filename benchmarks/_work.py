@@ -1,4 +1,4 @@
-"""What one update must do at the least: operations, and bytes moved, by phase."""
+"""Minimum work of one update, by phase: operations, and bytes read and written."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from purejaxvpg import Hyperparams, VPGConfig, vpg
-from purejaxvpg.agent import make_agent
-from purejaxvpg.envs import vectorize
-from purejaxvpg.spread import ALONE, Spread
+from purejaxvpg.agent import Setup, make_setup
 
 
 def setup_of(
@@ -18,9 +16,9 @@ def setup_of(
     num_steps: int,
     value_iterations: int,
     updates: int = 1,
-    spread: Spread = ALONE,
-) -> vpg.Setup:
-    """The benchmark's config and all that belongs to it."""
+    devices: int = 1,
+) -> Setup:
+    """Setup of the run that the benchmark measures.  devices: that share its environments."""
     config = VPGConfig(
         num_envs=num_envs,
         num_steps=num_steps,
@@ -29,18 +27,16 @@ def setup_of(
         value_target="lambda_return",
         diagnostics=False,
     )
-    agent = make_agent(config)
-    env = vectorize(agent.env, num_envs, config.max_episode_steps, spread)
-    return vpg.Setup(config, agent, env, spread)
+    return make_setup(config, devices)
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """Of one phase of an update, or of several together."""
+    """Minimum work of one phase of an update, or of several phases together."""
 
-    flops: float = 0.0  # of the networks
-    transcendentals: float = 0.0  # tanh above all, which is not among the flops
-    bytes: int = 0  # that must be read or written once
+    flops: float = 0.0  # operations of the networks
+    transcendentals: float = 0.0  # mostly tanh; not part of flops
+    bytes: int = 0  # read or written at least once
 
     def __add__(self, other: "Work") -> "Work":
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
@@ -51,21 +47,22 @@ class Work:
 
 
 def operations(function: Callable[..., Any], *args: Any) -> Work:
-    """Of one call; no bytes."""
+    """Operations of one call; its bytes are not counted."""
     analysis: Any = jax.jit(function).lower(*args).compile().cost_analysis()
     return Work(float(analysis["flops"]), float(analysis.get("transcendentals", 0.0)))
 
 
 def size(*arrays: Any) -> int:
-    """Bytes."""
+    """Size of all arrays together, in bytes."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(arrays))
 
 
-def work(setup: vpg.Setup) -> dict[str, Work]:
-    """The networks' operations, and the bytes that must be moved, of every phase.
+def work(setup: Setup) -> dict[str, Work]:
+    """Operations of the networks, and bytes that must be moved, for each phase of an update.
 
-    Piece by piece, since the compiler's count of a loop is that of one turn.  With one value
-    iteration V of the batch is computed once, for the advantages and for the first gradient.
+    The pieces are counted one by one, because the compiler counts a loop as one iteration.  With
+    one value iteration, V of the batch is computed once: the advantages and the first gradient
+    share it.
     """
     config, agent = setup.config, setup.agent
     hp = Hyperparams()

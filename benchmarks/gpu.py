@@ -1,15 +1,20 @@
-"""What an accelerator makes of it: rates, kernels per step, and how much of the card is used.
+"""Training on an accelerator: rates, kernels per step, and the share of the card that is used.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --seeds 1 16 256 --shape 8192 128
 
-Presets for one card: thousands of environments, one to many seeds; where there are several
-devices the seeds are spread over all of them.  Compiled programs are kept between calls
-(`devices.use_compilation_cache`).  Kernels per rollout step: of what ran on the device in a
-profile of one call, divided by the steps of its rollouts (the kernels of the update are among
-them; at T = 128 they weigh little).  Utilisation: the networks' floating-point operations, and the
-bytes that must be moved once (`_work.py`), per second, over what this device reaches on a large
-matrix product and on a copy, in the same run.  It runs on a CPU too, where it says little.
+The default sizes suit one card: thousands of environments, one to many seeds.  With several
+devices the seeds are split over all of them.  Compiled programs are cached between calls
+(`devices.use_compilation_cache`).
+
+- Kernels per step: kernels in a device profile of one call, divided by the steps of its rollouts.
+  The count includes the kernels of the update, which are few at T = 128.
+- Matrix rate: floating-point operations of the networks per second, as a share of the rate of a
+  large matrix product on this device in the same run.
+- Bandwidth: bytes that must be moved once (`_work.py`) per second, as a share of the rate of a
+  copy on this device in the same run.
+
+The benchmark also runs on a CPU, but its numbers mean little there.
 """
 
 import math
@@ -25,14 +30,15 @@ from _work import Work, setup_of, work
 
 from purejaxvpg import Hyperparams, VPGConfig
 from purejaxvpg.experiment.devices import use_compilation_cache
-from purejaxvpg.experiment.placement import Program, compile_program, stack_hyperparams
+from purejaxvpg.experiment.program import Program, compile_program
+from purejaxvpg.experiment.stacking import stack_hyperparams
 
 SHAPES, SEEDS = ((2048, 128), (8192, 128), (65536, 32)), (1, 16, 128)
-MOST_ROWS = 2**26  # of one update, on a card of 80 GB
+MOST_ROWS = 2**26  # of one update, for a card with 80 GB
 
 
 def card(smoke: bool) -> dict[str, float]:
-    """What the first device reaches: a large matrix product, and a copy."""
+    """Peak rates of the first device: flop/s of a large matrix product, bytes/s of a copy."""
     size = 64 if smoke else 8192
     x = jnp.ones((size, size))
     product, copy = jax.jit(lambda x: x @ x), jax.jit(lambda x: x + 1.0)
@@ -44,7 +50,7 @@ def card(smoke: bool) -> dict[str, float]:
 
 
 def kernels(call: Any) -> int | None:
-    """What ran on the first device during a call; None where the profile does not say."""
+    """Number of kernels that ran on the first device in a call; None if not in the profile."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             jax.block_until_ready(call())
@@ -60,7 +66,7 @@ def kernels(call: Any) -> int | None:
 
 
 class Call:
-    """One compiled call of `updates` updates after another, on states of its own."""
+    """Compiled call of `updates` updates.  It keeps the training state and continues from it."""
 
     def __init__(self, config: VPGConfig, updates: int, seeds: int):
         self.updates = updates
@@ -72,20 +78,20 @@ class Call:
         self.state = self.program.init(np.arange(rows, dtype=np.uint32), self.hp)
 
     def __call__(self) -> Any:
-        result = self.program.advance(self.state, self.hp)
+        result = self.program.advance(self.state, self.hp, 0, self.updates)
         self.state = result.state
         return result.metrics
 
 
 def measure(num_envs: int, num_steps: int, seeds: int, best: dict, args: Any) -> dict[str, Any]:
-    """One preset."""
+    """Measure one size."""
     updates = 1 if args.smoke else max(1, min(32, 2**26 // (num_envs * num_steps * seeds)))
     setup = setup_of(num_envs, num_steps, value_iterations=1, updates=updates)
     call = Call(setup.config, updates, seeds)
     jax.block_until_ready(call())
     seconds = [_common.seconds(call) for _ in range(args.repeats)]
     median, low, high = _common.median_and_spread(seconds)
-    often = updates * call.program.width  # on each device
+    often = updates * call.program.width  # updates of all runs on one device
     total = sum(work(setup).values(), Work()) * often
     steps = call.program.rows * num_envs * num_steps * updates
     ran = kernels(call)
@@ -104,7 +110,7 @@ def measure(num_envs: int, num_steps: int, seeds: int, best: dict, args: Any) ->
 
 
 def main() -> None:
-    """Measure the presets asked for."""
+    """Measure the sizes given on the command line."""
     parser = _common.parser(__doc__)
     parser.add_argument("--shape", nargs=2, type=int, action="append", metavar=("N", "T"))
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
@@ -120,18 +126,18 @@ def main() -> None:
         for seeds in args.seeds:
             if num_envs * num_steps * seeds > MOST_ROWS:
                 continue
-            found = measure(num_envs, num_steps, seeds, best, args)
-            ran = found["kernels_per_step"]
+            row = measure(num_envs, num_steps, seeds, best, args)
+            ran = row["kernels_per_step"]
             print(
-                f"{num_envs:>6} x {num_steps:<4} {found['seeds']:>5} seeds  "
-                f"{found['rate'] / 1e6:10.2f}M steps/s ({found['rate_low'] / 1e6:.2f} to "
-                f"{found['rate_high'] / 1e6:.2f})  {found['device_bytes'] / 1e6:,.0f} MB a device  "
-                f"kernels a step {'not told' if ran is None else f'{ran:.1f}'}  "
-                f"matrix rate {found['matrix_share']:.1%}, bandwidth "
-                f"{found['bandwidth_share']:.1%} of the device's",
+                f"{num_envs:>6} x {num_steps:<4} {row['seeds']:>5} seeds  "
+                f"{row['rate'] / 1e6:10.2f}M steps/s ({row['rate_low'] / 1e6:.2f} to "
+                f"{row['rate_high'] / 1e6:.2f})  {row['device_bytes'] / 1e6:,.0f} MB a device  "
+                f"kernels a step {'unknown' if ran is None else f'{ran:.1f}'}  "
+                f"matrix rate {row['matrix_share']:.1%}, bandwidth "
+                f"{row['bandwidth_share']:.1%} of the device's",
                 flush=True,
             )
-            results.append(found)
+            results.append(row)
     _common.report(results, args.json)
 
 

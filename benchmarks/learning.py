@@ -1,12 +1,17 @@
-"""Does it still learn what it learned?  Curves of this code beside those of another checkout.
+"""Learning curves of this code, compared with those of another checkout.
 
     python benchmarks/learning.py --beside CHECKOUT
     python benchmarks/learning.py --beside CHECKOUT --env Breakout-MinAtar --steps 1000000
 
-Every preset asked for is trained over the same seeds by both, each in a process of its own.  At
-ten points of the curve: interquartile mean over seeds of the return of the last 20 episodes, with
-its 95% bootstrap interval, and the probability that a seed of this code scores above one of the
-other (Mann and Whitney's; 0.5 where neither is better).  Without --beside: the curve alone.
+Both train each preset with the same seeds, each in a separate process.  At ten points of the
+curve the benchmark prints:
+
+- the interquartile mean over seeds of the return of the last 20 episodes, with its 95% bootstrap
+  interval;
+- the probability that a seed of this code scores above a seed of the other (Mann and Whitney; 0.5
+  if neither is better).
+
+Without --beside it prints only the curve of this code.
 """
 
 import argparse
@@ -20,39 +25,40 @@ POINTS, EPISODES = 10, 20
 
 
 def curve(args: argparse.Namespace, env: str) -> list[list[float]]:
-    """Returns `[S, POINTS]` of the code that this process imports."""
+    """Trailing returns `[S, POINTS]` of the code that this process imports."""
     from purejaxvpg import presets
-    from purejaxvpg.experiment.runner import run
+    from purejaxvpg.experiment import sweep
     from purejaxvpg.statistics import trailing_return
 
     config, hp = presets.load(env)
     config = presets.shortened(config, max(args.steps // config.steps_per_update, 1))
-    metrics = run(config, hp, args.num_seeds).metrics
-    returns = trailing_return(metrics.episode_return_sum, metrics.episode_count, EPISODES)
+    metrics = sweep(config, {}, args.num_seeds, hp=hp).metrics  # [1, S, U] each
+    sums, counts = metrics["episode_return_sum"][0], metrics["episode_count"][0]
+    returns = trailing_return(sums, counts, EPISODES)
     at = np.linspace(0, returns.shape[1], POINTS + 1)[1:].astype(int) - 1
     return returns[:, at].tolist()
 
 
 def measure(args: argparse.Namespace, env: str, checkout: str) -> np.ndarray:
-    """The same, of a checkout, in a process of its own."""
+    """Trailing returns `[S, POINTS]` of a checkout, measured in a separate process."""
     command = [sys.executable, __file__, "--worker", env, "--num-seeds", str(args.num_seeds)]
     command += ["--steps", str(args.steps)]
     path = {"PYTHONPATH": checkout} if checkout else {}
     return np.asarray(_common.apart(command, checkout or "this code", **path))
 
 
-def said(scores: np.ndarray) -> str:
-    """Interquartile mean and interval of scores `[S]`."""
+def summary(scores: np.ndarray) -> str:
+    """Text with the interquartile mean and the interval of scores `[S]`."""
     from purejaxvpg.statistics import bootstrap
 
     if not np.isfinite(scores).all():
         return f"{'no episode yet':>28}"
-    found = bootstrap(scores)
-    return f"{float(found.value):10.2f} [{float(found.low):.2f}, {float(found.high):.2f}]"
+    iqm = bootstrap(scores)
+    return f"{float(iqm.value):10.2f} [{float(iqm.low):.2f}, {float(iqm.high):.2f}]"
 
 
 def main() -> None:
-    """Train and compare."""
+    """Train each preset and print the comparison."""
     parser = _common.parser(__doc__)
     parser.add_argument("--beside", metavar="CHECKOUT", default="", help="of this package")
     parser.add_argument("--env", action="append", help="may be repeated; default: CartPole-v1")
@@ -73,15 +79,15 @@ def main() -> None:
         theirs = measure(args, env, args.beside) if args.beside else None
         print(f"{env}, {args.num_seeds} seeds, {args.steps:,} steps")
         for point in range(POINTS):
-            line = f"  {(point + 1) / POINTS:4.0%}  {said(ours[:, point])}"
+            line = f"  {(point + 1) / POINTS:4.0%}  {summary(ours[:, point])}"
             if theirs is not None:
                 pair = (ours[:, point], theirs[:, point])
-                line += f"   beside {said(pair[1])}"
+                line += f"   beside {summary(pair[1])}"
                 if np.isfinite(pair).all():
                     line += f"   above it: {float(probability_of_improvement(*pair).value):.2f}"
             print(line, flush=True)
-        found = None if theirs is None else theirs.tolist()
-        results.append({"env": env, "ours": ours.tolist(), "beside": found})
+        beside = None if theirs is None else theirs.tolist()
+        results.append({"env": env, "ours": ours.tolist(), "beside": beside})
     _common.report(results, args.json)
 
 

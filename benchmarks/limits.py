@@ -1,21 +1,25 @@
-"""How near an update is to what the machine allows: time over floor, phase by phase.
+"""Time of each phase of an update, divided by the least time that this machine allows (floor).
 
     python benchmarks/limits.py
     python benchmarks/limits.py --shape 64 128 --shape 2048 128 --value-iterations 1
 
-Floors, measured in the same run.  The environment alone: random actions, no network.  The
-networks: their floating-point operations (`cost_analysis()`) at the rate at which this machine
-multiplies matrices of these very shapes (rows of the batch by 64 x 64: all of them, or as many as
-the package has under way at a time, whichever is faster).  Memory: the bytes that a phase must read
-and write once, at the rate of a copy of an array of the batch's size.  A phase's floor is the sum
-of those that apply.
+The floor of a phase is the sum of those terms below that apply to it.  All are measured in the
+same run.
 
-"With tanh" has the networks' tanh too, which is not among the floating-point operations, in as many
-rows as the package passes over at once (rows.py).
+- Environment: the same number of steps with random actions and no network.
+- Networks: their floating-point operations (`cost_analysis()`), at the rate of a matrix product of
+  the same shape on this machine.  The product has the rows of the batch by 64 x 64.  It is timed
+  with all rows, and with as many as the package computes at once; the faster one counts.
+- Memory: the bytes that a phase must read and write once, at the rate of a copy of an array as
+  large as the batch.
 
-Phases are timed by leaving out what follows them: the difference of medians.  With one value
-iteration XLA computes V of a batch of up to two chunks once, for the advantages and for the first
-gradient: "value fit" is then the backward pass alone, and its floor always.
+"With tanh" adds the tanh of the networks, which is not counted as a floating-point operation.  It
+is timed on as many rows as the package computes at once (rows.py).
+
+A phase is timed as a difference of medians: updates that stop after this phase, minus updates that
+stop before it.  With one value iteration, XLA computes V of a batch of up to two row chunks once,
+for the advantages and for the first gradient.  "Value fit" is then the backward pass alone.  Its
+floor counts only the backward pass for larger batches too.
 """
 
 import math
@@ -31,22 +35,27 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from purejaxvpg import Hyperparams, vpg
-from purejaxvpg.advantages import policy_weight, value_regression_target
-from purejaxvpg.experiment.placement import over_environments
-from purejaxvpg.rows import CPU_ROWS
-from purejaxvpg.spread import ALONE, Spread
+from purejaxvpg.advantages import ESTIMATORS, VALUE_TARGETS, Discounts, Trajectory
+from purejaxvpg.agent import Setup
+from purejaxvpg.compute import Compute
+from purejaxvpg.compute.layout import over_environments
+from purejaxvpg.compute.rows import CPU_ROWS
 
 PHASES = ("collect", "values", "advantages", "policy step", "value fit")
+ONE_DEVICE = Compute()
 
 
-def upto(setup: vpg.Setup, last: str, updates: int) -> Callable[[Any], Any]:
-    """`updates` updates that stop after a phase, jitted.  What is not returned is not computed."""
+def upto(setup: Setup, last: str, updates: int) -> Callable[[Any], Any]:
+    """Jitted run of `updates` updates that stop after the phase `last`.
+
+    The compiler removes each computation whose result is not returned.
+    """
     hp = Hyperparams()
 
     def one(state: Any, _: None) -> tuple[Any, Any]:
         state, batch, episodes = vpg.collect(setup, state, hp)
         if last == "collect":
-            # A look at everything that the batch holds, as the phases to come would take.
+            # Sum every array of the batch, else the compiler would remove those that are unused.
             return state, (episodes, jax.tree.map(lambda x: x.astype(float).sum(), batch))
         state, rows, judged = vpg.judge(setup, state, batch, hp)
         if last == "judge":
@@ -61,27 +70,28 @@ def upto(setup: vpg.Setup, last: str, updates: int) -> Callable[[Any], Any]:
         return lax.scan(one, state, length=updates)
 
     parts = over_environments()
-    return jax.jit(over_devices(setup.spread, run, (parts,), (parts, P())))
+    return jax.jit(over_devices(setup.compute, run, (parts,), (parts, P())))
 
 
 def over_devices(
-    spread: Spread, function: Callable[..., Any], in_specs: Any, out_specs: Any
+    compute: Compute, function: Callable[..., Any], in_specs: Any, out_specs: Any
 ) -> Callable[..., Any]:
-    """The same function, which each device computes for environments of its own."""
-    if spread.devices == 1:
+    """The same function, computed on each device for that device's share of the environments."""
+    if compute.devices == 1:
         return function
-    mesh = jax.make_mesh((spread.devices,), (spread.axis,), axis_types=(AxisType.Auto,))
+    mesh = jax.make_mesh((compute.devices,), (compute.axis,), axis_types=(AxisType.Auto,))
     specs: dict[str, Any] = {"in_specs": in_specs, "out_specs": out_specs}
     return jax.shard_map(function, mesh=mesh, check_vma=False, **specs)
 
 
 def repeated(
-    function: Callable[..., Any], times: int, *args: Any, spread: Spread = ALONE
+    function: Callable[..., Any], times: int, *args: Any, compute: Compute = ONE_DEVICE
 ) -> Callable[[], Any]:
-    """A function `times` over in one compiled loop, each turn waiting for the last.
+    """Call that runs a function `times` times in one compiled loop, one after another.
 
-    Its whole result is kept, or the compiler would leave out of it what nobody looks at.  Over
-    several devices each has a share of the first argument, and all of the others.
+    The loop returns the whole result of the function, else the compiler would remove the unused
+    parts.  With several devices, each one gets a share of the first argument and all of the
+    others.
     """
     floats = [i for i, x in enumerate(args) if jnp.issubdtype(x.dtype, jnp.floating)]
     smallest = min(floats, key=lambda i: args[i].size)
@@ -89,7 +99,8 @@ def repeated(
     def turn(carry: Any, _: None) -> tuple[Any, None]:
         args = [*carry[0]]
         out = function(*args)
-        # A hair of the result goes into the next turn's smallest input, or nothing would wait.
+        # Add a tiny part of the result to the next input, else the iterations would not have to
+        # run in order.
         hair = sum(x.ravel()[0].astype(jnp.float32) for x in jax.tree.leaves(out)) * 1e-30
         args[smallest] += hair
         return (args, out), None
@@ -99,17 +110,20 @@ def repeated(
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), out)
         return lax.scan(turn, ([*args], nothing), length=times)[0]
 
-    split = P(spread.axis)
-    loop = jax.jit(over_devices(spread, run, (split, *[P()] * (len(args) - 1)), split))
+    split = P(compute.axis)
+    loop = jax.jit(over_devices(compute, run, (split, *[P()] * (len(args) - 1)), split))
     return lambda: loop(*args)
 
 
-def random_actions(setup: vpg.Setup, updates: int) -> Callable[[], Any]:
-    """The environment alone: as many steps, uniformly random actions drawn beforehand."""
-    config, agent, env, spread = setup
-    params = agent.env_params(Hyperparams())
-    split = P(spread.axis)
-    reset = over_devices(spread, lambda key: env.reset(key, params)[0], P(), split)
+def random_actions(setup: Setup, updates: int) -> Callable[[], Any]:
+    """Call that runs only the environments, for the steps of `updates` updates.
+
+    The actions are uniformly random and drawn in advance.
+    """
+    config, env, compute = setup.config, setup.env, setup.compute
+    params = setup.agent.env_params(Hyperparams())
+    split = P(compute.axis)
+    reset = over_devices(compute, lambda key: env.reset(key, params)[0], P(), split)
     state = jax.jit(reset)(jax.random.key(0))
     shape = (updates * config.num_steps, config.num_envs)
     actions = jax.random.randint(jax.random.key(1), shape, 0, 2)
@@ -124,24 +138,23 @@ def random_actions(setup: vpg.Setup, updates: int) -> Callable[[], Any]:
 
         return lax.scan(step, state, (keys, actions))
 
-    in_specs = (split, P(None, spread.axis))
-    jitted = jax.jit(over_devices(spread, run, in_specs, (split, P())))
+    in_specs = (split, P(None, compute.axis))
+    jitted = jax.jit(over_devices(compute, run, in_specs, (split, P())))
     return lambda: jitted(state, actions)
 
 
-def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict, dict, dict]:
-    """Seconds of every phase of one update that nothing can save; of its tanh; and the rates they
-    come from."""
+def floors(setup: Setup, median: Callable[..., float]) -> tuple[dict, dict, dict]:
+    """Floors of one update: seconds by phase, seconds of tanh by phase, and the rates used."""
     config, updates = setup.config, 8
     env_alone = median(random_actions(setup, updates)) / updates
 
     def each(function: Callable[..., Any], *args: Any) -> float:
         turns = max(8, 2**18 // len(args[0]))
-        ways = {ALONE, setup.spread}  # the faster: one program, or one for each device
-        return min(median(repeated(function, turns, *args, spread=way)) for way in ways) / turns
+        ways = {ONE_DEVICE, setup.compute}  # one program, or one per device; the faster counts
+        return min(median(repeated(function, turns, *args, compute=way)) for way in ways) / turns
 
     def layers(x: Any, bias: Any) -> list[Any]:
-        """tanh in chunks that do not wait for each other; `map_rows` would copy them together."""
+        """tanh in independent chunks; `map_rows` would also copy the chunks into one array."""
         chunks = math.ceil(len(x) / CPU_ROWS)
         return [jnp.tanh(part + bias) for part in jnp.array_split(x, chunks)]
 
@@ -161,15 +174,15 @@ def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict, dict, 
     bandwidth = 2 * size(numbers) / each(jnp.add, numbers, jnp.ones(1))
 
     alone = setup_of(config.num_envs, config.num_steps, config.value_iterations)
-    found, of_tanh = {}, {}
+    seconds, tanh_seconds = {}, {}
     for phase, least in work(alone).items():
         rows = "rows of a step" if phase == "collect" else "rows of a batch"
-        found[phase] = least.flops / rates[rows] + least.bytes / bandwidth
-        of_tanh[phase] = least.transcendentals / tanhs[rows]
-    found["collect"] += env_alone
+        seconds[phase] = least.flops / rates[rows] + least.bytes / bandwidth
+        tanh_seconds[phase] = least.transcendentals / tanhs[rows]
+    seconds["collect"] += env_alone
     return (
-        found,
-        of_tanh,
+        seconds,
+        tanh_seconds,
         {
             "environment alone, steps/s": config.num_envs * config.num_steps / env_alone,
             **{f"matrix rate over {name}, flop/s": rate for name, rate in rates.items()},
@@ -179,43 +192,45 @@ def floors(setup: vpg.Setup, median: Callable[..., float]) -> tuple[dict, dict, 
     )
 
 
-def times(setup: vpg.Setup, updates: int, repeats: int) -> tuple[dict[str, float], float]:
-    """Seconds of every phase of one update, and of the whole."""
+def times(setup: Setup, updates: int, repeats: int) -> tuple[dict[str, float], float]:
+    """Seconds of each phase of one update, and of the whole update."""
     config = setup.config
     stages = ("collect", "judge", "improve", "fit")
     runs = {stage: upto(setup, stage, updates) for stage in stages}
     state = vpg.make_learner(config).init(jax.random.key(0))
     x = jnp.ones((config.num_steps, config.num_envs))
-    no = jnp.zeros(x.shape, bool)
+    no, yes = jnp.zeros(x.shape, bool), jnp.ones(x.shape, bool)
+    estimator, value_target = ESTIMATORS[str(config.estimator)], VALUE_TARGETS[config.value_target]
+    discounts = Discounts(0.99, 0.95, config.n_step)
 
-    def advantages(reward: Any, values: Any, ends: Any) -> Any:
-        trajectory = (reward, values, values, ends, ends)
-        return (
-            policy_weight(config.estimator, *trajectory, 0.99, 0.95, config.n_step),
-            value_regression_target(config.value_target, *trajectory, 0.99, 0.95),
-        )
+    def advantages(reward: Any, values: Any, ends: Any, alive: Any) -> Any:
+        trajectory = Trajectory(reward, values, values, ends, ends, alive)
+        return estimator(trajectory, discounts), value_target(trajectory, discounts)
 
     calls = {stage: lambda run=run: run(state) for stage, run in runs.items()}
-    calls["advantages"] = repeated(advantages, updates, x, x, no)
+    calls["advantages"] = repeated(advantages, updates, x, x, no, yes)
     measured = {name: [] for name in calls}
     for call in calls.values():
         jax.block_until_ready(call())  # compiles
     for _ in range(repeats):
         for name, call in calls.items():
             measured[name].append(_common.seconds(call) / updates)
-    of = {name: _common.median_and_spread(values)[0] for name, values in measured.items()}
+    medians = {name: _common.median_and_spread(values)[0] for name, values in measured.items()}
     phases = {
-        "collect": of["collect"],
-        "values": of["judge"] - of["collect"] - of["advantages"],
-        "advantages": of["advantages"],
-        "policy step": of["improve"] - of["judge"],
-        "value fit": of["fit"] - of["improve"],
+        "collect": medians["collect"],
+        "values": medians["judge"] - medians["collect"] - medians["advantages"],
+        "advantages": medians["advantages"],
+        "policy step": medians["improve"] - medians["judge"],
+        "value fit": medians["fit"] - medians["improve"],
     }
-    return phases, of["fit"]
+    return phases, medians["fit"]
 
 
 def line(name: str, steps: int, *seconds: float) -> str:
-    """A phase's time, floor, and floor with tanh, of so many steps."""
+    """Text with a phase's time, floor, and floor with tanh, in ns a step.
+
+    `seconds` holds these three in that order, for `steps` steps.
+    """
     took, floor, tanh = (x / steps * 1e9 for x in seconds)
     return (
         f"  {name:<12} {took:8.1f}   floor {floor:8.1f}   {took / floor:5.2f} x   "
@@ -224,7 +239,7 @@ def line(name: str, steps: int, *seconds: float) -> str:
 
 
 def main() -> None:
-    """Measure every shape."""
+    """Measure each shape."""
     parser = _common.parser(__doc__)
     parser.add_argument("--shape", nargs=2, type=int, action="append", metavar=("N", "T"))
     parser.add_argument("--value-iterations", type=int, default=1)
@@ -243,10 +258,10 @@ def main() -> None:
 
     results = []
     for num_envs, num_steps in shapes:
-        setup = setup_of(num_envs, num_steps, args.value_iterations, spread=Spread(args.devices))
+        setup = setup_of(num_envs, num_steps, args.value_iterations, devices=args.devices)
         updates = 2 if args.smoke else max(2, 500_000 // (num_envs * num_steps))
-        lowest, of_tanh, rates = floors(setup, median)
-        with_tanh = {name: lowest[name] + of_tanh[name] for name in PHASES}
+        lowest, tanh_seconds, rates = floors(setup, median)
+        with_tanh = {name: lowest[name] + tanh_seconds[name] for name in PHASES}
         phases, whole = times(setup, updates, args.repeats)
         steps = num_envs * num_steps
         print(f"{num_envs} x {num_steps}, {args.value_iterations} value iterations; ns a step")
@@ -259,7 +274,8 @@ def main() -> None:
         print("  " + ", ".join(f"{name} {value:.3g}" for name, value in rates.items()), flush=True)
         results.append(
             {"envs": num_envs, "steps": num_steps, "value_iterations": args.value_iterations,
-             "seconds": phases, "floors": lowest, "tanh": of_tanh, "whole": whole, "rates": rates}
+             "seconds": phases, "floors": lowest, "tanh": tanh_seconds, "whole": whole,
+             "rates": rates}
         )  # fmt: skip
     _common.report(results, args.json)
 

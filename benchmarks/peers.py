@@ -1,16 +1,18 @@
-"""Beside other libraries on the same work, in turn: ours, theirs, ours, theirs.
+"""Speed compared with other libraries on the same work, in turn: ours, theirs, ours, theirs.
 
-    python benchmarks/peers.py                                  # all that the registry has
+    python benchmarks/peers.py                                  # all that pip can install
     python benchmarks/peers.py --peer rejax --shape 64 128
     python benchmarks/peers.py --peer spinningup_vpg --spinningup CHECKOUT --shape 8 500
     python benchmarks/peers.py --peer cleanrl_ppo --cleanrl CHECKOUT
 
-Every peer has a virtual environment of its own, made on first use from the package registry in
-`--environments` (PyTorch's are large), and every measurement is a process of its own.  Same work:
-CartPole, two tanh layers of 64 for policy and for value, batches of N x T steps, one gradient step
-of each on a batch (of the value function: `--value-iterations`, where the peer has it).  What
-differs is said in each file of `_peers/` and in the table below.  Rates are steps per second
-without compilation.
+Each peer gets a separate virtual environment in the folder `--environments`.  It is made at the
+first use from the package registry (those with PyTorch are large).  Each measurement is a separate
+process.
+
+Same work for all: CartPole, two tanh layers of 64 for the policy and for the value function,
+batches of N x T steps, one gradient step of each per batch.  A peer that has the option takes
+`--value-iterations` steps of the value function.  The table below and the files of `_peers/` list
+the differences.  Rates are steps per second without compilation.
 """
 
 import importlib.util
@@ -28,11 +30,11 @@ SHAPES = [(4, 128), (64, 128), (2048, 32), (2048, 128)]  # N, T
 
 
 class Peer(NamedTuple):
-    """A library, what to install for it, and how its work differs."""
+    """A library: packages to install, and differences between its work and ours."""
 
     requirements: tuple[str, ...]
     differs: str
-    checkout: str = ""  # the flag that gives a checkout of it
+    checkout: str = ""  # name of the option that gives a checkout of it
 
 
 PEERS = {
@@ -62,7 +64,7 @@ PEERS = {
 
 
 def environment(name: str, folder: Path) -> Path:
-    """The Python of a peer's virtual environment, made if it is not there."""
+    """Path to the Python of a peer's virtual environment, which is made if it is missing."""
     home = folder / name
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     done = home / "installed"
@@ -72,20 +74,20 @@ def environment(name: str, folder: Path) -> Path:
         command = [python, "-m", "pip", "install", "--quiet", *PEERS[name].requirements]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
-            last = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+            last = (result.stderr.strip().splitlines() or ["pip printed no error"])[-1]
             raise SystemExit(f"{name} cannot be installed: {last}")
         done.touch()
     return python
 
 
 def measure(python: Path, name: str, job: dict[str, Any]) -> dict[str, float]:
-    """One run in a process of its own."""
+    """Measure one run in a separate process."""
     command = [str(python), str(HERE / "_peers" / f"{name}.py"), json.dumps(job)]
     return _common.apart(command, name)
 
 
 def main() -> None:
-    """Measure the peers asked for, each beside ours."""
+    """Measure each peer in turn with this package."""
     parser = _common.parser(__doc__)
     parser.add_argument("--peer", action="append", choices=sorted(PEERS), help="only this one")
     parser.add_argument("--shape", nargs=2, type=int, action="append", metavar=("N", "T"))
@@ -96,13 +98,13 @@ def main() -> None:
         if peer.checkout:
             parser.add_argument(f"--{peer.checkout}", metavar="CHECKOUT", default="")
     args = parser.parse_args()
-    own = Path(sys.executable)
+    this_python = Path(sys.executable)
     if importlib.util.find_spec("purejaxvpg") is None:
         raise SystemExit("purejaxvpg is not installed for this Python; pip install -e .")
     shapes = [(2, 4)] if args.smoke else args.shape or SHAPES
     names = args.peer or [n for n, p in PEERS.items() if not p.checkout or vars(args)[p.checkout]]
     if args.smoke:
-        names, args.repeats = [], 1  # nothing to install: ours alone
+        names, args.repeats = [], 1  # installs nothing, measures only ours
     results = []
     for num_envs, num_steps in shapes:
         job = {
@@ -112,11 +114,11 @@ def main() -> None:
             "value_iterations": args.value_iterations,
         }
         for name in names or ["ours"]:
-            theirs = environment(name, args.environments) if name in PEERS else own
+            theirs = environment(name, args.environments) if name in PEERS else this_python
             checkout = vars(args)[PEERS[name].checkout] if names and PEERS[name].checkout else ""
             pairs = []
             for _ in range(args.repeats):
-                ours = measure(own, "ours", job)
+                ours = measure(this_python, "ours", job)
                 peer = measure(theirs, name, job | {"checkout": checkout})
                 pairs.append((ours["steps"] / ours["seconds"], peer["steps"] / peer["seconds"]))
             middle = [_common.median_and_spread(list(rates)) for rates in zip(*pairs, strict=True)]

@@ -1,13 +1,18 @@
-"""How time and memory grow: with seeds, environments, steps, the width of the networks, devices.
+"""Growth of time and memory with seeds, environments, steps, network width and devices.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --axis seeds --plot scaling.png
 
-One axis at a time from a base of 1 seed, 64 environments, 128 steps, two layers of 64, on one
-device.  Seconds: of one update of all runs, median.  Bytes: arguments, results and temporaries of
-the compiled program (`memory_analysis()`).  The exponent is the slope of the line through the
-logarithms of the larger half of the points: 1 is proportional, 0 costs nothing more.  Devices
-(the cores of a CPU) share the runs of one program: there the steps per second are what grows.
+One axis varies at a time.  The base is 1 seed, 64 environments, 128 steps and two layers of 64, on
+one device.
+
+- Seconds: median time of one update of all runs.
+- Bytes: arguments, results and temporaries of the compiled program (`memory_analysis()`).
+- Exponent: slope of a line through the logarithms of the larger half of the points.  1 means
+  proportional; 0 means no extra cost.
+
+Devices (the cores of a CPU) share the runs of one program, so on that axis look at the steps per
+second.
 """
 
 import math
@@ -19,7 +24,8 @@ import numpy as np
 
 from purejaxvpg import Hyperparams, VPGConfig
 from purejaxvpg.experiment.devices import use_every_core
-from purejaxvpg.experiment.placement import compile_program, stack_hyperparams
+from purejaxvpg.experiment.program import compile_program
+from purejaxvpg.experiment.stacking import stack_hyperparams
 
 AXES = {
     "seeds": (1, 4, 16, 64, 256, 1024, 4096),
@@ -29,13 +35,13 @@ AXES = {
     "devices": (1, 2, 4, 8),
 }
 BASE = {"seeds": 1, "environments": 64, "steps": 128, "width": 64, "devices": 1}
-# A base of many seeds would hide what an axis costs; one seed would leave devices without work.
+# Many seeds in the base would hide the cost of an axis.  The devices axis needs many to share.
 BASE_OF = {"seeds": {"environments": 4}, "devices": {"seeds": 64, "environments": 4}}
-MOST_ROWS = 2**21  # of one update: more than this takes minutes on two cores
+MOST_ROWS = 2**21  # of one update; more take minutes on two cores
 
 
 def measure(axis: str, value: int, updates: int, repeats: int, smoke: bool) -> dict[str, Any]:
-    """One point: seconds of an update, bytes, steps per second."""
+    """Measure one point: seconds of an update, bytes, steps per second."""
     at = BASE | BASE_OF.get(axis, {}) | {axis: value}
     if smoke:
         at |= {name: 2 for name in ("environments", "steps", "width") if name != axis}
@@ -54,15 +60,15 @@ def measure(axis: str, value: int, updates: int, repeats: int, smoke: bool) -> d
     placed = program.place(jax.tree.map(lambda x: np.resize(x, (program.rows, *x.shape[1:])), hp))
     state = program.init(np.arange(program.rows, dtype=np.uint32), placed)
     seconds = []
-    for _ in range(repeats + 1):  # the first warms up
+    for _ in range(repeats + 1):  # the first call warms up
         result = {}
 
         def advance(state: Any = state, result: dict = result) -> Any:
-            result["of"] = program.advance(state, placed)
-            return result["of"]
+            result["latest"] = program.advance(state, placed, 0, updates)
+            return result["latest"]
 
         seconds.append(_common.seconds(advance) / updates)
-        state = result["of"].state
+        state = result["latest"].state
     median, low, high = _common.median_and_spread(seconds[1:])
     rows = program.rows * config.steps_per_update
     return {
@@ -86,7 +92,7 @@ def exponent(points: list[dict], name: str) -> float:
 
 
 def plot(path: str, results: list[dict]) -> None:
-    """Seconds and bytes over every axis, both logarithmic."""
+    """Plot seconds and bytes over each axis, all on logarithmic scales."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -101,7 +107,7 @@ def plot(path: str, results: list[dict]) -> None:
         panel.loglog(values, [p["seconds"] for p in points], "o-", color="#0072B2", label="seconds")
         other = panel.twinx()
         other.loglog(values, [p["bytes"] for p in points], "s--", color="#D55E00", label="bytes")
-        panel.xaxis.set_minor_formatter(NullFormatter())  # labels of half a decade run together
+        panel.xaxis.set_minor_formatter(NullFormatter())  # minor labels would overlap
         panel.set_xlabel(axis)
         panel.set_ylabel("seconds of an update", color="#0072B2")
         other.set_ylabel("bytes of the program", color="#D55E00")
@@ -110,7 +116,7 @@ def plot(path: str, results: list[dict]) -> None:
 
 
 def main() -> None:
-    """Measure the axes asked for."""
+    """Measure the axes given on the command line."""
     parser = _common.parser(__doc__)
     parser.add_argument("--axis", action="append", choices=sorted(AXES), help="only this one")
     parser.add_argument("--repeats", type=int, default=5)
@@ -126,12 +132,12 @@ def main() -> None:
             if at["devices"] > len(jax.devices()) or rows > MOST_ROWS:
                 continue
             updates = 2 if args.smoke else max(1, min(64, 2**18 // rows))
-            found = measure(axis, value, updates, 1 if args.smoke else args.repeats, args.smoke)
-            points.append(found)
+            point = measure(axis, value, updates, 1 if args.smoke else args.repeats, args.smoke)
+            points.append(point)
             print(
-                f"{axis:<12} {value:>6}  {found['seconds'] * 1e3:10.3f} ms "
-                f"({found['seconds_low'] * 1e3:.3f} to {found['seconds_high'] * 1e3:.3f})  "
-                f"{found['bytes'] / 1e6:9.2f} MB  {found['steps_per_second'] / 1e6:6.2f}M steps/s",
+                f"{axis:<12} {value:>6}  {point['seconds'] * 1e3:10.3f} ms "
+                f"({point['seconds_low'] * 1e3:.3f} to {point['seconds_high'] * 1e3:.3f})  "
+                f"{point['bytes'] / 1e6:9.2f} MB  {point['steps_per_second'] / 1e6:6.2f}M steps/s",
                 flush=True,
             )
         print(

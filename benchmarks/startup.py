@@ -1,12 +1,14 @@
-"""How long until something happens: importing the package, and `purejaxvpg train` to its end.
+"""Startup times: import of the package, and `purejaxvpg train` from start to end.
 
     python benchmarks/startup.py
 
-Every measurement is a process of its own.  Import: all names of the package, beside jax, flax,
-optax and distrax alone, in turn.  Training: 16 seeds of CartPole, as the command line does it,
-for one update; with an empty cache of compiled programs, and again with what the first left there.
-Timed from the start of the process to the end of the first update, and to the end of the process,
-table, plot and run folder included.
+Each measurement is a separate process.
+
+- Import: all names of the package, in turn with jax, flax, optax and distrax alone.
+- Training: one update of 16 seeds of CartPole through the command line.  The first start has an
+  empty cache of compiled programs; the second start uses the cache that the first one filled.  One
+  time runs from the start of the process to the end of the first update.  The other runs to the end
+  of the process and includes the table, the plot and the run folder.
 """
 
 import os
@@ -24,22 +26,22 @@ IMPORTS = {
 }
 
 
-# The command line, which says on stderr when the first update is done.
+# The command line, changed to print to stderr the time at which an update is done.
 TRAIN = """
 import sys, time
 from purejaxvpg import __main__ as command
 from purejaxvpg.experiment import runner
 progress = runner._progress
-def told(*args):
+def timed_progress(*args):
     print("first update at", time.time(), file=sys.stderr)
     return progress(*args)
-runner._progress = told
+runner._progress = timed_progress
 sys.exit(command.main())
 """
 
 
 def first_update(command: list[str], **environment: str) -> tuple[float, float]:
-    """Seconds from the start of a process to its first update, and to its end."""
+    """Seconds from the start of a process to the end of its first update, and to its own end."""
     begun = time.time()
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, env={**os.environ, **environment}
@@ -49,14 +51,14 @@ def first_update(command: list[str], **environment: str) -> tuple[float, float]:
 
 
 def seconds(command: list[str], **environment: str) -> float:
-    """Wall time of a process."""
+    """Wall time of one process."""
     begun = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, **environment})
     return time.perf_counter() - begun
 
 
 def main() -> None:
-    """Measure imports in turn, and starts."""
+    """Measure imports in turn, then training starts."""
     parser = _common.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()

@@ -1,14 +1,16 @@
-"""Steps per second of training, over shapes and environments; beside PureJaxRL's if at hand.
+"""Steps per second of training over shapes and environments, optionally compared with PureJaxRL.
 
     python benchmarks/throughput.py
     python benchmarks/throughput.py --purejaxrl CHECKOUT    # A B A B, in this one process
     python benchmarks/throughput.py --env Breakout-MinAtar --shape 64 128 --value-iterations 80
 
-Same work for both: two tanh layers of 64 for policy and for value, orthogonal initialisation,
-fresh resets, Adam, one policy and one value gradient step on each batch (PureJaxRL's ppo.py with
-one epoch of one minibatch); images are flattened.  What differs: PureJaxRL computes one joint loss
-with PPO's ratio and clipping, shuffles the batch, and returns every step's info; this package
-returns sums, and measures KL and losses after the step (`diagnostics`), shown both on and off.
+Same work for both: two tanh layers of 64 for the policy and for the value function, orthogonal
+initialisation, fresh resets, Adam, and one policy and one value gradient step on each batch.
+PureJaxRL's ppo.py therefore runs one epoch of one minibatch.  Images are flattened.
+
+Differences: PureJaxRL computes one joint loss with PPO's ratio and clipping, shuffles the batch,
+and returns the info of every step.  This package returns sums.  With `diagnostics` it also measures
+KL and losses after the step; the table shows it with and without them.
 """
 
 import itertools
@@ -26,7 +28,7 @@ SHAPES = ((4, 128), (64, 128), (2048, 32), (2048, 128))
 
 
 def ours(env: str, shape: tuple[int, int, int], value_iterations: int, diagnostics: bool):
-    """A jitted run of this package.  shape: environments, steps, updates."""
+    """Jitted run of this package.  shape: environments, steps, updates."""
     num_envs, num_steps, updates = shape
     config = VPGConfig(
         env=env,
@@ -42,10 +44,10 @@ def ours(env: str, shape: tuple[int, int, int], value_iterations: int, diagnosti
 
 
 def load_purejaxrl(checkout: str) -> types.ModuleType:
-    """PureJaxRL's ppo.py, from a checkout.
+    """Load PureJaxRL's ppo.py as a module from a checkout.
 
-    Its own wrappers expect gymnax before 1.0, and import brax and navix; the two that ppo.py
-    uses are stood in for by gymnax's, with the step's six values put back to five.
+    PureJaxRL's own wrappers need gymnax before 1.0, brax and navix.  So the two wrappers that
+    ppo.py uses are replaced by gymnax's, whose step returns six values instead of five.
     """
     from gymnax.wrappers import purerl
 
@@ -65,7 +67,7 @@ def load_purejaxrl(checkout: str) -> types.ModuleType:
 
 
 def purejaxrl(checkout: str):
-    """A function that makes a jitted run of PureJaxRL's ppo.py."""
+    """Function that makes a jitted run of PureJaxRL's ppo.py."""
     ppo = load_purejaxrl(checkout)
 
     def make(env: str, num_envs: int, num_steps: int, updates: int):
@@ -82,7 +84,7 @@ def purejaxrl(checkout: str):
 
 
 def main() -> None:
-    """Measure every shape: compile all contenders, then run them in turn."""
+    """Measure each shape: compile all contenders, then run them in turn."""
     parser = _common.parser(__doc__)
     parser.add_argument("--purejaxrl", metavar="CHECKOUT", help="a checkout of PureJaxRL")
     parser.add_argument("--env", action="append", help="may be repeated; default: CartPole-v1")
@@ -112,7 +114,7 @@ def main() -> None:
         steps = num_envs * num_steps * updates
         compiling = {name: _common.seconds(lambda run=run: run(key)) for name, run in runs.items()}
         rates = {name: [] for name in runs}
-        for _ in range(repeats):  # A B A B: what the machine does meanwhile hits all alike
+        for _ in range(repeats):  # A B A B, so other load on the machine affects all equally
             for name, run in runs.items():
                 rates[name].append(steps / _common.seconds(lambda run=run: run(key)))
         for name in runs:

@@ -4,7 +4,7 @@ import gymnax
 import jax
 import numpy as np
 import pytest
-from probes import quick_jit
+from support.probes import quick_jit
 
 from purejaxvpg import VPGConfig, make_train
 from purejaxvpg.agent import make_agent

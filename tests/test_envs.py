@@ -1,4 +1,4 @@
-"""Environments: what gymnax's do that must not reach the algorithm, autoreset, statistics."""
+"""One environment: gymnax's adapted, wrappers, names, parameters, the contract."""
 
 import urllib.error
 
@@ -7,18 +7,17 @@ import gymnax.wrappers
 import jax
 import jax.numpy as jnp
 import numpy as np
-import probes
 import pytest
 from gymnax.environments import spaces
+from support import probes
 
 from purejaxvpg import envs
-from purejaxvpg.envs.core import EpisodeStats, VectorState
 
 KEY = jax.random.key(0)
 
 
 def types_of_a_step(env):
-    """What reset and step return, as shapes and dtypes; nothing is compiled."""
+    """Shapes and dtypes that reset and step return; nothing is compiled."""
 
     def first(key):
         obs, state = env.reset(key, env.default_params)
@@ -27,35 +26,6 @@ def types_of_a_step(env):
         return obs, state, env.step(key, state, action, env.default_params)
 
     return jax.eval_shape(first, KEY)
-
-
-def unroll(env, num_envs, num_steps, key=KEY, params=None, limit=None, act=lambda key, obs: 0):
-    """`[T, N]` steps and the vector states before each, of `num_envs` environments."""
-    vector = envs.vectorize(env, num_envs, limit)
-    params = env.default_params if params is None else params
-
-    def step(carry, x):
-        (state, obs), (key, index) = carry, x
-        action_key, env_key = jax.random.split(key)
-        action = jnp.broadcast_to(jnp.asarray(act(action_key, obs)), (num_envs,))
-        after, out = vector.step(vector.keys(env_key, index), state, action, params)
-        return (after, out.obs), (state, obs, out)
-
-    @probes.quick_jit
-    def run(key):
-        reset_key, key = jax.random.split(key)
-        carry = vector.reset(reset_key, params)
-        return jax.lax.scan(step, carry, (jax.random.split(key, num_steps), jnp.arange(num_steps)))
-
-    (last, _), (states, obs, out) = run(key)
-    return jax.tree.map(np.asarray, (states, obs, out, last))
-
-
-@pytest.fixture(scope="module")
-def random_length():
-    """400 steps of 8 environments whose episodes last 1 to 5 steps, with random actions."""
-    env = envs.make(probes.RandomLength(5))
-    return unroll(env, 8, 400, act=lambda key, obs: jax.random.randint(key, (8,), 0, 2))
 
 
 # ------------------------------------------------------------------------ WHAT GYMNAX RETURNS
@@ -67,7 +37,7 @@ def random_length():
      "DeepSea-bsuite", "SimpleBandit-bsuite", "CartPole-v1"],
 )  # fmt: skip
 def test_rewards_and_observations_are_float32(name):
-    """Whatever an environment returns, rewards and observations are float32, ends booleans."""
+    """Rewards and observations are float32, ends booleans, whatever the environment returns."""
     env = envs.make(name)
     obs, _, out = types_of_a_step(env)
     assert {obs.dtype, out.obs.dtype, out.final_obs.dtype, out.reward.dtype} == {jnp.dtype("f4")}
@@ -77,7 +47,7 @@ def test_rewards_and_observations_are_float32(name):
 
 @pytest.mark.parametrize("name", ["UmbrellaChain-bsuite", "BernoulliBandit-misc"])
 def test_the_reward_cast_is_needed(name):
-    """gymnax itself gives int32 rewards here; the test above would say nothing otherwise."""
+    """gymnax itself gives int32 rewards here; without that the test above could not fail."""
     raw, params = gymnax.make(name)
     reward = jax.eval_shape(lambda k: raw.step(k, raw.reset(k, params)[1], 0, params)[2], KEY)
     assert reward.dtype == jnp.int32
@@ -107,15 +77,6 @@ def test_terminated_wins_over_truncated():
         ours = out.state
         assert (bool(terminated), bool(truncated)) == (last, last)
         assert (bool(out.terminated), bool(out.truncated)) == (last, False)
-
-
-def test_simple_bandit_resets_after_every_step():
-    """Its reset gives ints where its step gives floats, which a loop's carry must bear."""
-    _, _, out, _ = unroll(envs.make("SimpleBandit-bsuite"), 3, 6)
-    assert out.terminated.all()
-    assert not out.truncated.any()
-    assert (out.episode.lengths == 1).all()
-    assert ((out.reward >= 0) & (out.reward <= 1)).all()
 
 
 def test_catch_is_ten_by_five():
@@ -162,125 +123,6 @@ def test_an_inherited_step_is_taken_apart_and_its_own_is_not():
     assert envs.make("DeepSea-bsuite").resets_itself
 
 
-# -------------------------------------------------------------------------------- AUTORESET
-
-
-def test_after_an_end_comes_a_fresh_reset(random_length):
-    """Each reset has a key of its own: no reset state is shared or used twice."""
-    _, obs, out, _ = random_length
-    done = out.terminated | out.truncated
-    starts = np.concatenate([obs[0], out.obs[done]])  # [resets, (length, time, noise)]
-    assert (starts[:, 1] == 0).all()
-    noise = starts[:, 2]
-    assert len(noise) > 900
-    # 24 bits of noise collide by chance about once in 40 such tests; a shared reset, always.
-    assert len(np.unique(noise)) >= len(noise) - 1
-    np.testing.assert_array_equal(out.obs[~done], out.final_obs[~done])
-
-
-def test_final_obs_is_the_observation_before_the_reset(random_length):
-    """final_obs goes on from obs: same episode, one step later, ends included."""
-    _, obs, out, _ = random_length
-    done = out.terminated
-    np.testing.assert_array_equal(out.final_obs[..., 1], obs[..., 1] + 1)
-    np.testing.assert_array_equal(out.final_obs[..., ::2], obs[..., ::2])
-    np.testing.assert_array_equal(out.final_obs[..., 0][done], out.final_obs[..., 1][done])
-    np.testing.assert_array_equal(obs[1:], out.obs[:-1])
-
-
-def test_the_time_limit_truncates_and_does_not_terminate():
-    """An endless environment is cut by its clock alone, every `length` steps."""
-    _, _, out, _ = unroll(envs.make(probes.Endless(4)), 2, 12)
-    assert not out.terminated.any()
-    np.testing.assert_array_equal(out.truncated[:, 0], np.arange(1, 13) % 4 == 0)
-
-
-def test_cartpole_terminates_and_truncates_where_it_should():
-    """A limit of 5 truncates, at 5; a fallen pole terminates."""
-    env = envs.make("CartPole-v1", max_steps_in_episode=5)
-    _, _, out, _ = unroll(env, 2, 10)
-    assert not out.terminated.any()
-    np.testing.assert_array_equal(out.truncated[:, 1], np.arange(1, 11) % 5 == 0)
-    _, _, out, _ = unroll(envs.make("CartPole-v1"), 2, 20)
-    assert out.terminated.any()
-    assert not out.truncated.any()
-    assert (np.abs(out.final_obs[out.terminated][:, 2]) > 0.2).all()
-
-
-@pytest.mark.parametrize("make", [lambda: probes.Mortal(5), lambda: probes.PlainEnv(5)])
-def test_max_episode_steps_truncates(make):
-    """It cuts an episode before its own end, whoever resets, and starts a fresh one."""
-    env = envs.make(make())
-    _, _, out, _ = unroll(env, 2, 9, limit=3)
-    assert not out.terminated.any()
-    np.testing.assert_array_equal(out.truncated[:, 0], np.arange(1, 10) % 3 == 0)
-    np.testing.assert_array_equal(out.episode.lengths[:, 0], [1, 2, 3] * 3)
-    np.testing.assert_array_equal(out.obs[2], out.obs[5])
-    assert (out.obs[2] != out.final_obs[2]).any()
-
-
-@pytest.mark.parametrize("ends", ["terminated", "truncated"])
-def test_max_episode_steps_leaves_earlier_ends_alone(ends):
-    """At its own end, an environment that resets itself keeps the state of its own reset."""
-    env = envs.make(probes.PlainEnv(3, ends))
-    _, obs, out, _ = unroll(env, 2, 7, limit=3)  # both limits at once: its own end counts
-    np.testing.assert_array_equal(getattr(out, ends)[:, 0], np.arange(1, 8) % 3 == 0)
-    np.testing.assert_array_equal(obs[:, 0, 1], [0, 0, 0, 1, 1, 1, 2])  # it counts its episodes
-    other = "truncated" if ends == "terminated" else "terminated"
-    assert not getattr(out, other).any()
-
-
-def test_an_environment_that_resets_itself_is_left_alone():
-    """Without a further limit its own states and observations pass through."""
-    _, obs, out, _ = unroll(envs.make(probes.PlainEnv(3)), 2, 7)
-    np.testing.assert_array_equal(obs[:, 0, 0], [0, 1, 2, 0, 1, 2, 0])
-    np.testing.assert_array_equal(out.final_obs[:, 0, 0], [1, 2, 3, 1, 2, 3, 1])
-
-
-# ------------------------------------------------------------------------------- STATISTICS
-
-
-def test_episode_returns_and_lengths_are_exact(random_length):
-    """Every episode is counted once, with the sum of its own rewards and its own length."""
-    _, obs, out, last = random_length
-    done = out.terminated | out.truncated
-    for n in range(done.shape[1]):
-        ends = np.flatnonzero(done[:, n])
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        lengths = ends + 1 - starts
-        sums = [out.reward[a : b + 1, n].sum() for a, b in zip(starts, ends, strict=True)]
-        np.testing.assert_array_equal(out.episode.lengths[ends, n], lengths)
-        np.testing.assert_array_equal(out.episode.lengths[ends, n], obs[ends, n, 0])
-        np.testing.assert_array_equal(out.episode.returns[ends, n], sums)
-        assert last.episode.lengths[n] == done.shape[0] - ends[-1] - 1
-    assert out.episode.lengths[done].sum() + last.episode.lengths.sum() == done.size
-
-
-def test_statistics_count_rewards_before_anything_is_done_to_them():
-    """A truncated episode's return is its own too: reward 1 a step, cut at 4."""
-    _, _, out, _ = unroll(envs.make(probes.Endless(4)), 1, 8)
-    np.testing.assert_array_equal(out.episode.returns[:, 0], [1, 2, 3, 4, 1, 2, 3, 4])
-
-
-def test_a_nan_reward_stays_in_its_own_episode():
-    """The statistics after the episode's end know nothing of it."""
-    env = envs.make(probes.PlainEnv(2))
-    params = {"reward": jnp.nan, "later_reward": 1.0}
-    _, _, out, last = unroll(env, 2, 6, params=params)
-    np.testing.assert_array_equal(out.episode.returns[:, 0], [np.nan, np.nan, 1, 2, 1, 2])
-    np.testing.assert_array_equal(last.episode.returns, [0, 0])
-
-
-def test_the_vector_state_holds_the_running_statistics():
-    """So that they are saved, sharded and continued with the rest."""
-    vector = envs.vectorize(envs.make(probes.Mortal(3)), 2)
-    state, obs = vector.reset(KEY, probes.Params())
-    assert isinstance(state, VectorState)
-    assert isinstance(state.episode, EpisodeStats)
-    assert obs.shape == (2, 3)
-    assert state.episode.lengths.dtype == jnp.int32
-
-
 # -------------------------------------------------------------------------------- BY NAME
 
 
@@ -317,7 +159,7 @@ def test_keyword_arguments_reach_parameters_and_constructors():
     ],
 )
 def test_unknown_names_list_the_close_ones(name, kwargs, mentions):
-    """In one line, with what was given and what was perhaps meant."""
+    """One line, with the name given and the close ones."""
     with pytest.raises(ValueError, match=f"did you mean .*{mentions}") as error:
         envs.make(name, **kwargs)
     assert "\n" not in str(error.value)
@@ -325,7 +167,7 @@ def test_unknown_names_list_the_close_ones(name, kwargs, mentions):
 
 
 def test_an_unknown_name_like_no_other_lists_them_all():
-    """Where nothing is close, everything known is named, and nothing else."""
+    """All known names are listed where none is close, and nothing else."""
     with pytest.raises(ValueError, match=r"known: CartPole-v1, Pendulum-v1") as error:
         envs.make("?????????")
     assert all(name in str(error.value) for name in envs.registered())
@@ -371,12 +213,12 @@ def test_register_makes_a_name_known(monkeypatch):
 
 
 def test_registered_lists_gymnax_names():
-    """All of gymnax's, under its own names."""
+    """gymnax's environments are known under gymnax's names."""
     assert set(gymnax.registered_envs) <= set(envs.registered())
 
 
 def test_keyword_arguments_go_with_names_only():
-    """An object is made already."""
+    """An object is made already: arguments for it are refused."""
     with pytest.raises(ValueError, match="not with an object"):
         envs.make(probes.PolicyOnly(), reward=2.0)
 
@@ -432,7 +274,7 @@ def with_values(**changes):
     ],
 )  # fmt: skip
 def test_a_broken_contract_gives_one_line(spoil, says):
-    """What was returned, what is expected, and which environment it was."""
+    """One line: the environment, the values returned and the values expected."""
     with pytest.raises(ValueError, match=says) as error:
         envs.make(probes.SpoiledEnv(spoil))
     assert "\n" not in str(error.value)
@@ -470,30 +312,8 @@ def test_observations_in_pieces_are_refused():
         envs.make(Pieces(3))
 
 
-# -------------------------------------------------------------------------------- PRECISION
-
-
-@pytest.mark.usefixtures("x64")
-def test_environments_step_in_float32_with_x64_on():
-    """Rewards, observations and statistics stay float32, and a scan's carry keeps its type."""
-    for instance in ("CartPole-v1", "SimpleBandit-bsuite"):
-        states, obs, out, last = unroll(envs.make(instance), 2, 3)
-        assert obs.dtype == out.reward.dtype == out.episode.returns.dtype == np.float32
-        assert out.episode.lengths.dtype == np.int32
-        types = jax.tree.map(lambda x, y: x.dtype == y.dtype, states, last)
-        assert all(jax.tree.leaves(types))
-
-
-def test_select_takes_whole_rows_of_key_arrays():
-    """Keys in an environment's state, as many a row as there are rows."""
-    mask = jnp.array([True, False])
-    one, other = (jax.random.split(jax.random.key(i), (2, 2)) for i in range(2))
-    taken = jax.random.key_data(envs.select(mask, one, other))
-    np.testing.assert_array_equal(taken[0], jax.random.key_data(one)[0])
-    np.testing.assert_array_equal(taken[1], jax.random.key_data(other)[1])
-
-
 def test_a_hand_made_environment_is_checked_too():
+    """An `Environment` whose step breaks the contract is refused as an adapted one is."""
     cartpole = envs.make("CartPole-v1")
 
     def step(*args):
@@ -505,6 +325,7 @@ def test_a_hand_made_environment_is_checked_too():
 
 
 def test_a_class_is_not_an_environment():
+    """The message says to pass an instance."""
     from gymnax.environments.classic_control.cartpole import CartPole
 
     with pytest.raises(TypeError, match="is a class; pass an instance"):

@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import probes
 import pytest
-from probes import linear_policy, quick_jit
+from support import probes
+from support.probes import linear_policy, quick_jit
+from support.runs import change, loops, primitives
 
-from purejaxvpg import Hyperparams, VPGConfig, make_evaluate, make_train
-from purejaxvpg.normalize import RunningStats, init_stats
+from purejaxvpg import Hyperparams, VPGConfig, envs, make_evaluate, make_train
+from purejaxvpg.agent import init_stats, make_agent
+from purejaxvpg.state import RunningStats
 
 KEY = jax.random.key(0)
 NO_STATS = init_stats((1,))
@@ -20,6 +22,7 @@ def linear(env, **fields):
 
 
 def evaluate(config, params, stats=NO_STATS, hp=None, **arguments):
+    """One compiled evaluation."""
     return quick_jit(make_evaluate(config, **arguments))(KEY, params, stats, hp)
 
 
@@ -66,7 +69,7 @@ def test_short_episodes_are_not_favoured():
 
 
 def test_only_the_first_episode_counts():
-    """What an environment earns after its first end is left out."""
+    """Rewards that an environment pays after its first end are left out."""
 
     class ShortAndLong(probes.RandomLength):  # one environment in two goes on for 7 steps more
         def draw(self, key):
@@ -76,6 +79,78 @@ def test_only_the_first_episode_counts():
     assert set(np.asarray(outcome.lengths).tolist()) == {1, 8}
     expected = np.where(np.asarray(outcome.lengths) == 1, 1.5, 36 + 4)
     np.testing.assert_array_equal(outcome.returns, expected)
+
+
+def test_a_nan_after_the_end_does_not_count():
+    """An environment that ended goes on without a reset; nothing that it says then is used."""
+
+    class NanBeyond(probes.RandomLength):
+        def outcome(self, state, action, params):
+            reward, terminated = super().outcome(state, action, params)
+            return jnp.where(state.time + 1 > jnp.floor(state.x), jnp.nan, reward), terminated
+
+        def observation(self, state):
+            return jnp.where(state.time > jnp.floor(state.x), jnp.nan, super().observation(state))
+
+    runs = [
+        evaluate(linear(env), ALWAYS_ONE, init_stats((3,)), num_episodes=40)
+        for env in (NanBeyond(6), probes.RandomLength(6))
+    ]
+    np.testing.assert_array_equal(runs[0].returns, runs[1].returns)
+    np.testing.assert_array_equal(runs[0].lengths, runs[1].lengths)
+    assert len(set(np.asarray(runs[0].lengths).tolist())) > 1
+    assert runs[0].finished.all()
+
+
+@pytest.mark.parametrize("max_episode_steps", [None, 15])
+def test_an_evaluation_is_a_loop_by_hand(max_episode_steps):
+    """CartPole, greedy, one environment at a time: the same returns, lengths and ends."""
+    policy, bound = linear_policy([[0, 0], [0, 0], [-1, 1], [-1, 1]], [0.0, 0.01]), 40
+    config = linear("CartPole-v1", max_episode_steps=max_episode_steps)
+    outcome = evaluate(config, policy, init_stats((4,)), num_episodes=4, max_steps=bound)
+    networks, env = make_agent(config).networks, envs.make("CartPole-v1")
+    step = quick_jit(env.step)
+    for n, key in enumerate(jax.random.split(jax.random.split(KEY)[0], 4)):
+        obs, state = env.reset(key, env.default_params)
+        total, length, ended = 0.0, 0, False
+        while not ended and length < bound:
+            action = networks.policy(policy, obs[None])[0].argmax()
+            out = step(KEY, state, action, env.default_params)  # CartPole draws nothing in a step
+            obs, state, length, total = out.final_obs, out.state, length + 1, total + out.reward
+            ended = bool(out.terminated | out.truncated) or length == max_episode_steps
+        assert (outcome.returns[n], outcome.lengths[n]) == (total, length)
+        assert outcome.finished[n] == ended
+    assert outcome.finished.all() == (max_episode_steps is not None)
+
+
+class Marked(probes.RandomLength):
+    """An environment whose reset alone has a cube root in it."""
+
+    def draw(self, key):
+        x = super().draw(key)
+        return x + 0 * jnp.cbrt(x)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize("limit", [None, 4])
+def test_an_evaluation_draws_the_first_resets_alone(platform, limit, monkeypatch):
+    """One reset in the program and none in its loop, where training holds one in each."""
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    config = linear(Marked(5), max_episode_steps=limit, total_steps=8, num_envs=2, num_steps=4)
+
+    def resets(jaxpr):
+        return list(primitives(jaxpr)).count("cbrt")
+
+    arguments = (KEY, ALWAYS_ONE, init_stats((3,)))
+    program = jax.make_jaxpr(make_evaluate(config, num_episodes=3))(*arguments).jaxpr
+    (loop,) = loops(program, "while")
+    assert (resets(program), resets(loop)) == (1, 0)
+    assert "dot_general" in set(primitives(loop))  # it is the loop that acts
+    training = jax.make_jaxpr(make_train(config))(KEY).jaxpr
+    (updates,) = loops(training, "scan")
+    assert (resets(training), resets(updates)) == (2, 1)
+    evaluating = change(config, eval_every=1)
+    assert resets(jax.make_jaxpr(make_train(evaluating))(KEY).jaxpr) == 3
 
 
 @pytest.mark.parametrize(
@@ -97,10 +172,14 @@ def test_an_episode_that_ends_at_the_bound_is_finished():
     outcome = evaluate(linear(probes.Endless(4), eval_steps=2), policy, num_episodes=2)
     assert outcome.finished.tolist() == [True, True]
     assert outcome.lengths.tolist() == [4, 4]
-    limited = linear(probes.Endless(4), max_episode_steps=3)
-    outcome = evaluate(limited, policy, num_episodes=2)
-    assert outcome.finished.tolist() == [True, True]
-    assert outcome.lengths.tolist() == [3, 3]
+    for env in (probes.Endless(4), probes.PlainEnv(4)):  # the second resets itself, at its own end
+        size = make_agent(linear(env)).env.obs_shape
+        policy = linear_policy(np.zeros((*size, 2)), [0.0, 1.0])
+        limited = linear(env, max_episode_steps=3)
+        outcome = evaluate(limited, policy, init_stats(size), num_episodes=2)
+        assert outcome.finished.tolist() == [True, True]
+        assert outcome.lengths.tolist() == [3, 3]
+        assert outcome.returns.tolist() == [3, 3]
 
 
 def test_swept_environment_parameters_are_used():
@@ -153,6 +232,8 @@ def test_evaluation_within_training():
 
 
 def test_a_number_of_episodes_below_one_is_refused():
-    """At once, on the host."""
+    """Before anything is traced, with what is accepted; a bound below one step too."""
     with pytest.raises(ValueError, match="num_episodes=0 is out of range"):
         make_evaluate(linear(probes.PolicyOnly()), num_episodes=0)
+    with pytest.raises(ValueError, match="max_steps=0 is out of range"):
+        make_evaluate(linear(probes.PolicyOnly()), max_steps=0)

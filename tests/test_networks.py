@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from purejaxvpg.agent.networks import ACTIVATIONS, INITIALIZERS, MLP, MinAtarCNN, make_networks
 from purejaxvpg.config import VPGConfig
-from purejaxvpg.networks import ACTIVATIONS, INITIALIZERS, MLP, MinAtarCNN, make_networks
 
 BATCH = 5
 
@@ -113,7 +113,7 @@ def test_cnn_refuses_observations_that_are_no_images(obs_shape):
 
 
 def test_auto_accepts_every_observation():
-    """Nobody asked for a convolution: images too small for one are flattened."""
+    """Images too small for a convolution are flattened, for nobody asked for one."""
     _, params = shapes(VPGConfig(network="auto", **SMALL), obs_shape=(2, 2, 3))
     assert "Conv" not in names(params.policy)
 
@@ -164,14 +164,14 @@ def test_any_initializer_may_be_passed():
 
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_every_listed_initializer_works(name):
-    """Also for the convolution."""
+    """Each listed initializer builds the convolution and the dense layers."""
     _, params = shapes(VPGConfig(hidden_sizes=(3,), kernel_init=name), obs_shape=(4, 4, 2))
     assert params.policy["torso"]["params"]["Conv_0"]["kernel"].shape == (3, 3, 2, 16)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_listed_activation_is_the_one_of_flax(name):
-    """By name, element by element."""
+    """Features of an identity layer are flax's function of the observations."""
     config = VPGConfig(hidden_sizes=(4,), activation=name, shared_torso=True)
     networks = make_networks(config, (4,), 2, False)
     identity = {"params": {"Dense_0": {"kernel": jnp.eye(4), "bias": jnp.zeros(4)}}}
@@ -185,7 +185,7 @@ def test_every_listed_activation_is_the_one_of_flax(name):
     [("network", "lstm"), ("network", 5), ("activation", "Tanh"), ("kernel_init", "zeros")],
 )
 def test_unknown_names_raise(field, value):
-    """The error says what was given and what there is."""
+    """The error names the value given and the values that are accepted."""
     known = {"network": "mlp", "activation": "tanh", "kernel_init": "orthogonal"}[field]
     with pytest.raises(ValueError, match=rf"^{field}={value!r} is unknown.*{known}"):
         make_networks(VPGConfig(**{field: value}), (4,), 2, False)
@@ -196,7 +196,7 @@ def test_unknown_names_raise(field, value):
 
 @pytest.mark.parametrize("obs_shape", [(4,), (2, 2)])
 def test_a_module_of_the_users_own(obs_shape):
-    """It is the torso of both, each with parameters of its own; the heads are added."""
+    """A user's module is the torso of policy and of value, with parameters for each."""
     networks, params, obs = made(VPGConfig(network=Torso()), obs_shape)
     assert params.policy["torso"]["params"]["mine"]["kernel"].shape == (4, 7)
     assert params.value["torso"]["params"]["mine"]["kernel"].shape == (4, 7)
@@ -206,7 +206,7 @@ def test_a_module_of_the_users_own(obs_shape):
 
 
 class Broken(nn.Module):
-    """Returns what the name says, which is not [B, F]."""
+    """A module whose result is no array [B, F], but what `kind` names."""
 
     kind: str
 
@@ -223,20 +223,20 @@ class Broken(nn.Module):
 @pytest.mark.parametrize("kind", ["one axis", "three axes", "time first", "a tuple", "a dict"])
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_module_that_breaks_the_contract_raises(kind, shared):
-    """When traced, with the shape it returned, the observations' and the one expected."""
+    """Refused when traced: the shape returned, the observations' shape, the shape expected."""
     config = VPGConfig(network=Broken(kind), shared_torso=shared)
     with pytest.raises(ValueError, match=r"network Broken returned .*\(5, 4\).*\[B, F\].*\[5, F\]"):
         shapes(config)
 
 
 def test_the_shape_that_was_returned_is_named():
-    """`[B]` in place of `[B, F]`."""
+    """A torso returns `[B]` in place of `[B, F]`; the error says so."""
     with pytest.raises(ValueError, match=r"features of shape \(5,\) for observations \(5, 4\)"):
         shapes(VPGConfig(network=Broken("one axis")))
 
 
 def test_torsos_may_be_modules_of_this_file():
-    """MLP and MinAtarCNN, passed as modules, are what their names build."""
+    """MLP and MinAtarCNN, passed as modules, build the same networks as their names."""
     for name, cls in (("mlp", MLP), ("cnn", MinAtarCNN)):
         module = cls((8, 6), nn.tanh, nn.initializers.glorot_normal())
         _, by_module = shapes(VPGConfig(network=module), (5, 5, 2))

@@ -9,8 +9,8 @@ import scipy.stats
 from gymnax.environments import spaces
 from scipy.integrate import trapezoid
 
+from purejaxvpg.agent.policy import make_policy
 from purejaxvpg.config import VPGConfig
-from purejaxvpg.policy import make_policy
 
 CLIP = VPGConfig(bounding="clip")
 TANH = VPGConfig(bounding="tanh")
@@ -128,7 +128,7 @@ def tanh_density(outputs, action, low=-2.0, high=7.0):
 
 @pytest.mark.usefixtures("x64")
 def test_tanh_density_integrates_to_one():
-    """Per unit of the environment's action, over its range; and its integral is the CDF."""
+    """Density per unit of the environment's action: 1 over the range, the CDF up to a limit."""
     action = np.linspace(-2, 7, 40_001)[1:-1]
     density = tanh_density([0.3, 0.1], action)
     assert abs(trapezoid(density, action) - 1) < 1e-6
@@ -216,7 +216,7 @@ def test_tanh_samples_have_the_density():
 
 @pytest.mark.parametrize("config", [CLIP, TANH], ids=["clip", "tanh"])
 def test_to_env_stays_in_bounds_and_reaches_them(config):
-    """However far out raw is, the environment's action is in the space, ends included."""
+    """The environment's action is in the space, ends included, however far out raw is."""
     policy = make_policy(config, box())
     raw = jnp.array([[-1e6, -1e6], [1e6, 1e6], [0.3, 0.2]])
     action = np.asarray(policy.to_env(raw))
@@ -334,7 +334,7 @@ def test_bounded_and_unbounded_dimensions_side_by_side():
 
 @pytest.mark.parametrize("high", [np.inf, [1.0, np.inf], MAX])
 def test_tanh_needs_finite_bounds(high):
-    """One line that says so, and what to use instead."""
+    """One line that names the setting and what to use instead."""
     with pytest.raises(ValueError, match=r"bounding='tanh' needs finite bounds.*bounding='clip'"):
         make_policy(TANH, box([-1.0, -1.0], high))
 
@@ -359,7 +359,7 @@ def test_unsupported_spaces_raise(space):
 
 @pytest.mark.parametrize("config", [CLIP, TANH], ids=["clip", "tanh"])
 def test_bounds_may_be_traced(config):
-    """Bounds that depend on swept environment parameters: vmapped over = one by one."""
+    """Bounds that depend on swept environment parameters: vmap gives what single calls give."""
     default = spaces.Box(-1.0, 1.0, (1,))
     raw, outputs = jnp.array([[0.7], [-3.0]]), jnp.array([[0.1, 0.2], [0.3, -0.4]])
 
