@@ -30,12 +30,12 @@ IMPORTS = {
 TRAIN = """
 import sys, time
 from purejaxvpg import __main__ as command
-from purejaxvpg.experiment import runner
-progress = runner._progress
-def timed_progress(*args):
+from purejaxvpg.experiment.progress import Clock
+segment = Clock.segment
+def timed_segment(*args):
     print("first update at", time.time(), file=sys.stderr)
-    return progress(*args)
-runner._progress = timed_progress
+    return segment(*args)
+Clock.segment = timed_segment
 sys.exit(command.main())
 """
 

@@ -10,13 +10,13 @@ Sources: Williams 1992 (REINFORCE); Sutton et al. 2000 (the policy gradient theo
 et al. 2016 (GAE); Achiam 2018, "Spinning Up", "Vanilla Policy Gradient".
 
 Everything here is pure: `jax.jit`, `jax.vmap` and `jax.lax.scan` apply to all of it.  Psi_t is in
-advantages.py.  `compute` gives the numbers of the plain expressions in less time (`compute.scan`
-is a scan, `compute.sum` a sum over environments).
+advantages.py.  `compute` gives the results of plain JAX in less time: `grad`, `map`, `scan` as in
+jax, `sum` over the devices that a run is split over (one: nothing to add).
 
 Letters: T steps, N environments, B = T N rows of the flattened batch, O outputs of the policy
-network, U updates.  An update passes over the batch once to act, once for V, once forward and
-backward for the policy, and `value_iterations` times forward and backward for V; diagnostics add
-a forward pass of each network.
+network, U updates.  An update passes over the batch once to act, once for V (and V of truncated
+observations), once forward and backward for the policy, `value_iterations` times forward and
+backward for V, and with diagnostics once more forward for each network.
 """
 
 import functools
@@ -51,8 +51,8 @@ def make_learner(config: VPGConfig, devices: int = 1) -> Learner:
     """Vanilla policy gradient for a config.  Equal configs give the same functions.
 
     Args:
-      devices: over which the N environments are split; the functions are then for
-        `jax.shard_map` over an axis "envs" of that size.
+      devices: the N environments are split over so many.  If there are several, call the
+        functions inside `jax.shard_map` over an axis "envs" of that size.
 
     Raises: as `agent.make_setup`.
     """
@@ -61,7 +61,7 @@ def make_learner(config: VPGConfig, devices: int = 1) -> Learner:
     def init(key: Array, hp: Hyperparams | None = None) -> TrainState:
         return agent.first_state(setup, key, as_float32(hp))
 
-    @setup.compute.in_turn  # of many runs under vmap, each learns by itself
+    @setup.compute.in_turn  # under vmap on a CPU, runs learn one after the other
     def learn(state: TrainState, batch: Batch, hp: Hyperparams) -> Learned:
         state, rows, judged = judge(setup, state, batch, hp)
         state, improved = improve(setup, state, rows, hp)
@@ -72,6 +72,8 @@ def make_learner(config: VPGConfig, devices: int = 1) -> Learner:
         hp = as_float32(hp)
         acted, batch, episodes = collect(setup, state, hp)
         learned, numbers = learn(acted, batch, hp)
+        # An update that is not finite is dropped, its key included: the run stays as it was, for
+        # good, with `finite` False and metrics NaN.
         return keep_finite(state, learned, episodes, numbers, unmeasured=config.unmeasured)
 
     return Learner(init, update)
@@ -107,7 +109,7 @@ def collect(setup: Setup, state: TrainState, hp: Hyperparams) -> Collected:
 
     `segments` goes on where the last rollout stopped.  `episodes` starts afresh, and marks steps
     beyond the end of each environment's first episode as not alive; an episode that is still
-    running after T steps is truncated there, as by a time limit, and counted so.
+    running after T steps is truncated there, as by a time limit.
     """
     config, networks, env, compute = setup.config, setup.agent.networks, setup.env, setup.compute
     policy, env_params = setup.policy(hp), setup.agent.env_params(hp)
@@ -118,8 +120,7 @@ def collect(setup: Setup, state: TrainState, hp: Hyperparams) -> Collected:
         state = state._replace(reward_stats=agent.restart(state.reward_stats))
         env_state, obs = env.reset(reset_key, env_params)
 
-    # Exploration yields to exploitation: a growing fraction of actions is greedy (0 by default).
-    # (1) holds for a_t ~ pi, so greedy actions bias the gradient.
+    # From greedy_start to greedy_end (both 0 by default).  Greedy actions bias (1): a_t ~ pi there.
     progress = state.update / max(config.num_updates - 1, 1)
     greedy_fraction = (1 - progress) * hp.greedy_start + progress * hp.greedy_end
     every_step = (config.num_steps, config.num_envs)
@@ -136,7 +137,7 @@ def collect(setup: Setup, state: TrainState, hp: Hyperparams) -> Collected:
         if whole_episodes:  # the end of the rollout cuts what still runs, like a time limit
             truncated |= is_last & ~out.terminated
         done = out.terminated | truncated
-        ends = carry.alive & done  # `where` below: a NaN stays within its own episode
+        ends = carry.alive & done  # `where` below, not a product: 0 * NaN is NaN
         episode = EpisodeSums(out.episode.returns, out.episode.lengths, jnp.ones_like(ends))
         sums = jax.tree.map(lambda x, y: x + jnp.where(ends, y, 0), carry.sums, episode)
         flags = (out.terminated, truncated, out.final_obs, carry.alive)
@@ -167,7 +168,7 @@ class Rows(NamedTuple):
 
     obs: Array  # [B, *obs_shape], as the networks see it
     action: Array  # [B] or [B, n]
-    outputs: Array  # [B, O], before the step
+    outputs: Array  # [B, O], before the policy's step
     psi: Array  # [B], Psi_t
     target: Array  # [B], R^_t
     weight: Array  # [B], of the row in (1): 1/B, or alive/N for whole episodes
@@ -177,7 +178,7 @@ class Rows(NamedTuple):
 def judge(
     setup: Setup, state: TrainState, batch: Batch, hp: Hyperparams
 ) -> tuple[TrainState, Rows, dict[str, Array]]:
-    """Weigh every action by Psi_t, and set the value function's target R^_t."""
+    """Compute Psi_t for every action, and the target R^_t for V, with V as it is before its fit."""
     config, networks, compute = setup.config, setup.agent.networks, setup.compute
 
     see = functools.partial(setup.agent.see, state.obs_stats)  # raw -> as the networks see it
@@ -196,7 +197,7 @@ def judge(
         next_values, batch.truncated, batch.final_obs, lambda final_obs: value(see(final_obs))
     )
 
-    # `where`: a weight of 0 alone would not silence a reward of inf after the end.
+    # `where`: a weight of 0 would not do, for 0 * inf is NaN.
     rewards, ends = jnp.where(batch.alive, batch.reward, 0), (batch.terminated, batch.truncated)
     trajectory = Trajectory(rewards, values, next_values, *ends, batch.alive)
     if config.normalize_rewards:
@@ -210,14 +211,14 @@ def judge(
     if config.normalize_advantages:
         mean, variance = compute.mean_and_variance(psi, share)
         psi = (psi - mean) / (jnp.sqrt(variance) + 1e-8)
-    # episodes: 1/|D| sum_tau sum_t, as the formula has it; segments: the mean over steps.
+    # episodes: a sum over steps, a mean over episodes, as in (1); segments: a mean over steps.
     weight = alive / config.num_envs if config.rollout == "episodes" else share
 
     value_loss = compute.sum((share * jnp.square(target - values)).sum())
     explained = compute.explained_variance(target, values, share)
     metrics = {"value_loss": value_loss, "explained_variance": explained}
     rows = Rows(obs, *map(flatten, (batch.action, batch.outputs, psi, target, weight, share)))
-    if config.normalize_obs:  # only now: one batch is seen through one set of statistics
+    if config.normalize_obs:  # last, so that the whole batch is seen through the same statistics
         raw, counted = flatten(batch.obs), flatten(batch.alive)
         state = state._replace(obs_stats=agent.merge(state.obs_stats, raw, counted, compute))
     return state, rows, metrics
@@ -231,9 +232,9 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
 
         g = E[ sum_t grad log pi(a_t | s_t) Psi_t ]                                            (1)
 
-    Minimising  L = -sum_rows weight ( log pi(a|s) Psi + entropy_coef H(pi(.|s)) )  climbs it (a
-    shared torso adds value_coef times the error (2)).  The value of L measures nothing: Psi was
-    taken under the old policy, so a lower L is not a better policy.
+    The gradient of  L = -sum_rows weight ( log pi(a|s) Psi + entropy_coef H(pi(.|s)) )  is -g, less
+    that of the entropy bonus; a shared torso adds value_coef times the error (2).  The value of L
+    measures nothing: Psi comes from the old policy, so a lower L is not a better policy.
     """
     config, networks, compute = setup.config, setup.agent.networks, setup.compute
     policy = setup.policy(hp)
@@ -243,7 +244,7 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
 
     def loss(params: Any, rows: Rows) -> tuple[Array, dict[str, Array]]:
         outputs = networks.policy(params, rows.obs)  # [B, O]
-        entropy = policy.entropy(outputs, rows.action)  # [B]
+        entropy = policy.entropy(outputs, rows.action)  # [B]; of tanh: estimated at the action
         loss_pi = policy_loss(outputs, rows)
         total = loss_pi - hp.entropy_coef * (rows.weight * entropy).sum()
         if config.shared_torso:
@@ -254,8 +255,7 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
 
     (_, metrics), grads = compute.grad(loss, state.params.policy, rows)
     optimizer = agent.make_optimizer(config, hp, hp.policy_lr, state.update)
-    old = (state.opt_state.policy, state.params.policy)
-    new, opt_state = agent.take_step(optimizer, grads, *old)
+    new, opt_state = agent.take_step(optimizer, grads, state.opt_state.policy, state.params.policy)
     metrics["policy_grad_norm"] = optax.global_norm(grads)
     metrics["kl"] = metrics["policy_loss_change"] = jnp.float32(jnp.nan)
     if config.diagnostics:
@@ -274,8 +274,8 @@ def fit(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Learned
 
         E[ (V(s_t) - R^_t)^2 ]                                                                 (2)
 
-    V is computed from the observations or, with a shared torso, from its features as they are
-    after the policy's step; they stay put while the value head is fitted.
+    V reads the observations or, with a shared torso, the torso's features.  These are computed
+    once, after the policy's step, and do not change during the fit.
     """
     config, networks, compute = setup.config, setup.agent.networks, setup.compute
     inputs = networks.value_inputs(state.params.policy, rows.obs)  # [B, ...]
@@ -295,6 +295,6 @@ def fit(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Learned
     start = (state.params.value, state.opt_state.value)
     (params, opt_state), norms = lax.scan(one_step, start, length=config.value_iterations)
     after = compute.sum(loss(params, data)[0]) if config.diagnostics else jnp.float32(jnp.nan)
-    norm = norms[0] if config.value_iterations else jnp.zeros(())
+    norm = norms[0] if config.value_iterations else jnp.zeros(())  # before the first step
     metrics = {"value_loss_after": after, "value_grad_norm": norm}
     return agent.with_network(state, "value", params, opt_state), metrics

@@ -1,16 +1,33 @@
 """VPGConfig and Hyperparams: what they accept, and the one line by which they refuse."""
 
 import dataclasses
+import functools
+import pydoc
+from typing import get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from purejaxvpg import config as config_module
+from purejaxvpg.advantages import ESTIMATORS, VALUE_TARGETS, gae
+from purejaxvpg.agent.optimize import RULES, SCHEDULES
 from purejaxvpg.config import Hyperparams, VPGConfig
 
 # ------------------------------------------------------------------------- invalid configs
+
+
+class Unhashable:
+    """A function in form, and no key of a cache."""
+
+    __hash__ = None
+
+    def __call__(self, *_):
+        raise AssertionError("a config calls no function")
+
 
 INVALID = [
     # out of range
@@ -91,6 +108,12 @@ INVALID = [
     ("env_kwargs", "size=10", (TypeError, ValueError)),
     ("network", {"mlp"}, TypeError),
     ("kernel_init", bytearray(3), TypeError),
+    # neither a name nor a hashable function
+    ("optimizer", None, ValueError),
+    ("optimizer", optax.adam(1e-3), ValueError),  # a rule made already, not a function of its rate
+    ("optimizer", {"adam": 1e-3}, ValueError),
+    ("estimator", Unhashable(), TypeError),
+    ("optimizer", Unhashable(), TypeError),
 ]
 
 
@@ -106,13 +129,29 @@ def test_an_invalid_field_is_refused_in_one_line_that_names_it(name, value, kind
 
 
 def test_errors_list_what_is_accepted():
-    """What was given, what is accepted."""
-    with pytest.raises(ValueError, match=r"^optimizer='adamw' is unknown.*adam, sgd, rmsprop$"):
-        VPGConfig(optimizer="adamw")
+    """The value given, and the values accepted."""
+    for field, given, names in (
+        ("optimizer", "adamw", "adam, sgd, rmsprop"),
+        ("estimator", "GAE", ", ".join(ESTIMATORS)),
+    ):
+        message = f"{field}='{given}' is unknown; choose one of: {names}, or pass a function"
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            VPGConfig(**{field: given})
+    with pytest.raises(ValueError, match=r"^lr_schedule='exp' is unknown; .* linear, cosine$"):
+        VPGConfig(lr_schedule="exp")
     with pytest.raises(ValueError, match=r"^num_envs=0 is out of range; .*>= 1$"):
         VPGConfig(num_envs=0)
     with pytest.raises(TypeError, match=r"^num_steps='9' has the wrong type; .* whole number$"):
         VPGConfig(num_steps="9")
+
+
+def test_names_are_those_of_the_functions():
+    """A name that the config accepts has a function, and every function has its name."""
+    assert config_module.NAMES.keys() == {"estimator", "optimizer"}
+    assert config_module.NAMES["estimator"] == tuple(ESTIMATORS)
+    assert sorted(config_module.NAMES["optimizer"]) == sorted(RULES)
+    assert get_args(config_module.ValueTarget) == tuple(VALUE_TARGETS)
+    assert get_args(config_module.Schedule) == tuple(SCHEDULES)
 
 
 def test_a_budget_that_does_not_divide_names_the_nearest():
@@ -145,10 +184,15 @@ def test_total_return_needs_whole_episodes():
     """Segments cut them; the error names both fields and both ways out."""
     with pytest.raises(ValueError, match=r"estimator='total_return' .*rollout='episodes'"):
         VPGConfig(estimator="total_return")
-    assert VPGConfig(estimator="total_return", rollout="episodes").rollout == "episodes"
+    with pytest.raises(ValueError, match=r"estimator='total_return' .*rollout='episodes'"):
+        VPGConfig(estimator=ESTIMATORS["total_return"])
+    for estimator in ("total_return", ESTIMATORS["total_return"]):
+        assert VPGConfig(estimator=estimator, rollout="episodes").rollout == "episodes"
 
 
 # --------------------------------------------------------------------------- valid configs
+
+ADAM = functools.partial(optax.adam, eps=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +206,8 @@ def test_total_return_needs_whole_episodes():
         {"kernel_init": nn.initializers.zeros},
         {"max_episode_steps": 10},
         {"value_iterations": 0, "min_std": 0},
+        {"estimator": gae, "optimizer": optax.sgd},
+        {"optimizer": ADAM},
     ],
 )
 def test_configs_are_hashable_and_equal_by_value(change):
@@ -171,6 +217,15 @@ def test_configs_are_hashable_and_equal_by_value(change):
     assert hash(one) == hash(two)
     assert {one: "found"}[two] == "found"
     assert dataclasses.replace(one, num_envs=4) != one
+
+
+@pytest.mark.parametrize(("name", "function"), [("estimator", gae), ("optimizer", ADAM)])
+def test_functions_are_kept_as_they_are(name, function):
+    """A function is a choice like a name, equal to itself alone."""
+    config = VPGConfig(**{name: function})
+    assert getattr(config, name) is function
+    assert config != VPGConfig()
+    assert config != VPGConfig(**{name: lambda *args: function(*args)})
 
 
 def test_values_are_brought_to_their_type():
@@ -210,6 +265,27 @@ def test_replace_validates_again():
     assert dataclasses.replace(config, n_step=3).n_step == 3
     with pytest.raises(ValueError, match="n_step=0"):
         dataclasses.replace(config, n_step=0)
+
+
+# -------------------------------------------------------------------------------------- help
+
+
+@pytest.mark.parametrize("kind", [VPGConfig, Hyperparams])
+def test_help_explains_every_field(kind):
+    """Name, default and explanation, in the order of the fields, in `__doc__` and in `help()`."""
+
+    def squeezed(text):  # lines are broken anywhere, and help() draws a bar before each
+        return "".join(text.replace("|", "").split())
+
+    doc, place = squeezed(kind.__doc__), 0
+    assert "\n\n    Fields (default):\n" in kind.__doc__
+    assert doc in squeezed(pydoc.render_doc(kind, renderer=pydoc.plaintext))
+    for field in dataclasses.fields(kind):
+        assert len(field.metadata["doc"]) > 10, field.name
+        entry = squeezed(f"{field.name} ({field.default!r}): {field.metadata['doc']}")
+        assert entry in doc[place:], field.name
+        place = doc.index(entry, place) + len(entry)
+    assert max(map(len, kind.__doc__.splitlines())) <= 100
 
 
 # ------------------------------------------------------------------------- hyperparameters
@@ -350,7 +426,7 @@ def test_replace_on_hyperparams_checks_again():
 
 
 def test_a_mapping_of_environment_parameters_is_copied():
-    """What the caller does with the dict afterwards changes nothing."""
+    """Later changes of the caller's dict change nothing."""
     mine = {"length": 1.0}
     hp = Hyperparams(env_params=mine)
     mine["length"] = 2.0

@@ -17,15 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from gymnax.environments import spaces
+from support import probes
 
-from purejaxvpg import advantages, vpg
-from purejaxvpg.agent import Agent
+from purejaxvpg import vpg
+from purejaxvpg.advantages import ESTIMATORS, Discounts, Trajectory
+from purejaxvpg.agent import first_state, make_setup
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.networks import Params, make_networks
-from purejaxvpg.normalize import init_reward_stats, init_stats
-from purejaxvpg.optimize import make_optimizer
-from purejaxvpg.policy import make_policy
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -137,18 +134,49 @@ def wrong_values(seed: int) -> np.ndarray:
     return 3 * np.random.default_rng(seed).normal(size=ROWS)
 
 
-def psi(name: str, table=None, gamma=1.0, lam=1.0, n=1) -> np.ndarray:
-    """Psi_t `[T, N]` by purejaxvpg, with the table `[ROWS]` for V."""
-    table = np.zeros(ROWS) if table is None else table
+def trajectory(table: np.ndarray) -> Trajectory:
+    """All trajectories, with the table `[ROWS]` for V.  `[T, N]` each."""
     values = table[TAUS.row]
     next_values = np.concatenate([values[1:], np.full((1, NUM_TAUS), 1e3)])
     next_values[TAUS.terminated] = np.nan
-    arrays = (TAUS.reward, values, next_values, TAUS.terminated, np.zeros_like(TAUS.alive))
-    arrays = [jnp.asarray(x) for x in arrays]
-    return np.asarray(_policy_weight(name, *arrays, gamma, lam, n))
+    uncut = np.zeros_like(TAUS.alive)
+    arrays = (TAUS.reward, values, next_values, TAUS.terminated, uncut, TAUS.alive)
+    return Trajectory(*map(jnp.asarray, arrays))
 
 
-_policy_weight = jax.jit(advantages.policy_weight, static_argnums=(0, 8))
+def psi(name: str, table=None, gamma=1.0, lam=1.0, n=1) -> np.ndarray:
+    """Psi_t `[T, N]` by purejaxvpg, with the table `[ROWS]` for V.  Not for leave_one_out."""
+    table = np.zeros(ROWS) if table is None else table
+    return np.asarray(_psi(name, trajectory(table), gamma, lam, n))
+
+
+_psi = jax.jit(
+    lambda name, taus, gamma, lam, n: ESTIMATORS[name](taus, Discounts(gamma, lam, n)),
+    static_argnums=(0, 4),
+)
+
+
+@functools.cache
+def psi_of_pairs(gamma: float = 1.0) -> np.ndarray:
+    """Psi_t of trajectory i by leave_one_out, next to trajectory j alone.  `[T, N_i, N_j]`"""
+    taus = trajectory(np.zeros(ROWS))
+
+    def one_pair(i, j):
+        pair = jax.tree.map(lambda x: jnp.stack([x[:, i], x[:, j]], axis=1), taus)
+        return ESTIMATORS["leave_one_out"](pair, Discounts(gamma))[:, 0]  # [T]
+
+    each = jnp.arange(NUM_TAUS)
+    rows = jax.vmap(jax.vmap(one_pair, (None, 0), 1), (0, None), 1)
+    return np.asarray(jax.jit(rows)(each, each))
+
+
+def expected_leave_one_out(gamma: float = 1.0) -> np.ndarray:
+    """E_j[ Psi_t ] `[T, N]`: the neighbour j is another trajectory of the same policy.
+
+    The gradient estimate of a batch of two is 1/2 (g_ij + g_ji), and i and j are alike.  So its
+    expectation is that of g_ij, which is linear in Psi.
+    """
+    return psi_of_pairs(gamma) @ probabilities(THETA)
 
 
 def estimates(weight: np.ndarray) -> np.ndarray:
@@ -196,6 +224,15 @@ def test_actions_matter():
 def test_returns_give_the_exact_gradient(name):
     """Both sum rewards alone."""
     assert error(psi(name)) < 1e-9
+
+
+def test_leave_one_out_gives_the_exact_gradient():
+    """The other trajectory saw nothing of a_t, so its return is a baseline."""
+    assert error(expected_leave_one_out()) < 1e-9
+    # The negative case: a mean with the trajectory's own return in it is no baseline.
+    own = psi("future_return")[..., None]  # [T, N, 1]
+    other = own - psi_of_pairs()  # [T, N, N]
+    assert error((own - (own + other) / 2) @ probabilities(THETA)) > 1e-3
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -247,6 +284,17 @@ def test_variance_falls_as_theory_tells():
     assert ladder[-1] > 0
 
 
+def test_leave_one_out_lowers_the_variance():
+    """A batch of two trajectories, all pairs of which are enumerated."""
+    weight = TAUS.alive[..., None] * psi_of_pairs()
+    each = np.einsum("tnra,tnm->nmra", scores(), weight).reshape(NUM_TAUS, NUM_TAUS, -1)
+    each = (each + each.swapaxes(0, 1)) / 2  # [N, N, ROWS * ACTIONS]
+    p = probabilities(THETA)
+    chance = (p[:, None] * p)[..., None]
+    spread = (chance * (each - (chance * each).sum((0, 1))) ** 2).sum()
+    assert 1.01 * spread < variance(psi("future_return")) / 2
+
+
 # ------------------------------------------------------------------------------ discount
 
 
@@ -262,6 +310,7 @@ def test_discounted_return_needs_gamma_to_the_t():
         psi("gae", wrong, gamma=gamma, lam=1.0),
         psi("gae", exact, gamma=gamma, lam=0.5),
         psi("td", exact, gamma=gamma),
+        expected_leave_one_out(gamma),
     ):
         assert error(powers * weight, gamma) < 1e-9
         assert error(weight, gamma) > 1e-3
@@ -272,49 +321,27 @@ def test_discounted_return_needs_gamma_to_the_t():
 
 def tabular_run(config: VPGConfig):
     """A policy and V that are tables: one-hot observations, no hidden layer."""
-    policy = make_policy(config, spaces.Discrete(ACTIONS))
-    networks = make_networks(config, (ROWS,), policy.num_outputs, policy.free_std)
-    agent = Agent(
-        env=None,
-        networks=networks,
-        env_params=lambda hp: None,
-        policy=lambda env_params: policy,
-        see=lambda stats, obs: obs,
-    )
-    obs = jnp.eye(ROWS)
-    params = networks.init(jax.random.key(0), obs)
-    params = Params(
-        {**params.policy, "head": {"params": {"Dense_0": {"kernel": THETA, "bias": [0.0] * 2}}}},
-        {
-            **params.value,
-            "head": {
-                "params": {"Dense_0": {"kernel": wrong_values(0)[:, None], "bias": [0.0]}},
-            },
-        },
-    )
-    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params, is_leaf=_is_list)
-    optimizer = make_optimizer(config, Hyperparams(), 0.0, 0)
-    state = vpg.TrainState(
-        params=params,
-        opt_state=Params(optimizer.init(params.policy), optimizer.init(params.value)),
-        env_state=None,
-        obs=obs[: config.num_envs],
-        obs_stats=init_stats((ROWS,)),
-        reward_stats=init_reward_stats(config.num_envs),
-        key=jax.random.key(1),
-        update=jnp.zeros((), jnp.int32),
-        finite=jnp.ones((), bool),
-    )
-    return vpg.Setup(config, agent, None), state
-
-
-def _is_list(x):
-    return isinstance(x, list)
+    setup = make_setup(config)
+    state = first_state(setup, jax.random.key(0), Hyperparams())
+    tables = {"policy": THETA, "value": wrong_values(0)[:, None]}  # [ROWS, outputs]
+    params = state.params._replace(**{
+        name: {
+            **getattr(state.params, name),
+            "head": {"params": {"Dense_0": {"kernel": table, "bias": np.zeros(table.shape[1])}}},
+        }
+        for name, table in tables.items()
+    })  # fmt: skip
+    same_form = jax.tree.map(lambda x, y: x.shape == y.shape, params, state.params)
+    assert all(jax.tree.leaves(same_form))
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
+    return setup, state._replace(params=params)
 
 
 def plain_sgd(**changes) -> VPGConfig:
     """Such that the change of the parameters is the gradient."""
     settings = {
+        "env": probes.Mortal(ROWS),  # observations [ROWS], two actions
+        "max_episode_steps": HORIZON,
         "num_steps": HORIZON,
         "rollout": "episodes",
         "normalize_advantages": False,
@@ -360,6 +387,7 @@ def test_improve_climbs_the_true_gradient(gradient_rows):
     ("rollout", "estimator"),
     [
         ("episodes", "total_return"),
+        ("episodes", "leave_one_out"),
         ("episodes", "value_baseline"),
         ("segments", "value_baseline"),
         ("segments", "gae"),
@@ -406,7 +434,7 @@ def test_judge_and_improve_take_the_gradient_of_the_formula(rollout, estimator):
     table = wrong_values(0)
     values = table[row]
     following = np.concatenate([values[1:], table[after_row][None]])
-    weight = _by_loops(estimator, reward, values, following, terminated, gamma, lam)
+    weight = _by_loops(estimator, reward, values, following, terminated, alive, gamma, lam)
     terms = [(t, n) for t in range(HORIZON) for n in range(len(chosen)) if alive[t, n]]
     divisor = len(chosen) if rollout == "episodes" else len(terms)
 
@@ -421,7 +449,7 @@ def test_judge_and_improve_take_the_gradient_of_the_formula(rollout, estimator):
     np.testing.assert_allclose(change, jax.grad(formula)(jnp.asarray(THETA)), atol=1e-9)
 
 
-def _by_loops(estimator, reward, values, following, terminated, gamma, lam) -> np.ndarray:
+def _by_loops(estimator, reward, values, following, terminated, alive, gamma, lam) -> np.ndarray:
     """Psi_t of a batch without truncations, by the definitions."""
     steps, num_envs = reward.shape
     out = np.zeros((steps, num_envs))
@@ -439,4 +467,10 @@ def _by_loops(estimator, reward, values, following, terminated, gamma, lam) -> n
                 break
     if estimator == "total_return":
         return np.broadcast_to(out[:1], out.shape)  # of the first episode, which is what counts
+    if estimator == "leave_one_out":
+        baseline = np.zeros_like(out)
+        for n, t in itertools.product(range(num_envs), range(steps)):
+            others = [out[t, m] for m in range(num_envs) if m != n and alive[t, m]]
+            baseline[t, n] = np.mean(others) if others else 0.0
+        return out - baseline
     return out - values if estimator == "value_baseline" else out

@@ -1,18 +1,21 @@
 """How many runs fit: by hand on a line, and what must hold on every line."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from purejaxvpg import VPGConfig
+from purejaxvpg.compute import CPU_WORKING_SET
 from purejaxvpg.experiment import memory as module
 from purejaxvpg.experiment.memory import (
-    CPU_WORKING_SET,
     Memory,
     choose_width,
     device_limit,
     free_host_bytes,
+    small_rollouts,
 )
 
 STEADY = settings(deadline=None, derandomize=True, database=None)
@@ -53,16 +56,16 @@ def test_one_run_that_does_not_fit_is_refused_with_the_remedy():
     with pytest.raises(ValueError, match=match):
         choose_width(8, 1, line, limit=60_000_000)
     with pytest.raises(ValueError, match="one run takes"):
-        choose_width(8, 1, line, limit=60_000_000, cache_bound=True)
+        choose_width(8, 1, line, limit=60_000_000, faster_within=1.0)
 
 
 def test_on_a_cpu_the_cache_bounds_the_width():
-    line = Memory(0.0, CPU_WORKING_SET / 8)
+    line, cache = Memory(0.0, CPU_WORKING_SET / 8), {"faster_within": CPU_WORKING_SET}
     assert choose_width(64, 1, line, limit=10 * CPU_WORKING_SET) == 64
-    assert choose_width(64, 1, line, limit=10 * CPU_WORKING_SET, cache_bound=True) == 8
-    assert choose_width(64, 1, line, limit=CPU_WORKING_SET // 2, cache_bound=True) == 4
+    assert choose_width(64, 1, line, limit=10 * CPU_WORKING_SET, **cache) == 8
+    assert choose_width(64, 1, line, limit=CPU_WORKING_SET // 2, **cache) == 4
     large = Memory(0.0, 2.0 * CPU_WORKING_SET)  # one run is larger than the cache: it runs alone
-    assert choose_width(64, 1, large, limit=10 * CPU_WORKING_SET, cache_bound=True) == 1
+    assert choose_width(64, 1, large, limit=10 * CPU_WORKING_SET, **cache) == 1
 
 
 @STEADY
@@ -72,14 +75,14 @@ def test_on_a_cpu_the_cache_bounds_the_width():
     fixed=st.integers(0, 2_000_000),
     twice=st.integers(1, 2_000_000),  # bytes of two runs: the line is laid through widths 2 and 4
     limit=st.integers(1, 20_000_000),
-    cache_bound=st.booleans(),
+    faster_within=st.just(math.inf) | st.just(CPU_WORKING_SET) | st.integers(1, 20_000_000),
 )
 def test_a_width_fits_holds_all_runs_and_wastes_no_chunk(
-    num_runs, num_devices, fixed, twice, limit, cache_bound
+    num_runs, num_devices, fixed, twice, limit, faster_within
 ):
     line = Memory(float(fixed), twice / 2)
     assume(line.at(1) <= limit)
-    width = choose_width(num_runs, num_devices, line, limit, cache_bound)
+    width = choose_width(num_runs, num_devices, line, limit, faster_within)
     chunks = -(-num_runs // (width * num_devices))
     widest = line.widest(limit)
     assert line.at(width) <= limit
@@ -87,10 +90,28 @@ def test_a_width_fits_holds_all_runs_and_wastes_no_chunk(
     assert width * num_devices * chunks >= num_runs
     assert width * num_devices * (chunks - 1) < num_runs
     assert (width - 1) * num_devices * chunks < num_runs  # a narrower one would need more
-    if cache_bound:
-        assert width == 1 or line.at(width) <= CPU_WORKING_SET
-    else:
+    assert width == 1 or line.at(width) <= faster_within
+    if faster_within >= limit:
         assert chunks == -(-num_runs // (widest * num_devices))  # evening out costs no chunk
+
+
+# CartPole observes 4 numbers: 2 x 4 and 16 more, of 4 bytes each, in every step of 2 x 8.
+SMALL = VPGConfig(num_envs=2, num_steps=8, total_steps=160, hidden_sizes=(8,))
+SMALL_BYTES = 4 * 16 * (2 * 4 + 16)
+
+
+def test_small_rollouts_are_known_on_a_cpu_without_measuring():
+    cpu = SimpleNamespace(platform="cpu")
+    most = CPU_WORKING_SET // SMALL_BYTES
+    assert small_rollouts(SMALL, 4, cpu)
+    assert small_rollouts(SMALL, most, cpu)
+    assert not small_rollouts(SMALL, most + 1, cpu)
+    image = VPGConfig(env="Breakout-MinAtar", num_envs=64, num_steps=128, total_steps=2**20)
+    assert not small_rollouts(image, 1, cpu)  # observations of 13 MB, and as much again
+
+
+def test_on_an_accelerator_nothing_is_known_without_measuring():
+    assert not small_rollouts(SMALL, 1, SimpleNamespace(platform="gpu"))
 
 
 def test_the_limit_of_a_device_is_nine_tenths_of_what_is_free():

@@ -4,15 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.assertions import assert_same_bits
 
-from purejaxvpg.normalize import (
-    RunningStats,
+from purejaxvpg.advantages import Trajectory
+from purejaxvpg.agent.normalize import (
     init_reward_stats,
     init_stats,
     merge,
     normalize,
     scale_rewards,
 )
+from purejaxvpg.state import RunningStats, TrainState
 
 ROWS = (np.random.default_rng(0).normal(size=(30, 3)) * [1.0, 5.0, 0.1] + [0.0, 3.0, -7.0]).astype(
     np.float32
@@ -66,7 +68,7 @@ def test_merging_an_empty_batch_changes_nothing():
     """All weights 0: the statistics stay to the last bit."""
     stats = merge_all(ROWS, np.ones(30), [])
     again = merge(stats, jnp.full((2, 3), jnp.nan), jnp.zeros(2))
-    jax.tree.map(np.testing.assert_array_equal, again, stats)
+    assert_same_bits(again, stats)
 
 
 def test_a_first_batch_of_one_row_has_variance_zero():
@@ -121,7 +123,25 @@ T, N, GAMMA = 12, 3, 0.9
 REWARDS = np.random.default_rng(4).normal(size=(T, N)).astype(np.float32) + 1
 DONE = np.random.default_rng(5).random((T, N)) < 0.25
 DONE[6, 0] = True
-scale = jax.jit(scale_rewards)
+ALL = np.ones((T, N), bool)
+
+
+@jax.jit
+def scale(before, rewards, done, alive, gamma):
+    """`scale_rewards` of a state that holds the reward statistics `before` and numbers of which
+    none may change: (reward statistics, scaled rewards)."""
+    num_steps, num_envs = rewards.shape
+    evens = jnp.arange(num_envs) % 2 == 0  # half of the environments end by the clock
+    values = jnp.arange(2.0 * rewards.size).reshape(2, num_steps, num_envs)
+    run = Trajectory(rewards, *values, done & evens, done & ~evens, alive)
+    others = dict.fromkeys(TrainState._fields, jnp.float32(7))
+    state = TrainState(**{**others, "reward_stats": before})
+    after, scaled = scale_rewards(state, run, gamma)
+    for field in set(TrainState._fields) - {"reward_stats"}:
+        assert getattr(after, field) is getattr(state, field)
+    for field in set(Trajectory._fields) - {"rewards"}:
+        assert getattr(scaled, field) is getattr(run, field)
+    return after.reward_stats, scaled.rewards
 
 
 def running_returns(rewards, done) -> np.ndarray:
@@ -140,7 +160,7 @@ def running_returns(rewards, done) -> np.ndarray:
 def test_scale_rewards_equals_a_plain_loop():
     """Rewards divided by the standard deviation of the running returns; only the scale moves."""
     assert DONE.any(0).all()
-    state, scaled = scale(init_reward_stats(N), REWARDS, DONE, jnp.ones((T, N)), GAMMA)
+    state, scaled = scale(init_reward_stats(N), REWARDS, DONE, ALL, GAMMA)
     returns = running_returns(REWARDS, DONE)
     np.testing.assert_allclose(state.stats.mean, returns.mean(), rtol=1e-5)
     np.testing.assert_allclose(state.stats.var, returns.var(), rtol=1e-5)
@@ -156,10 +176,10 @@ def test_no_reward_leaks_over_an_end():
     done = np.zeros((T, N), bool)
     done[end] = True
     huge[end] = 1e6
-    after = (np.arange(T) > end)[:, None] * np.ones((T, N))
+    after = (np.arange(T) > end)[:, None] & ALL
     state, _ = scale(init_reward_stats(N), huge, done, after, GAMMA)
     alone, _ = scale(init_reward_stats(N), REWARDS, done, after, GAMMA)
-    jax.tree.map(np.testing.assert_array_equal, state, alone)
+    assert_same_bits(state, alone)
     leaking, _ = scale(init_reward_stats(N), huge, np.zeros_like(done), after, GAMMA)
     assert leaking.stats.mean > 1e3  # the same without the end
 
@@ -168,7 +188,7 @@ def test_an_end_on_the_last_step_starts_the_next_rollout_afresh():
     """What is carried over is 0 where the episode ended and its sum so far where it did not."""
     done = np.zeros((T, N), bool)
     done[-1] = [True, False, True]
-    state, _ = scale(init_reward_stats(N), REWARDS, done, jnp.ones((T, N)), GAMMA)
+    state, _ = scale(init_reward_stats(N), REWARDS, done, ALL, GAMMA)
     expected = running_returns(REWARDS, done)[-1, 1]
     np.testing.assert_allclose(state.returns, [0, expected, 0], rtol=1e-5)
 
@@ -176,34 +196,33 @@ def test_an_end_on_the_last_step_starts_the_next_rollout_afresh():
 @pytest.mark.parametrize("cut", [1, 5, T - 1])
 def test_two_rollouts_equal_one_long_rollout(cut):
     """The running returns and the statistics know nothing of where a rollout was cut."""
-    ones = np.ones((T, N))
-    whole, scaled = scale_rewards(init_reward_stats(N), REWARDS, DONE, ones, GAMMA)
+    whole, scaled = scale(init_reward_stats(N), REWARDS, DONE, ALL, GAMMA)
     state = init_reward_stats(N)
     for part in (slice(0, cut), slice(cut, T)):
-        state, last = scale_rewards(state, REWARDS[part], DONE[part], ones[part], GAMMA)
+        state, last = scale(state, REWARDS[part], DONE[part], ALL[part], GAMMA)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), state, whole)
     np.testing.assert_allclose(last, scaled[cut:], rtol=1e-5)
 
 
 def test_masked_steps_do_not_enter_the_scale():
     """Steps beyond an episode's end in rollout="episodes" weigh nothing."""
-    alive = np.ones((T, N))
-    alive[8:, 1] = 0
+    alive = ALL.copy()
+    alive[8:, 1] = False
     spoiled = REWARDS.copy()
     spoiled[8:, 1] = np.nan
     state, scaled = scale(init_reward_stats(N), spoiled, DONE, alive, GAMMA)
-    returns = running_returns(REWARDS, DONE)[alive > 0]
+    returns = running_returns(REWARDS, DONE)[alive]
     np.testing.assert_allclose(state.stats.var, returns.var(), rtol=1e-5)
     assert state.stats.count == len(returns)
-    np.testing.assert_allclose(scaled[alive > 0], REWARDS[alive > 0] / returns.std(), rtol=1e-5)
+    np.testing.assert_allclose(scaled[alive], REWARDS[alive] / returns.std(), rtol=1e-5)
 
 
 def test_environments_do_not_mix():
     """Each environment's running return is its own."""
-    state, _ = scale(init_reward_stats(N), REWARDS, DONE, jnp.ones((T, N)), GAMMA)
+    state, _ = scale(init_reward_stats(N), REWARDS, DONE, ALL, GAMMA)
     other = REWARDS.copy()
     other[:, 0] += 5
-    changed, _ = scale(init_reward_stats(N), other, DONE, jnp.ones((T, N)), GAMMA)
+    changed, _ = scale(init_reward_stats(N), other, DONE, ALL, GAMMA)
     np.testing.assert_array_equal(changed.returns[1:], state.returns[1:])
     assert changed.stats.mean > state.stats.mean
 
@@ -212,5 +231,5 @@ def test_rewards_whose_return_never_varies_are_left_as_they_are():
     """There is no scale to divide by; the square root of almost nothing would blow them up."""
     ones = jnp.ones((3, 2))
     done = jnp.ones((3, 2), bool)  # one-step episodes: every return is 1
-    _, scaled = scale_rewards(init_reward_stats(2), ones, done, ones, 0.9)
+    _, scaled = scale(init_reward_stats(2), ones, done, done, 0.9)
     np.testing.assert_array_equal(scaled, ones)

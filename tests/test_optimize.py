@@ -1,4 +1,6 @@
-"""Gradient steps: clipped by the global norm, by optax's rules."""
+"""Gradient steps: clipped by the global norm, by optax's rules or by a function of the user's."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
+from purejaxvpg.agent import make_optimizer, take_step
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.optimize import make_optimizer, take_step
 
 PARAMS = {"a": np.float32([1.0, 2.0]), "b": {"c": np.float32([[3.0]])}}
 NO_CLIP = Hyperparams(max_grad_norm=np.inf)
@@ -56,20 +58,27 @@ def test_a_gradient_of_zero_is_a_step_of_zero(optimizer, limit):
 
 # ----------------------------------------------------------------------- rules and schedules
 
-RULES = {
+OPTAX = {
     "adam": lambda lr, eps: optax.adam(lr, eps=eps),
     "rmsprop": lambda lr, eps: optax.rmsprop(lr, decay=0.99, eps=eps),
     "sgd": lambda lr, eps: optax.sgd(lr),
 }
+# A user's: one that decays the parameters themselves, and one with a state of its own.
+FUNCTIONS = {
+    "adamw": functools.partial(optax.adamw, weight_decay=0.1),
+    "momentum": lambda lr: optax.sgd(lr, momentum=0.9),
+}
+RULES = {**{name: name for name in OPTAX}, **FUNCTIONS}  # as a config takes them
 
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("limit", [1.0, np.inf])
 def test_rules_equal_optax_step_by_step(name, limit):
-    """Made anew in every step from traced numbers, it walks where one optax rule walks."""
+    """An optimizer made anew in every step from traced numbers steps as one optax rule does."""
     eps, learning_rate = 1e-2, 0.3
-    settings = config(name)
-    theirs = optax.chain(optax.clip_by_global_norm(limit), RULES[name](learning_rate, eps))
+    settings = config(RULES[name])
+    theirs = OPTAX[name](learning_rate, eps) if name in OPTAX else FUNCTIONS[name](learning_rate)
+    theirs = optax.chain(optax.clip_by_global_norm(limit), theirs)
 
     @jax.jit
     def ours(grads, state, params, hp, learning_rate, update):
@@ -91,7 +100,7 @@ def test_rules_equal_optax_step_by_step(name, limit):
 
 
 def test_an_accelerator_keeps_a_step_apart_from_what_follows(monkeypatch):
-    """Fused into the next matrix product it fails to compile there (see take_step)."""
+    """A step fused into the next matrix product fails to compile there (see `settled`)."""
 
     def program():
         optimizer = make_optimizer(config("adam"), Hyperparams(), 0.1, 0)
@@ -111,9 +120,10 @@ def test_an_accelerator_keeps_a_step_apart_from_what_follows(monkeypatch):
         ("cosine", 1.0, 0.5, 0.5 * (1 + np.cos(0.9 * np.pi))),
     ],
 )
-def test_schedule_at_first_middle_and_last_update(schedule, first, middle, last):
+@pytest.mark.parametrize("optimizer", ["sgd", optax.sgd], ids=["name", "function"])
+def test_schedule_at_first_middle_and_last_update(optimizer, schedule, first, middle, last):
     """Ten updates: a factor of 1 at update 0, and one step above 0 at update 9."""
-    settings = config(schedule=schedule, updates=10)
+    settings = config(optimizer, schedule, updates=10)
     for update, factor in ((0, first), (5, middle), (9, last)):
         out = step(settings, NO_CLIP, PARAMS, learning_rate=0.2, update=jnp.int32(update))
         np.testing.assert_allclose(out["a"], -0.2 * factor * PARAMS["a"], rtol=1e-5)
@@ -126,7 +136,7 @@ def test_schedule_at_first_middle_and_last_update(schedule, first, middle, last)
 def test_state_holds_arrays_only(name):
     """Nothing of the hyperparameters is stored, so that they may change from step to step."""
     states = [
-        make_optimizer(config(name), hp, rate, 0).init(PARAMS)
+        make_optimizer(config(RULES[name]), hp, rate, 0).init(PARAMS)
         for hp, rate in ((Hyperparams(), 0.1), (Hyperparams(adam_eps=0.5, max_grad_norm=9), 0.7))
     ]
     for leaf in jax.tree.leaves(states):
@@ -138,7 +148,7 @@ def test_state_holds_arrays_only(name):
 @pytest.mark.parametrize("name", RULES)
 def test_learning_rate_and_hyperparameters_may_be_vmapped(name):
     """A sweep of three settings equals three runs, and no tracer leaves in the state."""
-    settings = config(name)
+    settings = config(RULES[name])
     hps = Hyperparams(max_grad_norm=np.float32([0.5, 2.0, 100.0]), adam_eps=np.float32([1, 0.1, 3]))
     rates = np.float32([0.1, 0.2, 0.3])
     axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, hps)

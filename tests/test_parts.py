@@ -6,13 +6,14 @@ import stat
 
 import numpy as np
 import pytest
-from studies import EVALUATING, make_part, make_spec
+from support.studies import EVALUATING, PRUNE, make_part, make_spec
 
 from purejaxvpg.experiment.files import SUM, digest, write_whole
-from purejaxvpg.experiment.parts import Origin, read_parts, write_part
+from purejaxvpg.experiment.parts import read_parts, write_part
+from purejaxvpg.experiment.spec import Fingerprint
 
 SPEC = make_spec(config=EVALUATING)
-SAID = SPEC.to_json()
+IDENTITY = SPEC.to_json()
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def folder(tmp_path):
 def written(folder, part, spec=SPEC):
     """The file that a part is written to."""
     before = set((folder / "parts").iterdir())
-    write_part(folder, part, Origin(spec.to_json()))
+    write_part(folder, part, Fingerprint(spec.to_json()))
     (path,) = set((folder / "parts").iterdir()) - before
     return path
 
@@ -43,31 +44,31 @@ def assert_same_part(x, y):
 def test_a_part_comes_back_as_it_was(folder, states):
     part = make_part(SPEC, [1, 3], 0, 2, states)
     written(folder, part)
-    (found,), unusable = read_parts(folder, SAID)
+    (back,), unusable = read_parts(folder, IDENTITY)
     assert unusable == []
-    assert_same_part(found, part)
+    assert_same_part(back, part)
 
 
 def test_a_part_without_evaluations_comes_back_without(folder):
     spec = make_spec()
     written(folder, make_part(spec, [0]), spec)
-    ((found,), _) = read_parts(folder, spec.to_json())
-    assert found.evaluations is None
-    assert found.state is None
+    ((back,), _) = read_parts(folder, spec.to_json())
+    assert back.evaluations is None
+    assert back.state is None
 
 
 def test_the_leaves_of_a_state_keep_their_order(folder):
     """There are more than ten, and the tenth does not come before the second."""
     part = make_part(SPEC, [0])._replace(state=[np.full(1, i) for i in range(1200)])
     written(folder, part)
-    ((found,), _) = read_parts(folder, SAID)
-    assert [int(leaf[0]) for leaf in found.state] == list(range(1200))
+    ((back,), _) = read_parts(folder, IDENTITY)
+    assert [int(leaf[0]) for leaf in back.state] == list(range(1200))
 
 
 def test_the_same_part_is_the_same_file(folder):
     path = written(folder, make_part(SPEC, [1, 3]))
     data = path.read_bytes()
-    write_part(folder, make_part(SPEC, [1, 3]), Origin(SAID))
+    write_part(folder, make_part(SPEC, [1, 3]), Fingerprint(IDENTITY))
     assert list((folder / "parts").iterdir()) == [path]
     assert path.read_bytes() == data
 
@@ -80,8 +81,8 @@ def test_parts_of_other_runs_or_spans_have_other_names(folder):
 
 def test_any_program_reads_a_part_as_npz(folder):
     path = written(folder, make_part(SPEC, [1, 3]))
-    with np.load(path, allow_pickle=False) as found:
-        np.testing.assert_array_equal(found["runs"], [1, 3])
+    with np.load(path, allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["runs"], [1, 3])
 
 
 # -------------------------------------------------------------------------------------- DAMAGE
@@ -97,8 +98,8 @@ def test_every_flipped_byte_is_detected(folder):
         damaged = bytearray(data)
         damaged[place] ^= 1 << rng.integers(8)
         path.write_bytes(damaged)
-        found, ((named, reason),) = read_parts(folder, SAID)
-        assert found == []
+        parts, ((named, reason),) = read_parts(folder, IDENTITY)
+        assert parts == []
         assert named == path
         assert reason == "damaged, or of another make: its sum is wrong"
 
@@ -109,8 +110,8 @@ def test_a_truncated_part_is_named_and_the_others_are_read(folder, kept):
     written(folder, whole)
     path = written(folder, cut)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
-    (found,), ((named, reason),) = read_parts(folder, SAID)
-    assert_same_part(found, whole)
+    (back,), ((named, reason),) = read_parts(folder, IDENTITY)
+    assert_same_part(back, whole)
     assert named == path
     assert "\n" not in reason
 
@@ -118,7 +119,7 @@ def test_a_truncated_part_is_named_and_the_others_are_read(folder, kept):
 def test_a_part_with_something_behind_it_is_damaged(folder):
     path = written(folder, make_part(SPEC, [0]))
     path.write_bytes(path.read_bytes() + b"x")
-    assert read_parts(folder, SAID)[0] == []
+    assert read_parts(folder, IDENTITY)[0] == []
 
 
 def test_foreign_files_are_named(folder):
@@ -126,8 +127,8 @@ def test_foreign_files_are_named(folder):
     np.savez(folder / "parts" / "b.npz", runs=np.asarray([{"an": "object"}], object))
     (folder / "parts" / "c.npz").write_text("hello")
     (folder / "parts" / "d.npz").mkdir()
-    found, unusable = read_parts(folder, SAID)
-    assert found == []
+    parts, unusable = read_parts(folder, IDENTITY)
+    assert parts == []
     assert [path.name for path, _ in unusable] == ["a.npz", "b.npz", "c.npz", "d.npz"]
     assert all(reason and "\n" not in reason for _, reason in unusable)
 
@@ -137,8 +138,8 @@ def test_nothing_is_ever_unpickled(folder):
     part = make_part(SPEC, [0])
     objects = np.asarray([[{"an": "object"}] * 4], object)
     path = written(folder, part._replace(metrics=part.metrics._replace(kl=objects)))
-    found, ((named, reason),) = read_parts(folder, SAID)
-    assert (found, named) == ([], path)
+    parts, ((named, reason),) = read_parts(folder, IDENTITY)
+    assert (parts, named) == ([], path)
     assert "allow_pickle" in reason
 
 
@@ -146,10 +147,10 @@ def test_half_written_files_take_no_name_and_are_not_read(folder, monkeypatch):
     (folder / "parts" / ".00000000-00000004-abc.npz.xyz").write_bytes(b"half")
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "no space")))
     with pytest.raises(OSError, match="no space"):
-        write_part(folder, make_part(SPEC, [0]), Origin(SAID))
+        write_part(folder, make_part(SPEC, [0]), Fingerprint(IDENTITY))
     left = [path.name for path in (folder / "parts").iterdir()]
     assert left == [".00000000-00000004-abc.npz.xyz"]
-    assert read_parts(folder, SAID) == ([], [])
+    assert read_parts(folder, IDENTITY) == ([], [])
 
 
 def test_a_file_is_replaced_whole_and_readable_by_all(folder):
@@ -161,7 +162,7 @@ def test_a_file_is_replaced_whole_and_readable_by_all(folder):
     assert [p.name for p in folder.iterdir() if p.is_file()] == ["file"]
 
 
-# -------------------------------------------------------------------------------------- ORIGIN
+# --------------------------------------------------------------------------------- FINGERPRINT
 
 
 @pytest.mark.parametrize(
@@ -172,21 +173,22 @@ def test_a_file_is_replaced_whole_and_readable_by_all(folder):
         make_spec(config=dataclasses.replace(EVALUATING, n_step=6)),
         make_spec(config=EVALUATING, num_seeds=3),
         make_spec({"policy_lr": [1e-3]}, config=EVALUATING),
+        make_spec(config=EVALUATING, prune=PRUNE),
     ],
 )
 def test_a_part_of_another_study_is_left_out(folder, other):
     """It fits by shape, and its numbers would be taken for those of other settings."""
     path = written(folder, make_part(SPEC, [2, 3]))
-    found, ((named, reason),) = read_parts(folder, other.to_json())
-    assert (found, named, reason) == ([], path, "it belongs to another study")
+    parts, ((named, reason),) = read_parts(folder, other.to_json())
+    assert (parts, named, reason) == ([], path, "it belongs to another study")
 
 
 def test_a_study_that_grows_by_settings_keeps_its_parts(folder):
     part = make_part(SPEC, [0, 1, 2, 3])
     written(folder, part)
     grown = make_spec({"policy_lr": [1e-3, 1e-2, 1e-1]}, config=EVALUATING)
-    ((found,), _) = read_parts(folder, grown.to_json())
-    assert_same_part(found, part)
+    ((back,), _) = read_parts(folder, grown.to_json())
+    assert_same_part(back, part)
     reordered = make_spec({"policy_lr": [1e-2, 1e-3]}, config=EVALUATING)
     assert read_parts(folder, reordered.to_json())[0] == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from purejaxvpg import envs
-from purejaxvpg.cli import flags
+from purejaxvpg.cli import flags, parsing
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -26,9 +26,9 @@ def test_commands_parse_and_scripts_exist():
     for command in COMMANDS:
         program, *arguments = shlex.split(command, comments=True)
         if program == "purejaxvpg":
-            parsed = flags.parse(arguments)
+            parsed = parsing.parse(arguments)
             if isinstance(parsed, flags.Train):
-                flags.config_of(parsed)
+                parsing.config_of(parsed)
         else:
             assert (ROOT / (arguments[0] if program == "python" else program)).is_file(), command
 

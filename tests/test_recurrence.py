@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejaxvpg.recurrence import accumulate
+from purejaxvpg.compute import accumulate
 
 T, N = 11, 5
 CPU, ACCELERATOR = "cpu", "gpu"
@@ -13,7 +13,7 @@ CPU, ACCELERATOR = "cpu", "gpu"
 
 @pytest.fixture(params=[CPU, ACCELERATOR])
 def backend(request, monkeypatch):
-    """What the code is told that it is traced for; it runs on the CPU either way."""
+    """The platform that the code is traced for; it runs on the CPU either way."""
     monkeypatch.setattr(jax, "default_backend", lambda: request.param)
     return request.param
 
@@ -45,7 +45,7 @@ def test_accumulate_is_the_loop(factor, reverse):
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 def test_nothing_goes_past_a_stop(poison):
-    """Not even what 0 times is not 0."""
+    """Not even NaN and infinity, which are not 0 when multiplied by 0."""
     addends, stops = numbers()
     stops[4] = True
     addends[6, 2] = poison
@@ -58,7 +58,7 @@ def test_nothing_goes_past_a_stop(poison):
 @pytest.mark.usefixtures("x64", "backend")
 @pytest.mark.parametrize("factor", [0.0, 0.8])
 def test_derivatives(factor):
-    """For gamma and lambda, at 0 too, and for the addends, of which one beyond a stop is inf."""
+    """For the factor, at 0 too, and for the addends, one of which is inf beyond a stop."""
     addends, stops = numbers()
     stops[4] = True
     eps = 1e-6

@@ -13,15 +13,10 @@ import numpy as np
 import pytest
 
 from purejaxvpg import Hyperparams, VPGConfig
-from purejaxvpg.experiment.grid import (
-    Axis,
-    Choice,
-    Design,
-    LogUniform,
-    Uniform,
-    make_design,
-    resolve,
-)
+from purejaxvpg.experiment.design import Axis, Design, make_design
+from purejaxvpg.experiment.groups import configs
+from purejaxvpg.experiment.ranges import Choice, LogUniform, Uniform
+from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.curves import evaluation_curves, own_curve, training_curves
 from purejaxvpg.report.digest import digest
@@ -70,39 +65,38 @@ def synthetic(design, seeds=8, config=CONFIG, missing=(), diverged=(), reached=N
     Args: missing: [(h, s)]; diverged: [(h, s, first update without `finite`, from 1)];
     reached: {h: updates at which it was pruned}.
     """
-    groups = resolve(design, config, Hyperparams())
-    configs = {h: group.config for group in groups for h in group.settings}
-    num_updates = np.asarray([configs[h].num_updates for h in range(len(configs))])
-    shape = (len(configs), seeds, num_updates.max())
+    each = configs(design, config)
+    num_updates = np.asarray([config.num_updates for config in each])
+    shape = (len(each), seeds, num_updates.max())
     rng = np.random.default_rng(0)
     metrics = {name: np.full(shape, np.nan, np.float32) for name in Metrics._fields}
     steps = np.full((shape[0], shape[2]), np.nan)
     updates = np.zeros(shape[:2], int)
     for h, s in np.ndindex(shape[:2]):
-        batch = configs[h].num_envs * configs[h].num_steps
+        batch = each[h].steps_per_update
         steps[h, : num_updates[h]] = np.arange(1, num_updates[h] + 1) * batch
         if (h, s) in missing:
             continue
         end = updates[h, s] = (reached or {}).get(h, num_updates[h])
         level = 100 * (h + 1) * np.linspace(0.1, 1, num_updates[h])[:end] + rng.normal(0, 30, end)
-        metrics["episode_return_sum"][h, s, :end] = level * configs[h].num_envs
-        metrics["episode_count"][h, s, :end] = configs[h].num_envs
+        metrics["episode_return_sum"][h, s, :end] = level * each[h].num_envs
+        metrics["episode_count"][h, s, :end] = each[h].num_envs
         metrics["finite"][h, s, :end] = 1
     for h, s, first in diverged:
         metrics["finite"][h, s, first - 1 :] = 0
     evaluations = {}
-    if most := max(c.num_updates // c.eval_every if c.eval_every else 0 for c in configs.values()):
+    if most := max(c.num_updates // c.eval_every if c.eval_every else 0 for c in each):
         returns = np.full((*shape[:2], most, 3), np.nan)
-        for h in [h for h in configs if configs[h].eval_every]:
-            at = np.arange(configs[h].eval_every, num_updates[h] + 1, configs[h].eval_every) - 1
-            level = metrics["episode_return_sum"][h][:, at, None] / configs[h].num_envs
+        for h in [h for h, c in enumerate(each) if c.eval_every]:
+            at = np.arange(each[h].eval_every, num_updates[h] + 1, each[h].eval_every) - 1
+            level = metrics["episode_return_sum"][h][:, at, None] / each[h].num_envs
             returns[h, :, : len(at)] = level + np.arange(3)
         evaluations["returns"] = returns
         evaluations["finished"] = np.where(np.isnan(returns), np.nan, 1)
     pruned = np.asarray([h in (reached or {}) for h in range(shape[0])])
     return Study(
         config, Hyperparams(), design, np.arange(seeds), steps, metrics, evaluations, updates,
-        num_updates, pruned, record,
+        num_updates, pruned, StudyRecord(**record),
     )  # fmt: skip
 
 
@@ -124,7 +118,7 @@ KINDS = {
         )
     ),
     "zip": lambda: synthetic(
-        make_design({"gamma": [0.9, 0.99]}, zip={"policy_lr": LRS, "value_lr": (1, 2, 3)})
+        make_design({"gamma": [0.9, 0.99]}, zipped={"policy_lr": LRS, "value_lr": (1, 2, 3)})
     ),
     "static": lambda: synthetic(
         make_design(
@@ -152,7 +146,7 @@ def hostile():
     study = synthetic(make_design({"activation": ["tanh", "relu"], "policy_lr": LRS}))
     values = ((HOSTILE,), ("$\\frac{$ \"'><img src=x onerror=alert(2)>\u202e漢\x07",))
     axes = (Axis("activation", ("activation",), values), study.design.axes[1])
-    record = {**RECORD, "command": HOSTILE, "device": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    record = study.record.replace(command=HOSTILE, device=HOSTILE, versions={HOSTILE: HOSTILE})
     return study._replace(design=Design(axes), record=record)
 
 
@@ -389,7 +383,7 @@ def test_a_diverged_run_is_the_worst_of_its_time():
     own = study.returns(10)  # 48 episodes a run: a third of them is more than 10
     assert curves.what == "return of the last 10 episodes"
     at = int(np.flatnonzero(curves.steps == 128 * 8)[0])
-    lost = study.diverged & (judged.diverged_at <= 8)
+    lost = study.diverged & (study.diverged_at <= 8)
     lowest = own[..., 7][~lost].min()
     assert curves.values[4, 1, at] == lowest
     assert curves.values[4, 1, at - 2] == own[4, 1, 5]  # it diverges at update 7
@@ -514,7 +508,7 @@ def test_pruned_settings_come_last_with_the_update_they_were_stopped_at(tmp_path
     pruning = found.tables["pruning"][0][1:]
     assert [row[:2] for row in pruning] == [["2", "6 to 3"], ["11", "3 to 2"]]
     assert "4 of 6 settings were stopped early" in found.texts["pruning"]
-    assert "spared 43% of the updates" in found.texts["pruning"]  # 1 - (24 + 6 + 11) / 72
+    assert "saved 43% of the updates" in found.texts["pruning"]  # 1 - (24 + 6 + 11) / 72
 
 
 # -------------------------------------------------------------------------------- REPRODUCTION
@@ -535,15 +529,15 @@ def test_how_to_have_it_again(pages):
     [("--shard 1/4 ", "--shard 1/4"), ("--shard=12/40 ", "--shard=12/40"), ("", None),
      ("--shards 1/4 ", None), ("--shard none ", None), ("--x--shard 1/4 ", None)],
 )  # fmt: skip
-def test_a_command_of_one_share_is_shown_as_that_of_the_whole(flag, said):
-    """What was recorded would compute a share again; other flags stay as they are."""
+def test_a_command_of_one_shard_is_shown_without_its_flag(flag, said):
+    """The recorded command would compute one shard again; other flags stay as they are."""
     start, end = "purejaxvpg sweep CartPole-v1 ", "--grid policy_lr=1e-4,1e-3 --out runs/a"
     record = {**RECORD, "command": start + flag + end}
     text = Page(section(synthetic(GRID, seeds=1, record=record))).texts[""]
     assert (record["command"] in text) == (said is None)
     assert (start + end in text) == (said is not None or not flag)
-    assert ("computed one share; without --shard it computes all" in text) == (said is not None)
-    assert (f"which had {said} besides" in text) == (said is not None)
+    assert ("Without that flag it computes all of them" in text) == (said is not None)
+    assert (f"command had {said} and computed one shard" in text) == (said is not None)
     at_its_end = {"command": f"{start}{end} {flag}".strip()}
     text = Page(section(synthetic(GRID, seeds=1, record=at_its_end))).texts[""]
     assert (at_its_end["command"] in text) == (said is None)
@@ -584,8 +578,8 @@ def test_the_call_in_python_means_the_same_study(kind):
     study = study._replace(hyperparams=Hyperparams(gamma=0.5), seeds=np.arange(8) + 7)
     got = {}
 
-    def sweep(config, grid=None, num_seeds=1, *, zip=None, hp=None, first_seed=0):
-        got.update(design=make_design(grid, zip), config=config, hp=hp)
+    def sweep(config, grid=None, num_seeds=1, *, zipped=None, hp=None, first_seed=0):
+        got.update(design=make_design(grid, zipped), config=config, hp=hp)
         got["seeds"] = np.arange(first_seed, first_seed + num_seeds)
 
     called(study, sweep)

@@ -1,12 +1,16 @@
-"""Rows in chunks: what comes out is what one pass over all of them gives."""
+"""Rows in chunks give the numbers of one pass over all rows."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejaxvpg import rows as rows_module
-from purejaxvpg.rows import map_rows, summed_grad
+from purejaxvpg.compute import rows as rows_module
+from purejaxvpg.compute.rows import map_rows, summed_grad
+from purejaxvpg.config import VPGConfig
+from purejaxvpg.fields import doc_of
 
 
 def summed_loss(seen):
@@ -68,7 +72,14 @@ def test_map_rows_equals_the_function(chunk_rows):
 
 
 def test_the_chunk_that_is_not_given_is_the_platforms(monkeypatch):
-    """4,096 rows on a CPU; elsewhere 64 times as many, so that few large passes are made."""
+    """4,096 rows on a CPU; elsewhere 256 times as many, so that few large passes are made.
+
+    The config's explanation names both numbers.
+    """
+    assert (rows_module.CPU_ROWS, rows_module.ACCELERATOR_ROWS) == (4096, 1_048_576)
+    (field,) = [f for f in dataclasses.fields(VPGConfig) if f.name == "gradient_rows"]
+    assert "4,096 rows on a CPU" in doc_of(field)
+    assert "1,048,576 elsewhere" in doc_of(field)
     monkeypatch.setattr(rows_module, "CPU_ROWS", 3)
     monkeypatch.setattr(rows_module, "ACCELERATOR_ROWS", 8)
 

@@ -1,16 +1,10 @@
-"""What a sweep leaves: scores by hand, and the same numbers in every form they are given out in."""
+"""`Study`: scores by hand, returns, runs that are done, and the study in ten lines."""
 
-import json
 import sys
 
 import numpy as np
 import pytest
-import xarray
-from studies import CONFIG, EVALUATING, PRUNE, all_parts, make_part, make_spec, make_study
-
-from purejaxvpg import Hyperparams, VPGConfig
-from purejaxvpg.experiment.grid import LogUniform, Uniform
-from purejaxvpg.experiment.store import Store, assemble, write_cube
+from support.studies import CONFIG, EVALUATING, all_parts, make_part, make_spec, make_study
 
 NAN = np.nan
 ONE = make_spec(grid={}, num_seeds=1)
@@ -22,7 +16,7 @@ def episodes(counts, sums, spec=ONE, **metrics):
     rows = {"episode_count": np.array([counts]), "episode_return_sum": np.array([sums])}
     part = make_part(spec, [0], 0, end, **{k: v.astype(np.float32) for k, v in rows.items()})
     extra = {k: np.broadcast_to(v, part.metrics.kl.shape) for k, v in metrics.items()}
-    return assemble(spec, [part._replace(metrics=part.metrics._replace(**extra))], {})
+    return make_study(spec, [part._replace(metrics=part.metrics._replace(**extra))])
 
 
 # -------------------------------------------------------------------------------------- SCORES
@@ -54,7 +48,7 @@ def test_a_run_that_diverged_has_no_score_whatever_came_after():
 
 
 def test_a_run_that_was_not_run_has_no_score_and_did_not_diverge():
-    study = assemble(make_spec(), all_parts(make_spec())[:1], {})
+    study = make_study(make_spec(), all_parts(make_spec())[:1])
     np.testing.assert_array_equal(np.isnan(study.scores()), [[False] * 2, [True] * 2])
     assert not study.diverged.any()
 
@@ -69,21 +63,21 @@ def test_each_run_is_scored_at_its_own_last_update():
         make_part(spec, [h], episode_count=20.0, episode_return_sum=np.arange(u) * 20.0)
         for h, u in enumerate((4, 8))
     ]
-    assert assemble(spec, parts, {}).scores().tolist() == [[3.0], [7.0]]
+    assert make_study(spec, parts).scores().tolist() == [[3.0], [7.0]]
 
 
 def test_a_study_that_evaluates_is_scored_by_its_last_evaluation():
     """Returns of run r at evaluation v: r + v / 4 + 0, 1, 2."""
     spec = make_spec(config=EVALUATING)
     assert make_study(spec).scores().tolist() == [[1.25, 2.25], [3.25, 4.25]]
-    half = assemble(spec, [make_part(spec, [0], 0, 2)], {})
+    half = make_study(spec, [make_part(spec, [0], 0, 2)])
     np.testing.assert_array_equal(half.scores(), [[1.0, NAN], [NAN, NAN]])
 
 
 def test_settings_with_fewer_or_shorter_evaluations_are_scored_by_their_own():
     """The rest of the cube is NaN, which is no score of theirs."""
     axes = {"eval_every": [2, 4, 0], "eval_episodes": [3, 2, 5]}
-    study = make_study(make_spec(grid={}, zip=axes, config=EVALUATING))
+    study = make_study(make_spec(grid={}, zipped=axes, config=EVALUATING))
     np.testing.assert_array_equal(study.scores(), [[1.25, 2.25], [2.5, 3.5], [NAN, NAN]])
 
 
@@ -93,7 +87,7 @@ def test_an_evaluation_that_returned_nan_is_not_passed_over_for_an_earlier_one()
     returns = part.evaluations.returns.copy()
     returns[0, 1, 2] = NAN
     part = part._replace(evaluations=part.evaluations._replace(returns=returns))
-    assert np.isnan(assemble(spec, [part], {}).scores()).all()
+    assert np.isnan(make_study(spec, [part]).scores()).all()
 
 
 # ------------------------------------------------------------------------------------- RETURNS
@@ -121,195 +115,11 @@ def test_a_return_that_is_no_number_is_not_taken_for_zero(lost):
 
 def test_done_is_at_the_last_update_of_each_setting():
     spec = make_spec({"num_envs": [4, 2]}, num_seeds=2)
-    study = assemble(spec, [make_part(spec, [0, 1]), make_part(spec, [2, 3], 0, 4)], {})
+    study = make_study(spec, [make_part(spec, [0, 1]), make_part(spec, [2, 3], 0, 4)])
     np.testing.assert_array_equal(study.updates, [[4, 4], [4, 4]])
     np.testing.assert_array_equal(study.done, [[True, True], [False, False]])
     assert not study.complete
     assert make_study(spec).complete
-
-
-# --------------------------------------------------------------------------------------- XARRAY
-
-
-GRID = make_spec(
-    grid={"gamma": [0.9, 0.99], "hidden_sizes": [(8,), (16, 16)]},
-    zip={"activation": ["tanh", "relu"], "num_envs": [4, 2]},
-    num_seeds=3,
-    config=EVALUATING,
-)
-DIMS = ("gamma", "hidden_sizes", "zip")
-
-
-def test_the_cube_has_a_dimension_for_each_axis():
-    study = make_study(GRID)
-    data = study.to_xarray()
-    assert data["kl"].dims == (*DIMS, "seed", "update")
-    assert data["score"].dims == data["diverged"].dims == (*DIMS, "seed")
-    assert data["pruned"].dims == DIMS
-    assert data["environment_steps"].dims == (*DIMS, "update")
-    assert data["evaluation_returns"].dims == (*DIMS, "seed", "evaluation", "episode")
-    sizes = {"gamma": 2, "hidden_sizes": 2, "zip": 2, "seed": 3, "update": 8}
-    assert dict(data.sizes) == sizes | {"evaluation": 4, "episode": 3}
-
-
-def test_the_coordinates_are_the_values():
-    data = make_study(GRID).to_xarray()
-    assert data["gamma"].values.tolist() == [0.9, 0.99]
-    assert data["hidden_sizes"].values.tolist() == ["(8,)", "(16, 16)"]
-    assert data["seed"].values.tolist() == [5, 6, 7]
-    assert data["update"].values.tolist() == list(range(1, 9))
-    for name, values in (("activation", ["tanh", "relu"]), ("num_envs", [4, 2])):
-        assert data[name].dims == ("zip",)
-        assert data[name].values.tolist() == values
-
-
-def test_every_number_is_found_by_the_labels_of_its_run():
-    study = make_study(GRID)
-    data = study.to_xarray()
-    scores = study.scores()
-    for h, setting in enumerate(GRID.design.settings()):
-        place = {"gamma": setting["gamma"], "hidden_sizes": str(setting["hidden_sizes"])}
-        at = data.sel(place).isel(zip=["tanh", "relu"].index(setting["activation"]))
-        assert int(at["num_envs"]) == setting["num_envs"]
-        for s, seed in enumerate(study.seeds):
-            run = at.sel(seed=seed)
-            np.testing.assert_array_equal(run["kl"], study.metrics["kl"][h, s])
-            assert float(run["score"]) == scores[h, s]
-            assert float(run["kl"].sel(update=1)) == study.metrics["kl"][h, s, 0]
-            returns = study.evaluations["returns"][h, s]
-            np.testing.assert_array_equal(run["evaluation_returns"], returns)
-        np.testing.assert_array_equal(at["environment_steps"], study.steps[h])
-        assert int(at["updates_done"][0]) == study.updates[h, 0]
-
-
-def test_samples_are_one_dimension_with_their_values_along_it():
-    spans = {"policy_lr": LogUniform(1e-4, 1e-2), "gamma": Uniform(0.9, 1.0)}
-    spec = make_spec(sample=spans, num_samples=4)
-    data = make_study(spec).to_xarray()
-    assert data["kl"].dims == ("sample", "seed", "update")
-    for name in spans:
-        assert data[name].dims == ("sample",)
-        assert data[name].values.tolist() == [s[name] for s in spec.design.settings()]
-
-
-def test_no_axes_leave_seed_and_update():
-    data = make_study(make_spec(grid={})).to_xarray()
-    assert data["kl"].dims == ("seed", "update")
-    assert data["pruned"].dims == ()
-
-
-@pytest.mark.parametrize(
-    ("name", "given", "labels"),
-    [
-        ("normalize_obs", [True, False], [True, False]),
-        ("max_episode_steps", [None, 10], ["None", "10"]),
-        ("obs_clip", [5, 7.5], [5.0, 7.5]),
-        ("env", ["CartPole-v1", "Acrobot-v1"], ["CartPole-v1", "Acrobot-v1"]),
-        ("max_grad_norm", [0.5, np.inf], [0.5, np.inf]),
-        ("num_envs", [2, 4], [2, 4]),
-    ],
-)
-def test_labels_have_one_type_for_all_of_an_axis(tmp_path, name, given, labels):
-    data = make_study(make_spec({name: given})).to_xarray()
-    assert data[name].values.tolist() == labels
-    data.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
-    back = xarray.load_dataset(tmp_path / "x.nc", engine="h5netcdf")
-    assert back[name].values.tolist() == labels
-    np.testing.assert_array_equal(back["kl"].sel({name: labels[1]}), data["kl"][1])
-
-
-def test_units_and_origin_are_in_the_attributes():
-    study = make_study(GRID, versions={"jax": "1.2.3"}, numbers=np.arange(2))
-    data = study.to_xarray()
-    assert data["kl"].attrs["units"] == "nats"
-    assert data["score"].attrs["units"] == "reward, undiscounted"
-    assert data["episode_length_sum"].attrs["units"] == "environment steps"
-    assert data["environment_steps"].attrs["units"] == "environment steps of one run"
-    assert all("units" in x.attrs for x in data.data_vars.values())
-    assert json.loads(data.attrs["config"])["num_steps"] == 8
-    assert json.loads(data.attrs["hyperparams"])["gamma"] == 0.99
-    assert json.loads(data.attrs["record"]) == {"versions": {"jax": "1.2.3"}, "numbers": [0, 1]}
-
-
-def test_a_config_that_holds_objects_is_told_as_text():
-    config = VPGConfig(total_steps=32, num_envs=4, num_steps=8, kernel_init=np.linspace)
-    data = make_study(make_spec(config=config)).to_xarray()
-    assert "kernel_init=<function linspace" in data.attrs["config"]
-
-
-# --------------------------------------------------------------------------------------- NETCDF
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        GRID,
-        make_spec({"normalize_obs": [True, False], "env_params.gravity": [5, 9.8]}),
-        make_spec(grid={}, num_seeds=1),
-        make_spec(hp=Hyperparams(max_grad_norm=np.inf), prune=PRUNE),
-    ],
-)
-def test_netcdf_keeps_numbers_labels_and_units(tmp_path, spec):
-    parts = all_parts(spec)
-    study = assemble(spec, parts, {"versions": {"jax": "1"}})
-    write_cube(Store(spec, tmp_path, join=False), study)
-    expected = study.to_xarray()
-    found = xarray.load_dataset(tmp_path / "study.nc")
-    assert dict(found.sizes) == dict(expected.sizes)
-    assert found.attrs == expected.attrs
-    assert set(found.variables) == set(expected.variables)
-    for name, variable in expected.variables.items():
-        assert found[name].dims == variable.dims
-        assert found[name].attrs == variable.attrs
-        np.testing.assert_array_equal(found[name].values, variable.values, name)
-        if variable.dtype.kind != "U":
-            assert found[name].dtype == variable.dtype
-
-
-# ------------------------------------------------------------------------------------ DATAFRAME
-
-
-def test_the_table_has_a_row_for_each_run():
-    study = make_study(GRID)
-    table = study.to_dataframe()
-    assert len(table) == 8 * 3
-    names = ["gamma", "hidden_sizes", "activation", "num_envs"]
-    assert list(table.columns) == [
-        *names,
-        "seed",
-        "score",
-        "diverged",
-        "updates",
-        "pruned",
-        "diverged_at",
-    ]
-    settings = GRID.design.settings()
-    for place, row in enumerate(table.to_dict("records")):
-        h, s = divmod(place, 3)
-        assert {name: row[name] for name in names} == settings[h]
-        assert row["seed"] == study.seeds[s]
-        assert row["score"] == study.scores()[h, s]
-        assert row["updates"] == study.num_updates[h]
-    assert not table["diverged"].any()
-    assert not table["pruned"].any()
-
-
-def test_the_table_tells_how_runs_ended():
-    spec = make_spec(prune=PRUNE)
-    parts = [make_part(spec, [0, 1], finite=[[True], [False]]), make_part(spec, [2, 3], 0, 2)]
-    study = assemble(spec, parts, {"complete": True, "settings_at_the_end": [0]})
-    table = study.to_dataframe()
-    assert table["diverged"].tolist() == [False, True, False, False]
-    assert table["pruned"].tolist() == [False, False, True, True]
-    assert table["updates"].tolist() == [4, 4, 2, 2]
-    assert table["score"].isna().tolist() == [False, True, False, False]
-
-
-@pytest.mark.parametrize(("form", "library"), [("to_xarray", "xarray"), ("to_dataframe", "pandas")])
-def test_without_the_extra_the_error_names_it(monkeypatch, form, library):
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ImportError, match=rf"needs {library}.*pip install 'purejaxvpg\[sweep\]'"):
-        getattr(make_study(GRID), form)()
 
 
 def test_plain_arrays_need_no_extra(monkeypatch):
@@ -318,3 +128,69 @@ def test_plain_arrays_need_no_extra(monkeypatch):
     study = make_study(make_spec(config=CONFIG))
     assert study.scores().shape == (2, 2)
     assert study.returns().shape == (2, 2, 4)
+
+
+# -------------------------------------------------------------------------------------- SETTINGS
+
+
+def test_settings_are_found_by_their_values():
+    study = make_study(make_spec({"policy_lr": [1e-3, 1e-2], "gamma": [0.9, 0.99]}))
+    assert study.where(gamma=0.99).tolist() == [1, 3]
+    assert study.where(gamma=0.99, policy_lr=1e-2).tolist() == [3]
+    config, hp = study.setting(3)
+    assert (config, hp.gamma, hp.policy_lr) == (CONFIG, 0.99, 1e-2)
+    with pytest.raises(ValueError, match=r"no setting of the study has gamma=0.5"):
+        study.where(gamma=0.5)
+
+
+def scored(*sums, ends=None):
+    """A study of one seed whose settings score these."""
+    spec = make_spec({"gamma": np.linspace(0.5, 0.9, len(sums))}, num_seeds=1)
+    ends = ends or [4] * len(sums)
+    parts = [
+        make_part(spec, [h], 0, end, episode_count=20.0, episode_return_sum=20.0 * x)
+        for h, (x, end) in enumerate(zip(sums, ends, strict=True))
+    ]
+    return make_study(spec, parts)
+
+
+def test_the_best_setting_has_the_highest_score_of_those_that_are_done():
+    assert scored(3, 7, 5).best() == 1
+    assert scored(3, 7, 5, ends=[4, 3, 4]).best() == 2
+    assert scored(3, NAN, 1).best() == 0
+    with pytest.raises(ValueError, match="no setting ran to its end"):
+        scored(3, 7, ends=[2, 2]).best()
+
+
+# ---------------------------------------------------------------------------------- IN TEN LINES
+
+
+def test_a_study_is_shown_in_ten_lines(capsys):
+    """Settings, seeds, runs done and the device are among them."""
+    spec = make_spec({"policy_lr": [1e-3, 1e-2], "gamma": [0.9, 0.99, 1.0]}, num_seeds=3)
+    record = {"device": "NVIDIA H100", "num_devices": 4, "steps": 8_000, "seconds": 2.0}
+    study = make_study(spec, all_parts(spec)[:4], versions={"jax": "1.2.3"}, **record)
+    print(study)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert max(map(len, lines)) < 250
+    text = "\n".join(lines)
+    for words in (
+        "Study of CartPole-v1",
+        "settings     6: policy_lr (2) x gamma (3)",
+        "seeds        3: 5 to 7",
+        "updates      4 of 4 environments x 8 steps",
+        "runs done    12 of 18, 0 diverged, 0 settings pruned",
+        "policies     of 0 runs",
+        "8,000 steps in 2.0 s (4,000 steps/s) on 4 x NVIDIA H100",
+        "jax 1.2.3",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("parts", [[], None])
+def test_a_study_of_one_setting_or_of_nothing_yet_is_shown_too(parts):
+    lines = repr(make_study(make_spec(grid={}, num_seeds=1), parts)).splitlines()
+    assert len(lines) == 10
+    assert "  settings     1: one" in lines
+    assert ("none yet" in lines[5]) == (parts == [])

@@ -230,3 +230,19 @@ def box_bounds(space: Any, default_space: Any) -> tuple[Array, Array, np.ndarray
     ]
     bounded = (np.abs(limits[0]) < _UNBOUNDED) & (np.abs(limits[1]) < _UNBOUNDED)
     return flat(space.low), flat(space.high), bounded
+
+
+def describe_actions(space: Any) -> dict[str, Any]:
+    """An action space as JSON has it."""
+    if hasattr(space, "n"):
+        return {"kind": "discrete", "number": int(space.n)}
+    low, high, bounded = (np.asarray(x).tolist() for x in box_bounds(space, space))
+    return {"kind": "box", "shape": list(space.shape), "low": low, "high": high, "bounded": bounded}
+
+
+def policy_for(config: VPGConfig, actions: dict[str, Any]) -> Policy:
+    """The policy for the action space that `describe_actions` wrote."""
+    if actions["kind"] == "discrete":
+        return categorical(actions["number"])
+    low, high = (jnp.asarray(actions[name], jnp.float32) for name in ("low", "high"))
+    return gaussian(config, tuple(actions["shape"]), low, high, np.asarray(actions["bounded"]))

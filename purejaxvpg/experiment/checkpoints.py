@@ -26,7 +26,7 @@ from purejaxvpg.experiment.files import (
     write_summed,
 )
 from purejaxvpg.state import Evaluation, Metrics
-from purejaxvpg.statistics import LAST_EPISODES, trailing_return
+from purejaxvpg.statistics import trailing_return
 
 
 class Checkpoint(NamedTuple):
@@ -37,15 +37,13 @@ class Checkpoint(NamedTuple):
     metrics: Metrics  # [S, update]
     evaluations: Evaluation | None  # [S, update / eval_every, E]
     seconds: float  # running, so far
-    compile_seconds: float  # of all starts
     made_with: Mapping[str, Any]  # versions and device
 
     @property
     def score(self) -> float:
         """Mean over seeds of the last episodes' return; -inf before any has ended."""
-        returns = trailing_return(
-            self.metrics.episode_return_sum, self.metrics.episode_count, LAST_EPISODES
-        )[:, -1]
+        sums, counts = self.metrics.episode_return_sum, self.metrics.episode_count
+        returns = trailing_return(sums, counts)[:, -1]
         return float(returns.mean()) if np.isfinite(returns).all() else -np.inf
 
 
@@ -56,6 +54,7 @@ class Checkpoints:
       identity: the chunk's identity, as JSON has it; a checkpoint of another one is not used.
       every_seconds, every_updates: when one is due, whichever comes first; 0: never.
       keep: how many of the newest.  keep_best: the best one too.
+      start: the update that the chunk begins at.
 
     A checkpoint that cannot be written (the disk is full) ends no run that goes on without it:
     `on_failure` is told.
@@ -70,6 +69,7 @@ class Checkpoints:
         keep: int = 2,
         keep_best: bool = True,
         on_failure: Callable[[str], None] = warnings.warn,
+        start: int = 0,
     ):
         self.folder = folder
         self.unusable: list[tuple[Path, str]] = []  # set aside by `newest`, with the reason
@@ -77,7 +77,7 @@ class Checkpoints:
         self._origin = digest(identity)
         self.every_seconds, self.every_updates = every_seconds, every_updates
         self._keep, self._keep_best = keep, keep_best
-        self._last = (time.monotonic(), 0)
+        self._last = (time.monotonic(), start)
         self._scores: dict[Path, float] = {}
         self._writer = ThreadPoolExecutor(1)
         self._pending: Future | None = None
@@ -156,7 +156,7 @@ def _to_arrays(checkpoint: Checkpoint, origin: str) -> dict[str, Any]:
     return {
         "origin": np.asarray(origin),
         "update": np.asarray(checkpoint.update),
-        "seconds": np.asarray([checkpoint.seconds, checkpoint.compile_seconds]),
+        "seconds": np.asarray([checkpoint.seconds]),
         "made_with": np.asarray(json.dumps(checkpoint.made_with)),
         **pack(checkpoint.metrics, checkpoint.evaluations, checkpoint.state),
     }
@@ -169,6 +169,5 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], origin: str) -> Checkpoint:
         **unpack(arrays),
         update=int(arrays["update"]),
         seconds=float(arrays["seconds"][0]),
-        compile_seconds=float(arrays["seconds"][1]),
         made_with=json.loads(str(arrays["made_with"])),
     )

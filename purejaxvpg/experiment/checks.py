@@ -76,12 +76,9 @@ def check_options(options: Any, pruning: Any, folder: Any, resume: bool) -> None
             "prune compares all settings, and a shard sees only its own; run it in one process "
             "(it uses all local devices)"
         )
-    if not 0 <= options.checkpoint_minutes < float("inf"):
-        given = options.checkpoint_minutes
-        raise ValueError(f"checkpoint_minutes={given} is out of range; accepted: 0 or more")
-    if options.checkpoint_updates < 0:
-        given = options.checkpoint_updates
-        raise ValueError(f"checkpoint_updates={given} is out of range; accepted: 0 or more")
+    for name in ("checkpoint_minutes", "checkpoint_updates"):
+        if not 0 <= (given := getattr(options, name)) < float("inf"):
+            raise ValueError(f"{name}={given} is out of range; accepted: 0 or more")
 
 
 def check_scores_alike(groups: list[Group]) -> None:

@@ -187,7 +187,8 @@ def _checkpoints(
     mark = store.fingerprint(chunk.runs)
     identity = chunk_identity(mark, program.rows, options.resources.split)
     every = (60 * options.checkpoint_minutes, options.checkpoint_updates)
-    yield Checkpoints(folder, identity, *every, keep_best=False)
+    keep_best = not prepared.spec.design.axes
+    yield Checkpoints(folder, identity, *every, keep_best=keep_best, start=chunk.start)
 
 
 def _remove_checkpoints(checkpoints: Checkpoints | None) -> None:
@@ -209,13 +210,14 @@ def _run_chunk(
     clock, options, running = prepared.clock, prepared.options, [0.0]
 
     def on_start(checkpoint: Checkpoint | None) -> None:
-        clock.chunk(checkpoint.update if checkpoint else chunk.start)
+        clock.chunk(*((checkpoint.update, checkpoint.seconds) if checkpoint else (chunk.start,)))
         options.on_start(checkpoint)
 
     def on_segment(segment: Segment) -> bool:
         running[0] = segment.seconds
         clock.segment(segment, steps_per_update)
-        if options.on_segment(segment) is True:
+        answer = options.on_segment(segment)
+        if isinstance(answer, bool | np.bool_) and answer:  # whatever else a hook returns, goes on
             prepared.stop.set()
         return prepared.stop.is_set()
 

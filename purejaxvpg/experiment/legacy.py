@@ -8,20 +8,23 @@ policy.safetensors   parameters and observation statistics of every seed, [S, ..
 checkpoints/         of a run that is not done
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from purejaxvpg.experiment.checkpoints import Checkpoints
-from purejaxvpg.experiment.files import read_described, write_described
+from purejaxvpg.experiment.files import first_line, read_described, write_described
 from purejaxvpg.experiment.parts import Part, part_name, read_parts, write_part
-from purejaxvpg.experiment.policies import Arrays, Block, Policies
+from purejaxvpg.experiment.policies import Arrays, Block, Policies, write_policies
 from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.serialize import config_from_json
 from purejaxvpg.experiment.spec import FORMAT, Fingerprint, Spec
 from purejaxvpg.extras import require
 from purejaxvpg.state import Evaluation, Metrics
@@ -78,7 +81,7 @@ def read_results(folder: Path, spec: Spec, record: StudyRecord) -> tuple[list[Pa
             evaluations = Evaluation(*[arrays[name] for name in names]) if evaluated else None
         policies = _policies(safetensors.load(files[POLICY]))
     except Exception as error:  # numpy and safetensors raise all kinds; all mean damage
-        raise ValueError(f"run folder {folder} cannot be read: {error}") from error
+        raise ValueError(f"run folder {folder} cannot be read: {first_line(error)}") from error
     part = Part(runs, 0, updates, metrics, evaluations, None, len(runs), record.seconds)
     return [part], Policies((Block(runs, lambda: policies),))
 
@@ -89,28 +92,46 @@ def _policies(arrays: Arrays) -> Arrays:
     return {name: x for name, x in renamed.items() if not name.startswith("params/value/")}
 
 
-def upgrade(folder: Path) -> None:
-    """Bring the folder of an old run that is not done to today's format, checkpoint included."""
+def upgrade(folder: Path) -> bool:
+    """Bring the folder of an old run to today's format: results and policies, or the checkpoint of
+    a run that is not done.  Removes nothing but checkpoints that were taken over.
+
+    Returns: whether it was one.
+    """
     path = folder / "run.json"
     if not is_old_run(path):
-        return
+        return False
     fields = run_fields(path)
-    if fields["record"]["complete"]:
-        return
-    raw = read_described(path, [2])
-    before = Checkpoints(folder / "checkpoints", {name: raw[name] for name in IDENTITY})
-    checkpoint = before.newest()
-    spec = Spec.from_json(fields)
+    record = StudyRecord.from_json(fields["record"])
     identity = {name: value for name, value in fields.items() if name != "record"}
+    if record.complete:
+        (part,), policies = read_results(folder, Spec.from_json(fields), record)
+        part = part._replace(policies=policies.arrays(part.runs))
+        (folder / "parts").mkdir(exist_ok=True)
+        write_policies(folder, part, Fingerprint(identity))
+        write_part(folder, part, Fingerprint(identity))
+    else:
+        _take_over_checkpoint(folder, identity)
+    write_described(path, {**identity, "record": record.to_json()})
+    for old in (folder / "checkpoints").glob("*.npz"):  # there is a newer one in chunks/
+        old.unlink()
+    with contextlib.suppress(OSError):  # it holds damaged ones, or is not there
+        (folder / "checkpoints").rmdir()
+    return True
+
+
+def _take_over_checkpoint(folder: Path, identity: dict[str, Any]) -> None:
+    """Keep the newest checkpoint of an old run as one of its chunk."""
+    before = Checkpoints(folder / "checkpoints", {name: identity[name] for name in IDENTITY})
+    checkpoint, runs = before.newest(), np.arange(len(identity["seeds"]))
+    for path, reason in before.unusable:
+        warnings.warn(f"{path} is not used: {reason}", stacklevel=5)
     if checkpoint is not None:
-        runs = np.arange(len(spec.seeds))
-        chunk = folder / "chunks" / part_name(runs, 0, spec.config.num_updates)
+        config = config_from_json(identity["config"])
         mark = chunk_identity(Fingerprint(identity)(runs), len(runs), "runs")
-        after = Checkpoints(chunk, mark)
+        after = Checkpoints(folder / "chunks" / part_name(runs, 0, config.num_updates), mark)
         after.save(checkpoint)
         after.wait()
-    write_described(path, {**identity, "record": fields["record"]})
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # the newest was taken over
 
 
 def take_over_round(folder: Path) -> None:

@@ -55,8 +55,10 @@ def plan_group(group: Group, num_runs: int, resources: Resources) -> GroupPlan:
     used, measuring = None, 0
     if chunk_size != "auto":
         width = chunk_size
-    elif memory_limit is None and memory.small_rollouts(group.config, per_device, devices[0]):
-        width = per_device
+    elif memory_limit is None and (
+        per_device == 1 or memory.small_rollouts(group.config, per_device, devices[0])
+    ):
+        width = per_device  # no narrower one to choose, or none that is faster
     else:
         local = [device for device in devices if device.process_index == jax.process_index()]
         limit = memory.device_limit(local) if memory_limit is None else memory_limit

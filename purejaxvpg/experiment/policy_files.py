@@ -21,7 +21,7 @@ from jax import Array
 from purejaxvpg.agent import init_stats, make_agent
 from purejaxvpg.agent.networks import make_networks
 from purejaxvpg.agent.normalize import normalize
-from purejaxvpg.agent.policy import Policy, box_bounds, categorical, gaussian
+from purejaxvpg.agent.policy import describe_actions, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.files import first_line, read_described, write_described, write_whole
 from purejaxvpg.experiment.policies import leaves_of, restore
@@ -68,7 +68,7 @@ def save_policy(
         "config": config_to_json(config),
         "env_params": plain(None if hp is None else hp.env_params),
         "obs_shape": list(agent.env.obs_shape),
-        "actions": _actions(agent.env.action_space(env_params)),
+        "actions": describe_actions(agent.env.action_space(env_params)),
         "versions": versions(),
         "scores": plain(scores or {}),
     }
@@ -129,7 +129,7 @@ def compiled(policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS) -> byt
 def _actor(
     config: VPGConfig, card: dict[str, Any], params: Any, stats: RunningStats
 ) -> Callable[..., Array]:
-    policy, shape = _policy(config, card["actions"]), tuple(card["obs_shape"])
+    policy, shape = policy_for(config, card["actions"]), tuple(card["obs_shape"])
     networks = make_networks(config, shape, policy.num_outputs, policy.free_std)
 
     @jax.jit
@@ -151,27 +151,10 @@ def _actor(
     return act
 
 
-def _actions(space: Any) -> dict[str, Any]:
-    """An action space as JSON has it."""
-    if hasattr(space, "n"):
-        return {"kind": "discrete", "number": int(space.n)}
-    low, high, bounded = box_bounds(space, space)
-    limits = {"low": plain(low), "high": plain(high), "bounded": plain(bounded)}
-    return {"kind": "box", "shape": list(space.shape), **limits}
-
-
-def _policy(config: VPGConfig, actions: dict[str, Any]) -> Policy:
-    if actions["kind"] == "discrete":
-        return categorical(actions["number"])
-    low, high = (np.asarray(actions[name], np.float32) for name in ("low", "high"))
-    bounded = np.asarray(actions["bounded"], bool)
-    return gaussian(config, tuple(actions["shape"]), jnp.asarray(low), jnp.asarray(high), bounded)
-
-
 def _restore(
     arrays: dict[str, np.ndarray], config: VPGConfig, card: dict[str, Any]
 ) -> tuple[Any, RunningStats]:
     """The arrays in the structure that the config's network has.  Raises: ValueError."""
-    policy, shape = _policy(config, card["actions"]), tuple(card["obs_shape"])
+    policy, shape = policy_for(config, card["actions"]), tuple(card["obs_shape"])
     networks = make_networks(config, shape, policy.num_outputs, policy.free_std)
     return restore(arrays, networks, shape)

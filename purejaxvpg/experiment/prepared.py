@@ -36,7 +36,8 @@ class Options(NamedTuple):
 
     def with_hooks(self, on_progress: Any, on_segment: Any) -> "Options":
         """The options with a user's hooks, where there are any."""
-        return self._replace(on_progress=on_progress or _ignore, on_segment=on_segment or _ignore)
+        hooks = {"on_progress": on_progress, "on_segment": on_segment}
+        return self._replace(**{name: hook for name, hook in hooks.items() if hook is not None})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Runs of a study by number: run = setting * S + place of its seed.  H settings, S seeds."""
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,11 +45,11 @@ def parse_shard(shard: Any) -> Shard | None:
     """(i, n) from "i/n", (i, n) or None.  Raises: ValueError, in one line."""
     if shard is None:
         return None
-    if shard in ("runs", "envs"):  # its name in earlier versions
+    if isinstance(shard, str) and shard in ("runs", "envs"):  # its name in earlier versions
         raise ValueError(f"shard={shard!r} is called split={shard!r} now")
     try:
-        first, second = shard.split("/") if isinstance(shard, str) else shard
-        i, n = int(first), int(second)
+        pair = map(int, shard.split("/")) if isinstance(shard, str) else map(index, shard)
+        i, n = pair
     except (TypeError, ValueError):
         i, n = -1, 0
     if not 0 <= i < n:

@@ -18,7 +18,7 @@ import numpy as np
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import engine, legacy, suggestions
 from purejaxvpg.experiment.assemble import assemble
-from purejaxvpg.experiment.checks import RENAMED, check_group, check_renamed, make_seeds
+from purejaxvpg.experiment.checks import check_group, make_seeds
 from purejaxvpg.experiment.design import STATIC, Axis, Design, make_design
 from purejaxvpg.experiment.folder import Contents, face_of, read_folder
 from purejaxvpg.experiment.groups import resolve
@@ -27,6 +27,7 @@ from purejaxvpg.experiment.policies import Policies
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.ranges import Choice, Range
+from purejaxvpg.experiment.runs import parse_shard
 from purejaxvpg.experiment.serialize import lists_to_tuples, plain
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.study import Study
@@ -73,6 +74,7 @@ def search(
     before reporting its score, run it again on seeds of its own.
 
     Args:
+      config: of all settings but for the static fields that vary.
       space: name -> Uniform, LogUniform or Choice, of any name that a sweep takes.  A static field
         takes a Choice, and costs a compilation per option; with chunk_size="auto" another for each
         number of settings of an option that a round has, so give chunk_size.
@@ -85,7 +87,7 @@ def search(
       resume: go on with the search in `folder`, also to more rounds than it was begun with.
       on_round: called after every round.
       how_to_run: chunk_size, memory_limit, devices, split, keep_policies, checkpoint_minutes,
-        on_progress, on_segment, command of `sweep`.
+        checkpoint_updates, on_progress, on_segment, command of `sweep`.
 
     A run that diverged counts as the worst run so far; a setting none of whose runs has a score
     is told as pruned, which samplers take for worse than any score.
@@ -195,7 +197,8 @@ def _first_settings(spec: Spec, grown: Contents) -> Study:
 # ------------------------------------------------------------------------------------ CHECKS
 
 HOW_TO_RUN = ("chunk_size", "memory_limit", "devices", "split", "keep_policies",
-              "checkpoint_minutes", "on_progress", "on_segment", "command")  # fmt: skip
+              "checkpoint_minutes", "checkpoint_updates", "on_progress", "on_segment",
+              "command")  # fmt: skip
 
 
 def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, Any]) -> Options:
@@ -203,7 +206,8 @@ def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, 
     for name, number in (("rounds", rounds), ("batch", batch)):
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise ValueError(f"{name}={number!r} is out of range; accepted: an integer >= 1")
-    check_renamed({name: value for name, value in how.items() if name in RENAMED})
+    if "shard" in how:
+        parse_shard(how["shard"])  # the name of `split` in earlier versions
     for name in how:
         if name not in HOW_TO_RUN:
             raise TypeError(f"a search takes no {name}; accepted: {', '.join(HOW_TO_RUN)}")

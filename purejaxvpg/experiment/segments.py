@@ -43,7 +43,6 @@ class Outcome(NamedTuple):
     metrics: Metrics  # [S, updates - start], numpy
     evaluations: Evaluation | None  # [S, V, E], numpy
     seconds: float  # running, before an interruption included
-    resumed_seconds: float  # of these, before the interruption
 
 
 def capacity(num_updates: int) -> int:
@@ -84,7 +83,6 @@ def run_segments(
         pieces = [(checkpoint.metrics, checkpoint.evaluations)]
         leaves = jax.tree.unflatten(jax.tree.structure(state), checkpoint.state)
         state = restore(state, leaves)
-    resumed = seconds
     stop = False
     while done < end and not stop:
         begun, count = time.perf_counter(), pace.count(done, end)
@@ -100,12 +98,12 @@ def run_segments(
         if checkpoints and done < end and (stop or checkpoints.due(done)):
             pieces = [_joined(pieces)]
             leaves = jax.tree.leaves(fetch(state))  # now: the next segment takes its memory
-            checkpoints.save(Checkpoint(done, leaves, *pieces[0], seconds, 0.0, made_with()))
+            checkpoints.save(Checkpoint(done, leaves, *pieces[0], seconds, made_with()))
             if stop:
                 checkpoints.wait()
     if checkpoints:
         checkpoints.settle()
-    return Outcome(done, state, *_joined(pieces), seconds, resumed)
+    return Outcome(done, state, *_joined(pieces), seconds)
 
 
 class _Pace:

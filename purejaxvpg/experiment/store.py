@@ -13,7 +13,7 @@ from purejaxvpg.experiment.assemble import assemble, measured
 from purejaxvpg.experiment.cube import write_cube
 from purejaxvpg.experiment.devices import wait_for_processes
 from purejaxvpg.experiment.files import write_described
-from purejaxvpg.experiment.folder import Contents, face_of, read_folder, read_spec
+from purejaxvpg.experiment.folder import Contents, face_of, read_folder
 from purejaxvpg.experiment.parts import Part, part_name, read_parts, write_part
 from purejaxvpg.experiment.policies import (
     Policies,
@@ -46,8 +46,6 @@ def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
             f"{folder} holds a study already; resume it (resume=True, --resume) or choose another "
             f"folder"
         )
-    read_spec(folder)  # refuses a damaged one by name
-    legacy.upgrade(folder)
     contents = read_folder(folder)
     pruning = contents.spec.pruning
     if pruning and spec.pruning:  # rungs end where they ended in the format that it was begun in
@@ -57,7 +55,7 @@ def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
             f"{folder} holds another study (its {different} differ); choose another folder, or "
             f"give the arguments that it was begun with"
         )
-    return contents
+    return read_folder(folder) if legacy.upgrade(folder) else contents
 
 
 def _foreign(path: Path, join: bool) -> bool:

@@ -34,6 +34,9 @@ from purejaxvpg.experiment.segments import Segment
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.study import Study
 
+NOT_FOR_ONE_SETTING = ("grid", "zipped", "sample", "num_samples", "sampler", "sample_seed",
+                       "prune", "rungs", "keep", "shard")  # fmt: skip
+
 
 def sweep(
     config: VPGConfig,
@@ -68,6 +71,7 @@ def sweep(
     """Train every setting with every seed.
 
     Args:
+      config: of all settings but for the static fields that vary.
       grid: name -> values; every combination.  A name is a field of Hyperparams, a parameter of
         the environment (`env_params.gravity`) or a field of VPGConfig (a compilation per value).
       zipped: name -> values, all of one length; the first with the first, and so on.
@@ -93,6 +97,7 @@ def sweep(
       on_segment: called with a `Segment` between any two; if it returns True, the study stops
         there with everything kept, and what is returned is the study so far.
       command: recorded with the study.
+      renamed: arguments of earlier versions; refused, with their names of today.
 
     Raises: ValueError or TypeError, in one line, for settings, sizes or limits that cannot be,
     before anything runs; FileExistsError or OSError for the folder.  A chunk that does not fit
@@ -126,6 +131,7 @@ def train(
     """Train one setting with S seeds: a study of one setting, as `purejaxvpg train` does it.
 
     Args:
+      config, hp: the setting.
       num_seeds: S; the seeds are first_seed, first_seed + 1, ...
       folder: the run folder; None: in memory only.
       resume: go on with the run in `folder`.
@@ -136,7 +142,9 @@ def train(
 
     Raises: as `sweep`.
     """
-    for name in ("grid", "zipped", "sample", "prune", "shard"):
+    if "shard" in how_to_run:
+        parse_shard(how_to_run["shard"])  # the name of `split` in earlier versions
+    for name in NOT_FOR_ONE_SETTING:
         if name in how_to_run:
             raise TypeError(f"train has one setting and takes no {name}=; use sweep(...)")
     place: dict[str, Any] = {"first_seed": first_seed, "folder": folder, "resume": resume}

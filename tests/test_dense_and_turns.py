@@ -1,4 +1,4 @@
-"""What a CPU is told computes what the plain expression computes, and is told to a CPU alone."""
+"""Matrix products and runs in turn: a CPU gets a form of its own, with the same numbers."""
 
 import functools
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from purejaxvpg.cpu import dot, one_by_one
+from purejaxvpg.compute.dense import dot
+from purejaxvpg.compute.turns import one_by_one
 
 # ------------------------------------------------------------------------------------------ dot
 
@@ -17,7 +18,7 @@ from purejaxvpg.cpu import dot, one_by_one
 @pytest.mark.parametrize("rows", [1, 127, 256, 300])  # blocks: none, 127, 2 x 128, 2 x 150
 @pytest.mark.parametrize(("inputs", "outputs"), [(16, 12), (4, 12), (16, 2), (130, 130)])
 def test_dot_and_its_gradients(rows, inputs, outputs):
-    """Of every form that the kernel's gradient takes: blocks, plain, and turned round."""
+    """Every form of the kernel's gradient: blocks, plain, and turned round."""
     rng = np.random.default_rng(0)
     x, kernel, weight = (
         jnp.asarray(rng.normal(size=shape))
@@ -35,7 +36,7 @@ def test_dot_and_its_gradients(rows, inputs, outputs):
 
 @pytest.mark.usefixtures("x64")
 def test_dot_under_vmap_and_twice_differentiated():
-    """Forward over reverse, too, and forward alone."""
+    """Forward over reverse, and forward alone."""
     rng = np.random.default_rng(0)
     x, kernel = jnp.asarray(rng.normal(size=(3, 256, 9))), jnp.asarray(rng.normal(size=(9, 8)))
 
@@ -94,7 +95,7 @@ def test_one_by_one_under_vmap(axes):
 
 
 def test_one_by_one_under_two_vmaps():
-    """As a sweep has them: settings of seeds."""
+    """Settings and seeds, as in a sweep."""
     x, y = ARGS
 
     def both(function):
@@ -104,7 +105,7 @@ def test_one_by_one_under_two_vmaps():
 
 
 def test_one_run_is_at_work_at_a_time_on_a_cpu(monkeypatch):
-    """There the program holds a matrix of one run, elsewhere one of all four."""
+    """The program holds a matrix of one run on a CPU, and of all four elsewhere."""
     run = jax.vmap(one_by_one(lambda x: jnp.tanh(x @ x.T)))
     assert "f32[5,5] = tanh" in traced(run, jnp.ones((4, 5, 3)))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -112,7 +113,7 @@ def test_one_run_is_at_work_at_a_time_on_a_cpu(monkeypatch):
 
 
 def test_it_is_traced_once():
-    """What a program costs to build counts too: once for all runs, and for all that is around."""
+    """Tracing takes time too: once is enough for all runs and for the loops around them."""
     calls = []
 
     def run(x):
@@ -125,7 +126,7 @@ def test_it_is_traced_once():
 
 
 def test_one_by_one_is_differentiated_as_the_function_is():
-    """In both modes, and under vmap: what is batched by a rule of its own often is not."""
+    """Forward and reverse mode, also under vmap.  (`custom_vmap` functions have no derivative.)"""
     x, y = jnp.arange(6.0).reshape(3, 2), jnp.arange(3.0)
 
     def both(function):
