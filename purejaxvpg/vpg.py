@@ -61,7 +61,7 @@ def make_learner(config: VPGConfig, devices: int = 1) -> Learner:
     def init(key: Array, hp: Hyperparams | None = None) -> TrainState:
         return agent.first_state(setup, key, as_float32(hp))
 
-    @setup.compute.in_turn  # under vmap on a CPU, runs learn one after the other
+    @setup.compute.in_turn  # of many runs under vmap, one learns after the other
     def learn(state: TrainState, batch: Batch, hp: Hyperparams) -> Learned:
         state, rows, judged = judge(setup, state, batch, hp)
         state, improved = improve(setup, state, rows, hp)

@@ -91,11 +91,9 @@ def a_pair(trajectory, discounts):
     ],
 )
 def test_what_is_no_psi_is_refused(estimator, returned):
-    """One line that names the function, what it returned and what it must return."""
-    learner = make_learner(config(estimator=estimator))
-    state = jax.eval_shape(learner.init, jax.random.key(0))
+    """One line that names the function, its result and the result expected; at once."""
     with pytest.raises(ValueError, match=r"^estimator=") as caught:
-        jax.eval_shape(learner.update, state)
+        make_learner(config(estimator=estimator))
     assert str(caught.value) == (
         f"estimator={estimator.__name__} returned {returned}; "
         f"expected Psi, float32 of shape [T, N] = ({T}, {N})"
@@ -131,19 +129,39 @@ def rule_that_holds(thing):
     return rule
 
 
+def rule_that_changes(learning_rate):
+    """A rule whose state is a float before a step, and an integer after it."""
+    return optax.GradientTransformation(
+        lambda params: jnp.zeros(()), lambda grads, state, params=None: (grads, jnp.zeros((), int))
+    )
+
+
 @pytest.mark.parametrize(
     ("optimizer", "name", "reason"),
     [
         (optax.inject_hyperparams(optax.sgd), "sgd", "learning_rate"),
-        (rule_that_holds("text"), "rule", "'text' with type <class 'str'>"),
+        (rule_that_holds("text"), "rule", "its state holds 'text', which is no array"),
         (rule_that_holds(len), "rule", "<built-in function len>"),
+        (rule_that_holds(1.0), "rule", "its state holds 1.0, which is no array"),
+        (rule_that_changes, "rule_that_changes", "changes the structure or the types"),
         (lambda lr: lr, "<lambda>", "it returned"),
         (lambda lr: None, "<lambda>", "it returned NoneType"),
         (lambda lr: optax.sgd, "<lambda>", "it returned function"),
         (lambda lr: optax.sgd(float(lr)), "<lambda>", "Abstract tracer value"),
         (lambda: optax.sgd(0.1), "<lambda>", "0 positional arguments"),
     ],
-    ids=["inject", "text", "function", "number", "None", "optax.sgd", "float", "no argument"],
+    ids=[
+        "inject",
+        "text",
+        "function",
+        "python number",
+        "changes",
+        "number",
+        "None",
+        "optax.sgd",
+        "float",
+        "no argument",
+    ],
 )
 def test_what_is_no_rule_is_refused_by_make_learner(optimizer, name, reason):
     """One line that names the function and the reason; nothing is trained before."""

@@ -55,8 +55,8 @@ def take_step(
 def check_optimizer(config: VPGConfig, params: Any) -> None:
     """Refuse a user's rule whose state holds other things than arrays, or the learning rate.
 
-    Checked by tracing `init` under `vmap` over two learning rates: a leaf that is no array, or
-    that differs between the two, cannot be returned unbatched.
+    Checked by tracing `init` under `vmap` over two learning rates: a leaf that differs between
+    the two cannot be returned unbatched.  A step is traced as well: it must keep the state's types.
 
     Args: params: the networks' parameters, or their shapes.
     Raises: ValueError or TypeError, in one line.
@@ -69,7 +69,16 @@ def check_optimizer(config: VPGConfig, params: Any) -> None:
         rule: Any = config.optimizer(learning_rate)  # type: ignore[operator]
         if not isinstance(rule, optax.GradientTransformation):
             raise TypeError(f"it returned {type(rule).__name__}")
-        return rule.init(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params)
+        before = rule.init(zeros)
+        for leaf in jax.tree.leaves(before):
+            if not isinstance(leaf, jax.Array):
+                raise TypeError(f"its state holds {leaf!r}, which is no array")
+        after = rule.update(zeros, before, zeros)[1]
+        types = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (before, after)]
+        if types[0] != types[1]:
+            raise TypeError("a step changes the structure or the types of its state")
+        return before
 
     try:
         jax.eval_shape(jax.vmap(state, out_axes=None), jax.ShapeDtypeStruct((2,), jnp.float32))

@@ -152,6 +152,14 @@ def _make_estimator(
             )
         return psi
 
+    shape = (config.num_steps, config.num_envs)  # [T, N]
+    floats, flags = (jax.ShapeDtypeStruct(shape, dtype) for dtype in (jnp.float32, bool))
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    jax.eval_shape(  # refuse it now, and not in the first update
+        lambda trajectory, *x: checked(trajectory, Discounts(*x, config.n_step)),
+        Trajectory(floats, floats, floats, flags, flags, flags),
+        *(number, number),
+    )
     return compute.on_all_envs(checked)
 
 
