@@ -1,13 +1,16 @@
-"""The report of a study: what the page says equals the statistics called directly, everything
-from outside is escaped, and every kind of study gives a page that a browser shows whole."""
+"""The report of a study: its numbers equal the statistics called directly, text from outside is
+escaped, and a browser shows the page of every kind of study whole."""
 
+import ast
 import base64
 import functools
 import html
 import re
 import shutil
 import subprocess
+import tomllib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from purejaxvpg.experiment.groups import configs
 from purejaxvpg.experiment.ranges import Choice, LogUniform, Uniform
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.report import texts
 from purejaxvpg.report.curves import evaluation_curves, own_curve, training_curves
 from purejaxvpg.report.digest import digest
 from purejaxvpg.report.headline import duration
@@ -183,7 +187,7 @@ class Page(HTMLParser):
         if self.cell is not None:
             self.cell += data
 
-    def of(self, tag):
+    def attributes(self, tag):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
@@ -192,11 +196,11 @@ def pages(tmp_path_factory):
     """The report of a kind of study, made once: its text, parsed, and its folder."""
 
     @functools.cache
-    def of(kind):
+    def make(kind):
         folder = tmp_path_factory.mktemp("report") / "deep" / "folder"
         return *report(KINDS[kind](), folder, target=400.0), folder
 
-    return of
+    return make
 
 
 def report(study, folder, **options):
@@ -212,22 +216,23 @@ def report(study, folder, **options):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_needs_nothing_else(kind, pages):
     """Every picture is in the page, is a PNG, has a description, and lies beside it as well."""
-    text, found, folder = pages(kind)
+    text, page, folder = pages(kind)
     images = [base64.b64decode(image["src"].removeprefix("data:image/png;base64,"), validate=True)
-              for image in found.of("img")]  # fmt: skip
+              for image in page.attributes("img")]  # fmt: skip
     beside = [path.read_bytes() for path in folder.glob("*.png")]
     assert all(data.startswith(b"\x89PNG\r\n\x1a\n") for data in images)
     assert sorted(images) == sorted(beside)
-    assert all(len(image["alt"]) > 20 for image in found.of("img"))
+    assert all(len(image["alt"]) > 20 for image in page.attributes("img"))
     assert bool(images) == (kind not in ("nothing run", "all diverged"))
-    known = {"html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "p", "section",
-             "span", "data", "dl", "div", "dt", "dd", "nav", "a", "main", "figure", "img",
-             "figcaption", "table", "thead", "tbody", "tr", "th", "td", "pre", "details",
-             "summary"}  # fmt: skip
-    assert {tag for tag, _ in found.tags} <= known
+    tags = {"html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "p", "section",
+            "span", "data", "dl", "div", "dt", "dd", "nav", "a", "main", "figure", "img",
+            "figcaption", "table", "thead", "tbody", "tr", "th", "td", "pre", "details",
+            "summary"}  # fmt: skip
+    assert {tag for tag, _ in page.tags} <= tags
     assert not re.search(r"https?:|//|url\(|@import", re.sub(r'src="data:[^"]*"', "", text))
-    anchors = {section["id"] for section in found.of("section") if "id" in section}
-    assert [link["href"] for link in found.of("a")] == [f"#{name}" for name in page_order(anchors)]
+    anchors = {section["id"] for section in page.attributes("section") if "id" in section}
+    links = [link["href"] for link in page.attributes("a")]
+    assert links == [f"#{name}" for name in page_order(anchors)]
 
 
 def page_order(anchors):
@@ -248,10 +253,10 @@ def page_order(anchors):
     ],
 )
 def test_sections_that_a_study_has(kind, sections, pages):
-    """What does not vary has no sensitivity; what was not pruned no timeline; what ran once no
-    profile."""
-    _, found, folder = pages(kind)
-    present = {section["id"] for section in found.of("section") if "id" in section}
+    """A study has a sensitivity section if a name varies, a timeline if it was pruned, and a
+    profile if it has two seeds."""
+    _, page, folder = pages(kind)
+    present = {section["id"] for section in page.attributes("section") if "id" in section}
     always = {"curves", "ranking", "failures", "reproduce"}
     assert present == always | sections | ({"profile"} if kind != "one seed" else set())
     assert (folder / "pruning.png").exists() == ("pruning" in sections)
@@ -263,14 +268,14 @@ def test_sections_that_a_study_has(kind, sections, pages):
 
 def test_what_comes_from_outside_is_escaped(pages):
     """A script in a value, the command, the device or a version is text."""
-    text, found = pages("hostile")[:2]
+    text, page = pages("hostile")[:2]
     assert "<script" not in text
     assert html.escape(HOSTILE) in text
-    assert not [attrs for _, attrs in found.tags if any(name.startswith("on") for name in attrs)]
-    assert HOSTILE in found.texts["reproduce"]
-    assert [row[1] for row in found.tables["ranking"][0][1:]].count(HOSTILE) == 3
+    assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
+    assert HOSTILE in page.texts["reproduce"]
+    assert [row[1] for row in page.tables["ranking"][0][1:]].count(HOSTILE) == 3
     assert "\u202e" not in text
-    policy = next(meta["content"] for meta in found.of("meta") if "http-equiv" in meta)
+    policy = next(meta["content"] for meta in page.attributes("meta") if "http-equiv" in meta)
     assert policy.startswith("default-src 'none'")
 
 
@@ -294,23 +299,23 @@ def test_the_table_equals_the_statistics(pages):
     """Order, interquartile mean, mean, median, gap and comparison, each with its interval, called
     directly."""
     study = KINDS["grid"]()
-    text, found, _ = pages("grid")
+    text, page, _ = pages("grid")
     scores = with_diverged_as_worst(study.scores())
     order = np.argsort(-interquartile_mean(scores, axis=1))
     settings = study.design.settings()
-    rows = found.tables["ranking"][0]
+    rows = page.tables["ranking"][0]
     assert rows[0][1:3] == ["policy_lr", "gae_lambda"]
     for place, (h, row, values) in enumerate(zip(order, rows[1:], values_of(text), strict=True)):
-        own = scores[h]
+        runs = scores[h]
         gap = functools.partial(optimality_gap, target=400.0)
-        found_of = [bootstrap(own, s) for s in (interquartile_mean, np.mean, np.median, gap)]
+        estimates = [bootstrap(runs, s) for s in (interquartile_mean, np.mean, np.median, gap)]
         assert row[:3] == [str(place + 1), *(f"{v:.4g}" for v in settings[h].values())]
-        expected = [float(estimate.value) for estimate in found_of]
-        for cell, estimate in zip(row[3:7], found_of, strict=True):
+        expected = [float(estimate.value) for estimate in estimates]
+        for cell, estimate in zip(row[3:7], estimates, strict=True):
             value, low, high = (f"{x:,.1f}" for x in estimate)
             assert cell == f"{value}[{low}, {high}]"
         if place:
-            better = probability_of_improvement(own, scores[order[0]], paired=True)
+            better = probability_of_improvement(runs, scores[order[0]], paired=True)
             expected.append(better.value)
             assert row[7].endswith(f"[{better.low:.2f}, {better.high:.2f}]")
             assert ("≈" in row[7]) == (better.low <= 0.5 <= better.high)
@@ -320,13 +325,13 @@ def test_the_table_equals_the_statistics(pages):
 
 def test_the_headline_is_the_best_setting_on_seeds_that_did_not_choose_it(pages):
     study = KINDS["grid"]()
-    text, found, _ = pages("grid")
+    text, page, _ = pages("grid")
     best = best_setting(with_diverged_as_worst(study.scores()))
-    said = found.texts["best"]
-    assert f"{best.held_out.value:.1f} [{best.held_out.low:.1f}, {best.held_out.high:.1f}]" in said
+    box = page.texts["best"]
+    assert f"{best.held_out.value:.1f} [{best.held_out.low:.1f}, {best.held_out.high:.1f}]" in box
     lr, lam = study.design.settings()[best.index].values()
-    assert f"policy_lr={lr:g}, gae_lambda={lam:g}" in said
-    assert "over the 4 seeds" in said
+    assert f"policy_lr={lr:g}, gae_lambda={lam:g}" in box
+    assert "over the 4 seeds" in box
     facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
     assert facts["runs finished"] == "all 48"
     assert facts["runs diverged"] == "3"
@@ -335,9 +340,9 @@ def test_the_headline_is_the_best_setting_on_seeds_that_did_not_choose_it(pages)
 
 
 def test_one_seed_has_no_interval_and_says_that_the_best_is_biased(pages):
-    _, found, _ = pages("one seed")
-    assert "biased upward" in found.texts["best"]
-    rows = found.tables["ranking"][0][1:]
+    _, page, _ = pages("one seed")
+    assert "biased upward" in page.texts["best"]
+    rows = page.tables["ranking"][0][1:]
     assert not [cell for row in rows for cell in row if "[" in cell]
 
 
@@ -347,8 +352,8 @@ def test_marginals_and_cells_equal_the_statistics():
     lr, lam = varied(judged)
     scores = with_diverged_as_worst(judged.study.scores()).reshape(3, 2, 8)
     for i in range(3):
-        found = marginal(judged, lr.places == i)
-        for value, expected in zip(found, aggregate(scores[i], resamples=500), strict=True):
+        estimate = marginal(judged, lr.places == i)
+        for value, expected in zip(estimate, aggregate(scores[i], resamples=500), strict=True):
             assert value == expected
     assert marginal(judged, lr.places == 0).value != interquartile_mean(scores[0, 0])
     ((rows, columns),) = heat_map_pairs(judged)
@@ -376,20 +381,20 @@ def test_scales(values, kind):
 
 
 def test_a_diverged_run_is_the_worst_of_its_time():
-    """Its curve is the lowest of all from the update it diverged at, and its own before."""
+    """The curve of a run is the lowest of all from the update at which it diverged."""
     study = KINDS["grid"]()
     judged = digest(study)
     curves = training_curves(judged)
-    own = study.returns(10)  # 48 episodes a run: a third of them is more than 10
+    returns = study.returns(10)  # 48 episodes a run: a third of them is more than 10
     assert curves.what == "return of the last 10 episodes"
     at = int(np.flatnonzero(curves.steps == 128 * 8)[0])
     lost = study.diverged & (study.diverged_at <= 8)
-    lowest = own[..., 7][~lost].min()
+    lowest = returns[..., 7][~lost].min()
     assert curves.values[4, 1, at] == lowest
-    assert curves.values[4, 1, at - 2] == own[4, 1, 5]  # it diverges at update 7
-    known, runs = own_curve(curves, judged, 4)
-    assert runs.shape == (8, len(known))
-    assert curves.steps[known[-1]] == 128 * 12
+    assert curves.values[4, 1, at - 2] == returns[4, 1, 5]  # it diverges at update 7
+    index, runs = own_curve(curves, judged, 4)
+    assert runs.shape == (8, len(index))
+    assert curves.steps[index[-1]] == 128 * 12
 
 
 def test_curves_of_settings_that_update_at_other_times():
@@ -398,9 +403,9 @@ def test_curves_of_settings_that_update_at_other_times():
     judged = digest(study)
     curves = training_curves(judged)
     for h in (0, 7):
-        known, runs = own_curve(curves, judged, h)
+        index, runs = own_curve(curves, judged, h)
         last = study.num_updates[h] - 1
-        assert curves.steps[known[-1]] == study.steps[h, last] == 128 * 12
+        assert curves.steps[index[-1]] == study.steps[h, last] == 128 * 12
         window = int(curves.what.split()[4])
         np.testing.assert_array_equal(runs[:, -1], study.returns(window)[h, :, last])
 
@@ -410,13 +415,13 @@ def test_evaluation_curves_stand_at_the_updates_they_were_taken_at(pages):
     curves = evaluation_curves(digest(study))
     np.testing.assert_array_equal(curves.steps, [128 * 4, 128 * 8, 128 * 12])
     np.testing.assert_array_equal(curves.values, study.evaluations["returns"].mean(-1))
-    _, found, folder = pages("evaluated")
-    assert "last evaluation (3 episodes)" in found.texts["best"]
+    _, page, folder = pages("evaluated")
+    assert "last evaluation (3 episodes)" in page.texts["best"]
     assert (folder / "evaluation_curves.png").exists()
 
 
 def test_a_setting_that_never_evaluates_has_no_score_beside_those_that_do(pages):
-    """Its place in time is nowhere: the curves of the others end where theirs end."""
+    """The setting has no curve either; the curves of the others end at their last evaluation."""
     study = KINDS["some evaluated"]()
     curves = evaluation_curves(digest(study))
     np.testing.assert_array_equal(curves.steps, [128 * 3, 128 * 6, 128 * 9, 128 * 12])
@@ -424,9 +429,9 @@ def test_a_setting_that_never_evaluates_has_no_score_beside_those_that_do(pages)
     np.testing.assert_array_equal(curves.values[1], means[1])
     np.testing.assert_array_equal(curves.values[2, :, 1:], means[2, :, :3])
     assert np.isnan(curves.values[0]).all()
-    _, found, folder = pages("some evaluated")
-    assert found.tables["ranking"][0][-1][1:3] == ["0", "–"]  # noqa: RUF001
-    (failure,) = found.tables["failures"][0][1:]
+    _, page, folder = pages("some evaluated")
+    assert page.tables["ranking"][0][-1][1:3] == ["0", "–"]  # noqa: RUF001
+    (failure,) = page.tables["failures"][0][1:]
     assert failure == ["eval_every=0", "0", "0", "no evaluation ended: seeds 0 to 7"]
     assert (folder / "evaluation_curves.png").exists()
 
@@ -435,8 +440,8 @@ def test_a_setting_that_never_evaluates_has_no_score_beside_those_that_do(pages)
 
 
 def test_failures_are_named_by_seed_and_update(pages):
-    _, found, _ = pages("grid")
-    rows = found.tables["failures"][0][1:]
+    _, page, _ = pages("grid")
+    rows = page.tables["failures"][0][1:]
     assert rows[0] == [
         "policy_lr=0.0001, gae_lambda=0.9", "2", "0", "diverged at update 2: seeds 3, 5",
     ]  # fmt: skip
@@ -447,77 +452,77 @@ def test_failures_are_named_by_seed_and_update(pages):
 
 
 def test_a_study_without_failures_says_so(pages):
-    _, found, _ = pages("one setting")
-    assert "every run has a score" in found.texts["failures"]
+    _, page, _ = pages("one setting")
+    assert "every run has a score" in page.texts["failures"]
 
 
 def test_a_partial_study_says_what_is_missing(pages):
     """The best is chosen among settings that ran whole; a hole moves no other number."""
     study = KINDS["partial"]()
-    text, found, _ = pages("partial")
+    text, page, _ = pages("partial")
     assert "This report is partial: 9 of 48 runs were not run." in text
-    assert "among 4 settings" in found.texts["best"]
-    rows = found.tables["failures"][0][1:]
+    assert "among 4 settings" in page.texts["best"]
+    rows = page.tables["failures"][0][1:]
     assert [row[2:] for row in rows] == [["1", "not run: seed 6"], ["8", "not run: seeds 0 to 7"]]
-    ranking = found.tables["ranking"][0][1:]
+    ranking = page.tables["ranking"][0][1:]
     assert ranking[0][1:3] == ["0.01", "0.9"]
     assert ranking[0][8] == "7 of 8"
     assert ranking[-1][3] == "–"  # noqa: RUF001
-    own = study.scores()[4]
-    assert values_of(text)[0][0] == interquartile_mean(own[np.isfinite(own)])
+    scores = study.scores()[4]
+    assert values_of(text)[0][0] == interquartile_mean(scores[np.isfinite(scores)])
     whole, _, _ = pages("grid")
     assert "partial" not in whole
 
 
 @pytest.mark.parametrize("kind", ["nothing run", "all diverged"])
 def test_a_study_without_scores_says_so(kind, pages):
-    text, found, _ = pages(kind)
-    assert "No run has a score" in found.texts["best"]
+    text, page, _ = pages(kind)
+    assert "No run has a score" in page.texts["best"]
     assert ("This report is partial" in text) == (kind == "nothing run")
-    assert len(found.tables["failures"][0]) == 7
+    assert len(page.tables["failures"][0]) == 7
 
 
 def test_a_run_that_ended_no_episode_is_not_one_that_diverged(tmp_path):
     study = synthetic(GRID)
     study.metrics["episode_count"][1, 2] = study.metrics["episode_return_sum"][1, 2] = 0
-    _, found = report(study, tmp_path)
-    assert found.tables["failures"][0][1][1:] == ["0", "0", "no episode ended: seed 2"]
+    _, page = report(study, tmp_path)
+    assert page.tables["failures"][0][1][1:] == ["0", "0", "no episode ended: seed 2"]
 
 
 def test_a_return_that_is_not_finite_is_the_worst(tmp_path):
     """It is no divergence of the parameters, and no missing run either."""
     study = synthetic(GRID)
     study.metrics["episode_return_sum"][5, 2, 3] = np.inf
-    _, found = report(study, tmp_path)
-    assert found.tables["failures"][0][1][1:] == ["0", "0", "a return that is not finite: seed 2"]
+    _, page = report(study, tmp_path)
+    assert page.tables["failures"][0][1][1:] == ["0", "0", "a return that is not finite: seed 2"]
     judged = digest(study)
     assert judged.scores[5, 2] == np.nanmin(np.where(judged.overflown, np.nan, judged.scores))
 
 
 def test_pruned_settings_come_last_with_the_update_they_were_stopped_at(tmp_path):
-    """Whatever their score: one that was stopped may have been ahead."""
+    """The order ignores their scores: a stopped setting may have been ahead."""
     study = synthetic(GRID, reached={2: 2, 3: 2, 4: 2, 5: 11})
     scores = interquartile_mean(study.scores(), axis=1)
     assert scores[5] > scores[1]
-    _, found = report(study, tmp_path)
-    rows = found.tables["ranking"][0][1:]
+    _, page = report(study, tmp_path)
+    rows = page.tables["ranking"][0][1:]
     assert [row[-1] for row in rows[:2]] == ["12 of 12"] * 2
     assert rows[2][1:3] == ["0.01", "1"]
     assert rows[2][-1] == "stopped at 11 of 12"
-    assert "among 2 settings" in found.texts["best"]
-    pruning = found.tables["pruning"][0][1:]
+    assert "among 2 settings" in page.texts["best"]
+    pruning = page.tables["pruning"][0][1:]
     assert [row[:2] for row in pruning] == [["2", "6 to 3"], ["11", "3 to 2"]]
-    assert "4 of 6 settings were stopped early" in found.texts["pruning"]
-    assert "saved 43% of the updates" in found.texts["pruning"]  # 1 - (24 + 6 + 11) / 72
+    assert "4 of 6 settings were stopped early" in page.texts["pruning"]
+    assert "saved 43% of the updates" in page.texts["pruning"]  # 1 - (24 + 6 + 11) / 72
 
 
 # -------------------------------------------------------------------------------- REPRODUCTION
 
 
 def test_how_to_have_it_again(pages):
-    _, found, _ = pages("grid")
-    assert RECORD["command"] in found.texts["reproduce"]
-    how, versions = (dict(rows[1:]) for rows in found.tables["reproduce"])
+    _, page, _ = pages("grid")
+    assert RECORD["command"] in page.texts["reproduce"]
+    how, versions = (dict(rows[1:]) for rows in page.tables["reproduce"])
     assert how["seeds"] == "0 to 7"
     assert how["device"] == "cpu:0"
     assert how["runs at a time, on each device"] == "8, 4"
@@ -525,22 +530,22 @@ def test_how_to_have_it_again(pages):
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"),
+    ("flag", "shown"),
     [("--shard 1/4 ", "--shard 1/4"), ("--shard=12/40 ", "--shard=12/40"), ("", None),
      ("--shards 1/4 ", None), ("--shard none ", None), ("--x--shard 1/4 ", None)],
 )  # fmt: skip
-def test_a_command_of_one_shard_is_shown_without_its_flag(flag, said):
+def test_a_command_of_one_shard_is_shown_without_its_flag(flag, shown):
     """The recorded command would compute one shard again; other flags stay as they are."""
     start, end = "purejaxvpg sweep CartPole-v1 ", "--grid policy_lr=1e-4,1e-3 --out runs/a"
     record = {**RECORD, "command": start + flag + end}
     text = Page(section(synthetic(GRID, seeds=1, record=record))).texts[""]
-    assert (record["command"] in text) == (said is None)
-    assert (start + end in text) == (said is not None or not flag)
-    assert ("Without that flag it computes all of them" in text) == (said is not None)
-    assert (f"command had {said} and computed one shard" in text) == (said is not None)
+    assert (record["command"] in text) == (shown is None)
+    assert (start + end in text) == (shown is not None or not flag)
+    assert ("Without that flag it computes all of them" in text) == (shown is not None)
+    assert (f"command had {shown} and computed one shard" in text) == (shown is not None)
     at_its_end = {"command": f"{start}{end} {flag}".strip()}
     text = Page(section(synthetic(GRID, seeds=1, record=at_its_end))).texts[""]
-    assert (at_its_end["command"] in text) == (said is None)
+    assert (at_its_end["command"] in text) == (shown is None)
 
 
 @pytest.mark.parametrize(
@@ -554,7 +559,7 @@ def test_a_command_of_one_shard_is_shown_without_its_flag(flag, said):
     ],
 )  # fmt: skip
 def test_the_call_in_python_has_the_width_and_the_pruning(widths, prune, expected):
-    """Of what decides the numbers, whatever was recorded; pruning that stopped none as well."""
+    """The width if it was one, and the pruning even if it stopped nothing."""
     study = synthetic(GRID, seeds=1, record={"widths": widths, "prune": prune})
     assert called(study, lambda config, grid, num_seeds, **rest: rest) == expected
     older = synthetic(GRID, reached={0: 2}, record={})
@@ -564,7 +569,7 @@ def test_the_call_in_python_has_the_width_and_the_pruning(widths, prune, expecte
 
 
 def called(study, sweep):
-    """What `sweep` returns to the call of a study."""
+    """Result of the call of a study, made with this `sweep`."""
     lines = [line for line in python_call(study).splitlines() if "import" not in line]
     names = {"sweep": sweep, "VPGConfig": VPGConfig, "Hyperparams": Hyperparams}
     exec("\n".join(lines), names)
@@ -602,6 +607,23 @@ def test_spans():
     assert spans([7, 0, 1, 2, 4, 5]) == "0 to 2, 4, 5, 7"
 
 
+def test_every_sentence_has_a_use_and_every_use_a_sentence():
+    """Literal names in calls of `words`, against texts.toml (`show` asks for alt and caption)."""
+    used = set()
+    for path in Path(texts.__file__).parent.glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "words":
+                nodes = [node for argument in call.args for node in ast.walk(argument)]
+                names = [node.value for node in nodes if isinstance(node, ast.Constant)]
+                section, *names = [name for name in names if isinstance(name, str)]
+                used |= {(section, name) for name in names}
+    written = tomllib.loads((texts.FILES / "texts.toml").read_text(encoding="utf-8"))
+    fields = written.pop("record")
+    sentences = {(section, name) for section, names in written.items() for name in names}
+    assert used == {(s, name) for s, name in sentences if name not in ("alt", "caption")}
+    assert all(hasattr(StudyRecord(), field) for field in fields)
+
+
 # ------------------------------------------------------------------------------------ BAD INPUT
 
 
@@ -637,7 +659,7 @@ PROBE = """<script>addEventListener("load", () => {
 @pytest.mark.parametrize("kind", ["grid", "hostile"])
 def test_a_browser_shows_it_whole(kind, pages, tmp_path):
     """All images are there, nothing is wider than the window, and the console stays silent."""
-    text, found, _ = pages(kind)
+    text, page, _ = pages(kind)
     allowed = text.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
     probed = tmp_path / "probed.html"
     probed.write_text(allowed.replace("</body>", PROBE), encoding="utf-8")
@@ -645,7 +667,7 @@ def test_a_browser_shows_it_whole(kind, pages, tmp_path):
                f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1100,900",
                "--virtual-time-budget=5000", "--dump-dom", probed.as_uri()]  # fmt: skip
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    number = len(found.of("img"))
+    number = len(page.attributes("img"))
     assert number >= 5
     assert f"<title>{number} of {number} images, wide: false</title>" in run.stdout
     assert "CONSOLE" not in run.stderr

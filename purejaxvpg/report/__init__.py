@@ -1,1 +1,1 @@
-"""What a person looks at: tables, plots and the page of a study."""
+"""Tables, plots and the HTML page of a study."""

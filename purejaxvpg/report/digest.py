@@ -1,148 +1,134 @@
-"""What a report says about a study, as numbers: each is computed here, once.
+"""Numbers of a report: scores, ranks and labels of the settings of a study.
 
-Letters: H settings, S seeds, U updates.
+Letters: H settings, S seeds, K settings that are compared.
 
-A run counts by its score; one that diverged, or had a return that is not finite, counts as the
-worst of all runs; one that was not run, or ended no episode, has no score and is left out, and
-counted by name.  Settings are ranked by interquartile mean over all their seeds; those that were
-stopped early come after those that ran to their end, for their score is that of an earlier day.
+A run that diverged, or that had a return that is not finite, counts as the worst run of the study.
+A run that was not run, or that ended no episode, has no score; it is left out and reported.
+Settings are ranked by interquartile mean over all their seeds. Settings that pruning stopped come
+after those that ran to their end, because their scores are from an earlier update.
 """
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from purejaxvpg.experiment.study import LAST_EPISODES, Study
-from purejaxvpg.statistics import (
-    Best,
-    Estimate,
-    best_setting,
-    bootstrap,
-    interquartile_mean,
-    mean,
-    median,
-    optimality_gap,
-    probability_of_improvement,
-    with_diverged_as_worst,
-)
+from purejaxvpg import statistics
+from purejaxvpg.experiment.study import Study
+from purejaxvpg.statistics import Best, Estimate
 
-HIGHLIGHTED = 5  # settings shown in colour: more cannot be told apart
-DRAWN = 2_000_000  # bootstrap resamples x settings x seeds that a table may cost
+HIGHLIGHTED = 5  # settings shown in colour; more colours cannot be told apart
+MAX_DRAWS = 2_000_000  # bootstrap resamples x settings x seeds of a table: bounds its time
 
 
 class Row(NamedTuple):
     """One setting in the table."""
 
-    setting: int  # place in the design
-    iqm: Estimate | None  # None: no seed has a score
-    mean: Estimate | None
-    median: Estimate | None
-    gap: Estimate | None  # None also without a target
-    against_first: Estimate | None  # P(a run of it beats a run of the first row); None: no pairs
-    seeds: int  # that have a score or diverged
-    diverged: int
-    updates: int  # done, of the seed that is furthest
+    setting: int  # index in the design
+    seeds: int  # with a score, diverged ones included
+    diverged: int  # seeds
+    updates: int  # done by the seed that is furthest
     stopped: bool  # by pruning
+    iqm: Estimate | None = None  # None: no seed has a score
+    mean: Estimate | None = None
+    median: Estimate | None = None
+    gap: Estimate | None = None  # None also without a target
+    against_first: Estimate | None = None  # P(beats a run of the first row); None: no shared seed
 
 
 class Digest(NamedTuple):
-    """A study, judged."""
+    """A study with its scores, its labels and its ranked settings."""
 
     study: Study
     target: float | None
     settings: list[dict[str, Any]]  # [H]
     labels: list[str]  # [H]
-    scores: np.ndarray  # [H, S]: diverged as worst, NaN where there is none
-    diverged_at: np.ndarray  # [H, S] int: first update with `finite` 0, from 1; 0: none
+    scores: np.ndarray  # [H, S]; diverged runs as the worst, NaN: no score
     overflown: np.ndarray  # [H, S] bool: did not diverge, but had a return that is not finite
-    without: np.ndarray  # [H, S] bool: ran, did not fail, and ended no episode (or evaluation)
+    unscored: np.ndarray  # [H, S] bool: ran, did not fail, but ended no episode (or evaluation)
     rows: list[Row]  # best first
-    decimals: int  # of a score
-
-    @property
-    def order(self) -> list[int]:
-        """Settings, best first."""
-        return [row.setting for row in self.rows]
+    score_format: str
 
     @property
     def highlighted(self) -> list[int]:
-        """The settings that plots show in colour, best first."""
+        """Indices of the settings that plots show in colour, best first."""
         return [row.setting for row in self.rows if row.iqm is not None][:HIGHLIGHTED]
 
     @property
     def unfinished(self) -> np.ndarray:
-        """Runs begun and not at their end, though nothing stopped them.  [H, S] bool"""
+        """Runs that began and did not reach their end, though not pruned.  [H, S] bool"""
         begun = (self.study.updates > 0) & ~self.study.done
         return begun & ~self.study.pruned[:, None]
 
     @property
     def score_name(self) -> str:
-        """What a score is."""
+        """Description of a score."""
         if self.study.evaluations:
             episodes = self.study.evaluations["returns"].shape[-1]
-            many = "" if "eval_episodes" in self.study.design.names else f" ({episodes} episodes)"
-            return f"mean return of the last evaluation{many}"
-        return f"mean return of the last {LAST_EPISODES} training episodes"
+            count = "" if "eval_episodes" in self.study.design.names else f" ({episodes} episodes)"
+            return f"mean return of the last evaluation{count}"
+        return f"mean return of the last {statistics.LAST_EPISODES} training episodes"
 
-    def number(self, value: float) -> str:
-        """A score as text; "-" for none."""
-        if not math.isfinite(value):
-            return "-"
-        scale = float(np.nanmax(np.abs(self.scores))) if np.isfinite(self.scores).any() else 1.0
-        return f"{value:,.{self.decimals}f}" if scale >= 1e-2 else f"{value:.3g}"
+    def number(self, value: float | np.ndarray) -> str:
+        """A score as text; "-" if it is not finite."""
+        return format(value, self.score_format) if math.isfinite(value) else "-"
+
+    def interval(self, estimate: Estimate) -> str | None:
+        """Interval as text, "[low, high]"; None if there is none, as for one seed."""
+        if not np.isfinite(estimate.low):
+            return None
+        return f"[{self.number(estimate.low)}, {self.number(estimate.high)}]"
 
 
 def digest(study: Study, target: float | None = None) -> Digest:
-    """Judge a study.
+    """Compute scores, labels and ranks of a study.
 
     Args: target: the score to reach; the optimality gap is measured from it.
     """
     raw, diverged = study.scores(), study.diverged
     sums = study.metrics["episode_return_sum"]
-    known = ~np.isnan(study.metrics["episode_count"])
-    overflown = ((known & ~np.isfinite(sums)).any(-1) | np.isinf(raw)) & ~diverged
-    valued = np.isfinite(raw) | diverged | overflown
+    recorded = ~np.isnan(study.metrics["episode_count"])
+    overflown = ((recorded & ~np.isfinite(sums)).any(-1) | np.isinf(raw)) & ~diverged
+    scored = np.isfinite(raw) | diverged | overflown
     raw = np.where(overflown, np.nan, raw)
-    scores = np.where(valued, with_diverged_as_worst(raw), np.nan)
+    scores = np.where(scored, statistics.with_diverged_as_worst(raw), np.nan)
     settings = study.design.settings()
-    judged = Digest(
+    return Digest(
         study=study,
         target=target,
         settings=settings,
         labels=setting_labels(settings),
         scores=scores,
-        diverged_at=study.diverged_at,
         overflown=overflown,
-        without=(study.updates > 0) & ~valued,
-        rows=[],
-        decimals=_decimals(scores),
+        unscored=(study.updates > 0) & ~scored,
+        rows=_rows(study, scores, target),
+        score_format=_score_format(scores),
     )
-    return judged._replace(rows=_rows(judged))
 
 
 def choose_best(digest: Digest) -> tuple[Best, list[int], np.ndarray] | None:
-    """The best setting as half of the seeds choose it and the other half sees it.
+    """Choose the best setting on half of the seeds, and score it on the other half.
 
-    Only settings that ran all seeds to the end take part; if there are none, all that were run,
-    on the seeds they share.
+    The candidates are the settings that ran all seeds to the end. If there are none, they are all
+    settings with a score. The seeds are those that all candidates share.
 
-    Returns: the choice, its index a place in the design; the settings it was made among; the
-    places of the seeds [S'].  None if fewer than two seeds are shared.
+    Returns: the choice, with its index in the design; indices of the candidates; indices of the
+    seeds [S'].  None if fewer than two seeds are shared.
     """
-    known = np.isfinite(digest.scores)
-    whole = known.all(1) & digest.study.done.all(1)
-    among = np.flatnonzero(whole if whole.any() else known.any(1))
-    shared = np.flatnonzero(known[among].all(0)) if len(among) else np.array([], int)
+    finite = np.isfinite(digest.scores)
+    complete = finite.all(1) & digest.study.done.all(1)
+    candidates = np.flatnonzero(complete if complete.any() else finite.any(1))
+    shared = np.flatnonzero(finite[candidates].all(0)) if len(candidates) else np.array([], int)
     if len(shared) < 2:
         return None
-    best = best_setting(digest.scores[np.ix_(among, shared)])
-    return best._replace(index=int(among[best.index])), among.tolist(), shared
+    best = statistics.best_setting(digest.scores[np.ix_(candidates, shared)])
+    return best._replace(index=int(candidates[best.index])), candidates.tolist(), shared
 
 
 def pooled(scores: np.ndarray) -> np.ndarray | None:
-    """Settings x seeds without holes: settings that were run, and the seeds all of them ran.
+    """Scores without holes: the settings that have any, and the seeds that all of these have.
 
     Args: scores: `[K, S]`.  Returns: `[K', S']`, or None if nothing is left.
     """
@@ -151,41 +137,41 @@ def pooled(scores: np.ndarray) -> np.ndarray | None:
     return rows if rows.size else None
 
 
-# ------------------------------------------------------------------------------------- ROWS
+def _score_format(scores: np.ndarray) -> str:
+    """Format that shows four digits of the largest score, but at most four decimals."""
+    largest = np.abs(scores[np.isfinite(scores)]).max(initial=0)
+    if largest < 1e-2:
+        return ".3g"
+    return f",.{int(np.clip(4 - math.ceil(math.log10(largest)), 0, 4))}f"
 
 
-def _rows(digest: Digest) -> list[Row]:
-    study, scores = digest.study, digest.scores
-    resamples = int(np.clip(DRAWN // max(scores.size, 1), 200, 2000))
-    target = digest.target
-    shortfall = None if target is None else functools.partial(optimality_gap, target=target)
+def _rows(study: Study, scores: np.ndarray, target: float | None) -> list[Row]:
+    resamples = int(np.clip(MAX_DRAWS // max(scores.size, 1), 200, 2000))
+    columns: dict[str, Callable] = {
+        "iqm": statistics.interquartile_mean,
+        "mean": statistics.mean,
+        "median": statistics.median,
+    }
+    if target is not None:
+        columns["gap"] = functools.partial(statistics.optimality_gap, target=target)
     rows = []
     for h in range(len(scores)):
-        own = scores[h][np.isfinite(scores[h])]
-        iqm, center, middle, gap = (
-            bootstrap(own, statistic, resamples) if statistic and len(own) else None
-            for statistic in (interquartile_mean, mean, median, shortfall)
+        values = scores[h][np.isfinite(scores[h])]
+        row = Row(
+            setting=h,
+            seeds=len(values),
+            diverged=int(study.diverged[h].sum()),
+            updates=int(study.updates[h].max()),
+            stopped=bool(study.pruned[h]),
         )
-        rows.append(
-            Row(
-                setting=h,
-                iqm=iqm,
-                mean=center,
-                median=middle,
-                gap=gap,
-                against_first=None,
-                seeds=len(own),
-                diverged=int((digest.diverged_at[h] > 0).sum()),
-                updates=int(study.updates[h].max()),
-                stopped=bool(study.pruned[h]),
-            )
-        )
+        if len(values):
+            estimates = {c: statistics.bootstrap(values, f, resamples) for c, f in columns.items()}
+            row = row._replace(**estimates)
+        rows.append(row)
     rows.sort(key=_rank)
     best = scores[rows[0].setting]
-    return [rows[0]] + [
-        row._replace(against_first=_compare(scores[row.setting], best, resamples))
-        for row in rows[1:]
-    ]
+    against = [_compare(scores[row.setting], best, resamples) for row in rows[1:]]
+    return [row._replace(against_first=p) for row, p in zip(rows, [None, *against], strict=True)]
 
 
 def _rank(row: Row) -> tuple[bool, bool, float]:
@@ -195,43 +181,32 @@ def _rank(row: Row) -> tuple[bool, bool, float]:
 
 
 def _compare(x: np.ndarray, y: np.ndarray, resamples: int) -> Estimate | None:
-    """P(x beats y), drawn by seeds, over the seeds that both have."""
+    """P(x beats y) over the seeds that both have; None if there are none."""
     both = np.isfinite(x) & np.isfinite(y)
     if not both.any():
         return None
-    return probability_of_improvement(x[both], y[both], paired=True, resamples=resamples)
-
-
-def _decimals(scores: np.ndarray) -> int:
-    """As many as show four digits of the largest score, at most four."""
-    known = np.abs(scores[np.isfinite(scores)])
-    if not known.size or known.max() == 0:
-        return 1
-    return int(np.clip(4 - math.ceil(math.log10(known.max())), 0, 4))
+    return statistics.probability_of_improvement(x[both], y[both], paired=True, resamples=resamples)
 
 
 # ------------------------------------------------------------------------------------ NAMES
 
 
 def value_labels(values: list[Any]) -> list[str]:
-    """Each value as text, short unless that makes two different ones look the same."""
-    short = [_value(v) for v in values]
+    """Each value as text, shortened unless two different values would then look the same."""
+    short = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
     if len(set(short)) < len({repr(v) for v in values}):
         return [v if isinstance(v, str) else repr(v) for v in values]
     return short
 
 
+def setting_texts(settings: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Each setting as name -> text of its value.  [H]"""
+    names = settings[0] if settings else {}
+    columns = {name: value_labels([setting[name] for setting in settings]) for name in names}
+    return [{name: columns[name][h] for name in names} for h in range(len(settings))]
+
+
 def setting_labels(settings: list[dict[str, Any]]) -> list[str]:
-    """Each setting on a line; "base setting" where nothing varies.  [H]"""
-    if not settings or not settings[0]:
-        return ["base setting"] * len(settings)
-    names = list(settings[0])
-    columns = [value_labels([setting[name] for setting in settings]) for name in names]
-    rows = zip(*columns, strict=True)
-    return [", ".join(f"{n}={v}" for n, v in zip(names, row, strict=True)) for row in rows]
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
+    """Each setting as a line of text; "base setting" where nothing varies.  [H]"""
+    texts = setting_texts(settings)
+    return [", ".join(f"{n}={v}" for n, v in row.items()) or "base setting" for row in texts]

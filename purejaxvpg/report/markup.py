@@ -1,92 +1,89 @@
-"""HTML that is safe by construction: text is escaped unless it is markup already."""
+"""HTML that is safe to show: text is escaped, unless it is markup already."""
 
 import base64
 import html
+import itertools
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-LONG = 40  # rows: a longer table scrolls by itself
-WIDE = 24  # characters: a longer cell is broken into lines
+LONG = 40  # rows; a longer table gets a scroll bar of its own
+WIDE = 24  # characters; a longer cell is broken into lines
 VOID = ("img", "br", "meta")  # elements without an end tag
 
 
 class Html(str):
-    """Markup.  Only functions of this file and literals of this package make it."""
+    """Markup, which is not escaped again.  Make it with this file, or from a literal."""
 
 
 class Right(NamedTuple):
-    """A cell or a heading that stands to the right, as numbers do."""
+    """A cell or a heading that is aligned to the right, as numbers are."""
 
     content: Any
 
 
 def element(tag: str, *children: Any, **attributes: Any) -> Html:
-    """An element; every child and attribute that is not `Html` is escaped.
+    """An element.  Children that are not `Html` are escaped, and so is every attribute.
 
-    A trailing underscore of an attribute's name is dropped (class_), None leaves it out.
+    A trailing underscore of an attribute's name is dropped (class_).  None leaves one out.
     """
-    given = "".join(
+    written = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{_escape(value)}"'
         for name, value in attributes.items()
         if value is not None
     )
     if tag in VOID:
-        return Html(f"<{tag}{given}>")
-    return Html(f"<{tag}{given}>{join(children)}</{tag}>")
+        return Html(f"<{tag}{written}>")
+    return Html(f"<{tag}{written}>{join(children)}</{tag}>")
 
 
 def join(children: Iterable[Any]) -> Html:
-    """Children one after the other, None left out."""
+    """Children one after another, without those that are None."""
     shown = [child for child in children if child is not None]
     return Html("".join(c if isinstance(c, Html) else _escape(c) for c in shown))
 
 
 def _escape(value: Any) -> str:
-    """Text, without characters that are not seen (some turn round what follows)."""
-    seen = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(value))
-    return html.escape(seen, quote=True)
+    """Escaped text.  Invisible characters are replaced: some reverse the text after them."""
+    visible = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(value))
+    return html.escape(visible, quote=True)
 
 
-def number(value: float, text: str) -> Html:
-    """A number as text for people, and whole for programs."""
-    if not np.isfinite(value):
-        return Html("&ndash;")
+def number(value: float | np.ndarray, text: str) -> Html:
+    """A number: text for people, all digits for programs."""
     return element("data", text, value=repr(float(value)))
 
 
 def picture(png: bytes, alt: str, caption: str) -> Html:
-    """A picture that is part of the page.  matplotlib's PNGs hold 150 dots an inch; a page 96."""
-    width = int.from_bytes(png[16:20], "big")
-    height = int.from_bytes(png[20:24], "big")
+    """A picture stored in the page.  Its PNG has 150 dots an inch; a page has 96."""
+    width, height = (round(n * 96 / 150) for n in struct.unpack(">II", png[16:24]))
     source = "data:image/png;base64," + base64.b64encode(png).decode()
-    size = {"width": round(width * 0.64), "height": round(height * 0.64)}
-    image = element("img", src=source, alt=alt, **size)
+    image = element("img", src=source, alt=alt, width=width, height=height)
     return element("figure", image, element("figcaption", caption))
 
 
-def table(headings: Sequence[Any], rows: Sequence[Any], class_: str | None = None) -> Html:
-    """A table that scrolls by itself where it is wider than the page.
-
-    Args: rows: lists of cells, or rows made by `table_row`.
-    """
+def table(
+    headings: Sequence[Any],
+    rows: Sequence[Sequence[Any]],
+    class_: str | None = None,
+    row_classes: Iterable[str | None] = itertools.repeat(None),
+) -> Html:
+    """A table, with a scroll bar of its own where it is wider than the page."""
     head = element("tr", *[_cell("th", heading, scope="col") for heading in headings])
-    lines = [row if isinstance(row, Html) else table_row(row) for row in rows]
+    lines = [
+        element("tr", *[_cell("td", cell) for cell in row], class_=name)
+        for row, name in zip(rows, row_classes, strict=False)
+    ]
     body = element("table", element("thead", head), element("tbody", *lines), class_=class_)
-    return element(
-        "div", body, class_="scroll long" if len(rows) > LONG else "scroll", tabindex="0"
-    )
+    scroll = "scroll long" if len(rows) > LONG else "scroll"
+    return element("div", body, class_=scroll, tabindex="0")
 
 
-def table_row(cells: list[Any], class_: str | None = None) -> Html:
-    """A row of a table."""
-    return element("tr", *[_cell("td", cell) for cell in cells], class_=class_)
-
-
-def _cell(tag: str, given: Any, **attributes: Any) -> Html:
-    right = isinstance(given, Right)
-    content = given.content if right else given
+def _cell(tag: str, cell: Any, **attributes: Any) -> Html:
+    right = isinstance(cell, Right)
+    content = cell.content if right else cell
     wide = not isinstance(content, Html) and len(str(content)) > WIDE
     kind = "n" if right else "wide" if wide else None
     return element(tag, content, class_=kind, **attributes)

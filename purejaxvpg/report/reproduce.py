@@ -1,91 +1,70 @@
-"""How a study can be had again: the command, or the call in Python that means the same."""
+"""Instructions to reproduce a study: its command, or the same call in Python."""
 
 import dataclasses
 import re
 from typing import Any
 
-from purejaxvpg.config import Hyperparams
+import numpy as np
+from numpy.typing import ArrayLike
+
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.markup import Html, element, join, table
+from purejaxvpg.report.texts import texts, words
 
 SHARD = re.compile(r"(?<!\S)--shard(?:=|\s+)\d+/\d+(?!\S)\s*")  # a flag of the command line
-RECORDED = {
-    "device": "device",
-    "num_devices": "devices",
-    "num_processes": "processes",
-    "widths": "runs at a time, on each device",
-    "chunks": "chunks",
-    "compilations": "compilations",
-    "compilations_to_measure_memory": "compilations to measure memory",
-    "merged_from": "merged from shards",
-}
 PRUNING = {"prune": "method", "rungs": "rungs", "keep": "keep"}  # argument -> name in a record
 
 
 def section(study: Study) -> Html:
-    """Command or call, seeds, versions, and how it was run."""
-    command = study.record.get("command", "")
+    """Command, call in Python, seeds and versions of a study, and how it was run."""
+    command = study.record.command
     whole = SHARD.sub("", command).strip()
-    if not command:
-        said = element("p", "No command was recorded; this call in Python runs the same settings:")
-    elif whole == command.strip():
-        said = join([element("p", "The command:"), element("pre", command)])
-    else:
-        share = " ".join(found.strip() for found in SHARD.findall(command))
-        note = (
-            f"The command, which had {share} besides. This command computed one share; without "
-            "--shard it computes all:"
-        )
-        said = join([element("p", note), element("pre", whole)])
     call = element("pre", python_call(study))
-    if command:
-        call = element("details", element("summary", "The same settings in Python"), call)
-    facts = [[name, _said(study.record[key])] for key, name in RECORDED.items() if _has(study, key)]
-    facts.insert(0, ["seeds", spans(study.seeds.tolist())])
-    versions = [[name, version] for name, version in study.record.get("versions", {}).items()]
-    note = (
-        "At equal versions, device and width every number comes out the same, bit for bit; "
-        "elsewhere rounding differs, and training makes it grow."
-    )
-    return join(
-        [
-            said,
-            call,
-            element(
-                "div",
-                table(["how it was run", ""], facts),
-                table(["version of", ""], versions) if versions else None,
-                class_="pair",
-            ),
-            element("p", note, class_="soft"),
-        ]
-    )
+    if not command:
+        shown = [element("p", words("reproduce", "no_command")), call]
+    else:
+        flags = " ".join(flag.strip() for flag in SHARD.findall(command))
+        note = words("reproduce", "shard" if flags else "command", flags=flags)
+        summary = element("summary", "The same settings in Python")
+        shown = [element("p", note), element("pre", whole), element("details", summary, call)]
+    facts = [["seeds", spans(study.seeds)]]
+    for field, name in texts("record").items():
+        if value := getattr(study.record, field):
+            several = isinstance(value, list | tuple)
+            facts.append([name, ", ".join(map(str, value)) if several else str(value)])
+    tables = [table(["how it was run", ""], facts)]
+    if versions := list(study.record.versions.items()):
+        tables.append(table(["version of", ""], versions))
+    note = element("p", words("reproduce", "rounding"), class_="soft")
+    return join([*shown, element("div", *tables, class_="pair"), note])
 
 
 def python_call(study: Study) -> str:
-    """A call of `sweep` that has the settings, the seeds and the pruning of this study, and its
-    width where all of it was run at one."""
+    """Python code that calls `sweep` with the settings, seeds and pruning of a study.
+
+    It gives the width (`chunk_size`) if all chunks had the same one.
+    """
     lines = [
         "from purejaxvpg import Hyperparams, VPGConfig",
-        "from purejaxvpg.experiment.sweep import sweep",
+        "from purejaxvpg.experiment import sweep",
         "",
         "study = sweep(",
         f"    VPGConfig({_changed(study.config)}),",
     ]
     grid, paired, comments = _axes(study)
-    if grid:
-        lines += ["    grid={", *[f"        {n!r}: {v!r}," for n, v in grid.items()], "    },"]
-    if paired:
-        lines += ["    zip={", *[f"        {n!r}: {v!r}," for n, v in paired.items()], "    },"]
+    for name, columns in (("grid", grid), ("zipped", paired)):
+        if columns:
+            values = [f"        {n!r}: {v!r}," for n, v in columns.items()]
+            lines += [f"    {name}={{", *values, "    },"]
     lines.append(f"    num_seeds={len(study.seeds)},")
     if len(study.seeds) and study.seeds[0]:
         lines.append(f"    first_seed={int(study.seeds[0])},")
     if changed := _changed(study.hyperparams):
         lines.append(f"    hp=Hyperparams({changed}),")
-    widths = study.record.get("widths") or []
+    widths = study.record.widths
     if len(set(widths)) == 1:
         lines.append(f"    chunk_size={widths[0]!r},")
-    if pruning := study.record.get("prune"):
+    if pruning := study.record.prune:
         lines += [f"    {name}={pruning[key]!r}," for name, key in PRUNING.items()]
     elif study.pruned.any():
         lines.append('    prune="successive_halving",  # its rungs= and keep= were not recorded')
@@ -93,7 +72,7 @@ def python_call(study: Study) -> str:
 
 
 def _axes(study: Study) -> tuple[dict[str, list], dict[str, list], list[str]]:
-    """grid= and zip= of the same settings.  Points that were drawn are given one by one."""
+    """Arguments grid= and zipped= of the settings, and comments.  Sampled points are listed."""
     grid: dict[str, list] = {}
     paired: dict[str, list] = {}
     comments = []
@@ -110,36 +89,17 @@ def _axes(study: Study) -> tuple[dict[str, list], dict[str, list], list[str]]:
     return grid, paired, comments
 
 
-def _changed(given: Any) -> str:
-    """Fields that are not at their defaults, as arguments."""
-    base = Hyperparams() if isinstance(given, Hyperparams) else type(given)()
-    fields = [(f.name, getattr(given, f.name), getattr(base, f.name)) for f in _fields(given)]
+def _changed(config: Any) -> str:
+    """Fields that differ from their defaults, as arguments."""
+    default = type(config)()
+    pairs = [(f.name, repr(getattr(config, f.name))) for f in dataclasses.fields(config)]
+    return ", ".join(f"{k}={text}" for k, text in pairs if text != repr(getattr(default, k)))
+
+
+def spans(numbers: ArrayLike) -> str:
+    """Short text of whole numbers: 0, 1, 2, 3, 7 -> "0 to 3, 7"."""
+    ordered = np.sort(numbers)
+    ranges = np.split(ordered, np.flatnonzero(np.diff(ordered) != 1) + 1)
     return ", ".join(
-        f"{name}={value!r}" for name, value, usual in fields if repr(value) != repr(usual)
+        f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in ranges
     )
-
-
-def _fields(given: Any) -> tuple[dataclasses.Field, ...]:
-    return dataclasses.fields(given)
-
-
-def spans(numbers: list[int]) -> str:
-    """0, 1, 2, 3, 7 -> "0 to 3, 7"."""
-    found: list[list[int]] = []
-    for n in sorted(int(n) for n in numbers):
-        if found and n == found[-1][1] + 1:
-            found[-1][1] = n
-        else:
-            found.append([n, n])
-    texts = []
-    for low, high in found:
-        texts += [f"{low} to {high}"] if high - low > 1 else [str(n) for n in range(low, high + 1)]
-    return ", ".join(texts)
-
-
-def _has(study: Study, key: str) -> bool:
-    return study.record.get(key) not in (None, [])
-
-
-def _said(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -2,9 +2,9 @@
 
 import jax
 import numpy as np
-from support.assertions import as_numpy
 
 from purejaxvpg.experiment import Segment
+from support.assertions import as_numpy
 
 
 def stop_after(updates: int):
