@@ -3,30 +3,22 @@
 import dataclasses
 import json
 import re
+import shlex
+import signal
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
+from support.assertions import assert_same_bits
 
 import purejaxvpg
 from purejaxvpg import Hyperparams, VPGConfig, cli, presets
-from purejaxvpg.cli import flags
-from purejaxvpg.experiment import runner
+from purejaxvpg.cli import arguments, parsing, training
+from purejaxvpg.experiment import engine, load_study
 
-TINY = [
-    "--total-steps",
-    "64",
-    "--num-envs",
-    "2",
-    "--num-steps",
-    "8",
-    "--hidden-sizes",
-    "8",
-    "--value-iterations",
-    "1",
-]
+TINY = "--total-steps 64 --num-envs 2 --num-steps 8 --hidden-sizes 8 --value-iterations 1".split()
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +39,17 @@ def test_train_prints_a_table_and_leaves_a_run_folder(trained):
     assert "last 20 episodes" in done.stdout
     assert "steps/s" in done.stdout
     assert sorted(file.name for file in folder.iterdir()) == [
-        "learning_curve.png", "metrics.npz", "policy.safetensors", "run.json",
+        "learning_curve.png", "metrics.npz", "parts", "policies", "run.json",
     ]  # fmt: skip
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
-    record = json.loads((folder / "run.json").read_text())
-    assert record["config"]["hidden_sizes"] == [8]
-    assert record["hyperparams"]["policy_lr"] == 1e-2
-    assert record["hyperparams"]["env_params"] == {"max_steps_in_episode": 5}
-    assert record["command"].startswith("purejaxvpg train CartPole-v1")
+    fields = json.loads((folder / "run.json").read_text())
+    assert fields["config"]["hidden_sizes"] == [8]
+    assert fields["hyperparams"]["policy_lr"] == 1e-2
+    assert fields["hyperparams"]["env_params"] == {"max_steps_in_episode": 5}
+    assert fields["record"]["command"].startswith("purejaxvpg train CartPole-v1")
+    study = load_study(folder)
+    assert study.complete
+    assert study.policies.runs.tolist() == [0, 1]
     with np.load(folder / "metrics.npz") as metrics:
         assert metrics["entropy"].shape == (2, 4)
 
@@ -77,10 +72,13 @@ def test_out_of_memory_is_one_line_with_the_remedy(tmp_path, monkeypatch, capsys
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "run", exhausted)
+    monkeypatch.setattr(engine, "run", exhausted)
     assert cli.main(["train", "CartPole-v1", *TINY]) == 2
-    assert "lower --num-seeds" in capsys.readouterr().err
-    assert list((tmp_path / "runs").iterdir()) == []
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "out of memory; lower --chunk-size (or give --memory-limit), --num-envs" in printed
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert not load_study(folder).done.any()  # it may be gone on with, narrower
 
 
 def test_envs_lists_names_spaces_limits_and_presets(capsys):
@@ -108,15 +106,37 @@ def test_every_field_is_a_flag_with_its_help(capsys):
             if field.name != "env":
                 assert f"--{field.name.replace('_', '-')}" in text, field.name
     assert "Discount per step" in text
+    for name in ("chunk-size", "memory-limit", "split", "keep-policies", "checkpoint-minutes"):
+        assert f"--{name}" in text, name
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "plan"])
+def test_how_a_study_is_run_is_a_flag_of_every_command_that_runs_one(command):
+    flags = "--chunk-size 3 --split envs --keep-policies best --checkpoint-minutes 2.5"
+    words = [command, "CartPole-v1", *flags.split(), "--checkpoint-updates", "7"]
+    options = arguments.options_of(parsing.parse(words), (0, 2), "words")
+    assert options.resources[1:] == ("envs", 3, None)
+    assert options.resources.devices == jax.devices()
+    assert (options.shard, options.keep_policies, options.command) == (
+        (0, 2),
+        "best",
+        "the command",
+    )
+    assert (options.checkpoint_minutes, options.checkpoint_updates) == (2.5, 7)
+    plain = arguments.options_of(parsing.parse([command, "CartPole-v1"]), None, "")
+    assert plain.resources[1:] == ("runs", "auto", None)
+    assert plain.keep_policies is None
+    limited = parsing.parse([command, "CartPole-v1", "--memory-limit", "2GiB"])
+    assert arguments.resources_of(limited).memory_limit == 2**31
 
 
 def test_the_preset_gives_the_defaults_and_flags_go_before_it():
-    args = flags.parse(["train", "Pendulum-v1", "--gamma", "0.5"])
-    config, hp = flags.config_of(args)
+    args = parsing.parse(["train", "Pendulum-v1", "--gamma", "0.5"])
+    config, hp = parsing.config_of(args)
     preset = presets.load("Pendulum-v1")
     assert config == preset.config
     assert hp == dataclasses.replace(preset.hyperparams, gamma=0.5)
-    config, hp = flags.config_of(flags.parse(["train", "Pendulum-v1", "--no-preset"]))
+    config, hp = parsing.config_of(parsing.parse(["train", "Pendulum-v1", "--no-preset"]))
     assert config == VPGConfig(env="Pendulum-v1")
     assert hp == Hyperparams()
 
@@ -124,7 +144,7 @@ def test_the_preset_gives_the_defaults_and_flags_go_before_it():
 BAD = {
     "": "Expected one of {train, eval, export, repro, sweep, plan, merge, report, envs}",
     "train": "train needs ENV, or --resume FOLDER",
-    "train --resume {tmp}/none": "is no run folder",
+    "train --resume {tmp}/none": "is no run or study folder",
     "train CartPole-v1 --resume {tmp}/none": "leave out env",
     "train CartPole-v1 --checkpoint-minutes -1": "checkpoint_minutes=-1",
     "train CartPole-v1 --checkpoint-updates -1": "checkpoint_updates=-1",
@@ -151,11 +171,19 @@ BAD = {
     "train CartPole-v1 --env-params gravity=heavy": "env_params.gravity='heavy' is not a number",
     "train CartPole-v1 --env-kwargs size=3": "no parameter or argument 'size'",
     "train CartPole-v1 --rollout episodes": "pass num_steps=500",
-    "train CartPole-v1 --out {tmp}": "exists already",
+    "train CartPole-v1 --chunk-size few": "is neither auto nor an integer",
+    "train CartPole-v1 --memory-limit lots": "is no size",
+    "train CartPole-v1 --memory-limit 1KB": "one run takes",
+    "train CartPole-v1 --chunk-size 2 --memory-limit 1GB": "leave out one of them",
+    "train CartPole-v1 --split rows": "rows",
+    "train CartPole-v1 --keep-policies some": "some",
+    "train CartPole-v1 --grid gamma=0.9": "--grid",
+    "train CartPole-v1 --zip gamma=0.9": "--zip is called --zipped now",
+    "train CartPole-v1 --out {tmp}": "is not empty",
     "train CartPole-v1 --out {tmp}/file/run": "cannot write",
-    "eval {tmp}/none": "is no run folder",
+    "eval {tmp}/none": "is no run or study folder",
     "eval {tmp} --num-episodes 0": "num_episodes=0",
-    "export {tmp}/none": "is no run folder",
+    "export {tmp}/none": "is no run or study folder",
 }
 
 
@@ -180,12 +208,80 @@ def test_a_missing_extra_is_named(tmp_path):
     assert "pip install 'purejaxvpg[cli]'" in done.stderr
 
 
-def test_an_interrupt_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
+# ------------------------------------------------------------------------------- INTERRUPTIONS
 
+
+def interrupted(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_before_the_folder_is_there_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "run", interrupted)
+    monkeypatch.setattr(training, "prepare", interrupted)
     assert cli.main(["train", "CartPole-v1", *TINY, "--out", "kept"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert capsys.readouterr().err == "purejaxvpg: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_leaves_a_folder_that_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "run", interrupted)
+        assert cli.main(["train", "CartPole-v1", *TINY, "--out", "kept here"]) == 130
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert line.startswith("purejaxvpg: interrupted; 0 of 1 runs are done and kept; go on with: ")
+    command = shlex.split(line.partition("go on with: ")[2])
+    assert command == ["purejaxvpg", "train", "--resume", "kept here"]
+    assert cli.main(command[1:]) == 0
+    assert load_study("kept here").complete
+    assert load_study("kept here").config.hidden_sizes == (8,)
+
+
+def test_a_signal_stops_after_the_segment_and_keeps_it(tmp_path, monkeypatch, capsys):
+    """The run goes on to the bits of one that was not stopped."""
+    monkeypatch.chdir(tmp_path)
+    command, segments = ["train", "CartPole-v1", *TINY, "--num-seeds", "2"], []
+    original = training.Bar.show
+
+    def show(self, now):
+        original(self, now)
+        segments.extend([1] * (now.steps_done > 0))
+        if len(segments) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Bar, "show", show)
+        assert cli.main([*command, "--out", "kept"]) == 130
+    printed = capsys.readouterr()
+    assert "stopping after this segment, to keep it; once more: at once" in printed.out
+    assert "0 of 2 runs are done and kept, the others up to update 2; go on with" in printed.err
+    assert len(segments) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # as it was before
+    assert cli.main(["train", "--resume", "kept"]) == 0
+    assert "going on after 2 of 4 updates" in capsys.readouterr().out
+    assert cli.main([*command, "--out", "whole"]) == 0
+    kept, whole = load_study("kept"), load_study("whole")
+    assert_same_bits(kept.metrics, whole.metrics)
+    assert_same_bits(kept.policies.arrays([0, 1]), whole.policies.arrays([0, 1]))
+
+
+def test_a_second_signal_stops_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def show(self, now):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(engine, "run", lambda prepared: show(None, None))
+    assert cli.main(["train", "CartPole-v1", *TINY, "--out", "kept"]) == 130
+    assert "0 of 1 runs are done and kept; go on with" in capsys.readouterr().err
+
+
+def test_a_run_that_is_done_is_not_trained_again(trained, capsys):
+    assert cli.main(["train", "--resume", str(trained[0])]) == 2
+    assert f"is done; see: purejaxvpg eval {trained[0]}" in capsys.readouterr().err
+    before = (trained[0] / "run.json").read_bytes()
+    assert cli.main(["train", "CartPole-v1", *TINY, "--out", str(trained[0])]) == 2
+    assert "holds a study already; resume it" in capsys.readouterr().err
+    assert (trained[0] / "run.json").read_bytes() == before

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from purejaxvpg import cli
-from purejaxvpg.cli import flags, studies
-from purejaxvpg.experiment import load_study, schedule
-from purejaxvpg.experiment.grid import Choice, LogUniform, Uniform
+from purejaxvpg.cli import arguments, parsing
+from purejaxvpg.experiment import Choice, LogUniform, Uniform, engine, load_study
 
 TINY = (
     "CartPole-v1 --total-steps 160 --num-envs 2 --num-steps 8 --hidden-sizes 8 "
@@ -38,10 +37,11 @@ def test_sweep_prints_a_table_and_leaves_a_study_with_its_report(study):
     assert "policy_lr=0.01, gamma=0.99" in " ".join(done.stdout.split())
     assert "by the other half it scores" in done.stdout
     assert "steps/s" in done.stdout
-    found = load_study(folder)
-    assert found.complete
-    assert found.design.shape == (2, 2)
-    assert found.record["command"] == f"purejaxvpg {SWEEP} --out {folder}"
+    kept = load_study(folder)
+    assert kept.complete
+    assert kept.design.shape == (2, 2)
+    assert kept.record.command == f"purejaxvpg {SWEEP} --out {folder}"
+    assert kept.policies.runs.tolist() == list(range(24))
     page = (folder / "report" / "report.html").read_text()
     assert "policy_lr" in page
     assert (folder / "report" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
@@ -83,7 +83,7 @@ def test_shards_are_merged(study, tmp_path):
 
 
 def test_an_interrupted_sweep_says_how_to_go_on_and_does(study, tmp_path, capsys, monkeypatch):
-    original, chunks = schedule.run_chunk, []
+    original, chunks = engine.run_chunk, []
 
     def interrupting(*args):
         if chunks:  # the second of two: this process has 8 devices, and so 16 rows a chunk
@@ -93,16 +93,17 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_does(study, tmp_path, capsys
 
     folder = tmp_path / "study"
     with monkeypatch.context() as patched:
-        patched.setattr(schedule, "run_chunk", interrupting)
-        patched.setattr(studies.devices, "use_every_core", lambda: None)
+        patched.setattr(engine, "run_chunk", interrupting)
         assert run(SWEEP + " --out {out}", out=folder) == 130
     said = capsys.readouterr().err
-    assert f"go on with: purejaxvpg sweep --resume {folder}" in said
+    assert said.count("\n") == 1
+    how = f"purejaxvpg sweep --resume {folder} --chunk-size 2"
+    assert f"16 of 24 runs are done and kept; go on with: {how}" in said
     assert load_study(folder).done.sum() == 16
-    assert run("sweep --resume {out} --no-report", out=folder) == 0
+    assert run(f"{how.removeprefix('purejaxvpg ')} --no-report") == 0
     resumed, whole = load_study(folder), load_study(study[0])
     assert resumed.complete
-    assert resumed.record["command"] == f"purejaxvpg {SWEEP} --out {folder}"  # as it was begun
+    assert resumed.record.command == f"purejaxvpg {SWEEP} --out {folder}"  # as it was begun
     for name, values in whole.metrics.items():
         np.testing.assert_array_equal(values, resumed.metrics[name], err_msg=name)
 
@@ -111,35 +112,35 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_does(study, tmp_path, capsys
 
 
 def test_values_are_literals_names_or_tuples():
-    assert studies._values("1e-3,3e-3") == [1e-3, 3e-3]
-    assert studies._values("gae,td") == ["gae", "td"]
-    assert studies._values("(64,64),(8,)") == [(64, 64), (8,)]
-    assert studies._values("True,False") == [True, False]
-    assert studies._values("64") == [64]
+    assert parsing.values_of("1e-3,3e-3") == [1e-3, 3e-3]
+    assert parsing.values_of("gae,td") == ["gae", "td"]
+    assert parsing.values_of("(64,64),(8,)") == [(64, 64), (8,)]
+    assert parsing.values_of("True,False") == [True, False]
+    assert parsing.values_of("64") == [64]
 
 
 def test_ranges_to_sample_from():
-    assert studies._range("policy_lr", "log:1e-4:1e-2") == LogUniform(1e-4, 1e-2)
-    assert studies._range("gamma", "uniform:0.9:1") == Uniform(0.9, 1)
-    assert studies._range("estimator", "choice:gae:td") == Choice(("gae", "td"))
+    assert arguments._range("policy_lr", "log:1e-4:1e-2") == LogUniform(1e-4, 1e-2)
+    assert arguments._range("gamma", "uniform:0.9:1") == Uniform(0.9, 1)
+    assert arguments._range("estimator", "choice:gae:td") == Choice(("gae", "td"))
 
 
 def test_sizes_of_memory():
-    assert studies._bytes("") is None
-    assert studies._bytes("800MB") == 800_000_000
-    assert studies._bytes("2GiB") == 2 * 2**30
-    assert studies._bytes("1.5GB") == 1_500_000_000
+    assert parsing.bytes_of("") is None
+    assert parsing.bytes_of("800MB") == 800_000_000
+    assert parsing.bytes_of("2GiB") == 2 * 2**30
+    assert parsing.bytes_of("1.5GB") == 1_500_000_000
 
 
 def test_an_array_task_takes_its_share(monkeypatch):
     for name, value in (("ID", "9"), ("COUNT", "4"), ("MIN", "5"), ("STEP", "2")):
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "99")
-    assert studies._share("") == (2, 4)
-    assert studies._share("none") is None
-    assert studies._share("0/3") == (0, 3)
-    args = flags.parse(["sweep", "CartPole-v1"])
-    assert studies._default_folder(args, (2, 4)) == "runs/CartPole-v1-sweep-99"  # for all tasks
+    assert arguments.shard_of("") == (2, 4)
+    assert arguments.shard_of("none") is None
+    assert arguments.shard_of("0/3") == (0, 3)
+    args = parsing.parse(["sweep", "CartPole-v1"])
+    assert arguments.default_folder(args, (2, 4)) == "runs/CartPole-v1-sweep-99"  # for all tasks
 
 
 @pytest.mark.parametrize(("index", "count"), [("5", "2"), ("4", "3")])
@@ -148,17 +149,17 @@ def test_some_tasks_of_an_array_run_again_must_say_which_share(index, count, mon
     for name, value in (("ID", index), ("COUNT", count), ("MIN", "3"), ("STEP", "2")):
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
     if index == "5":
-        assert studies._share("") == (1, 2)
+        assert arguments.shard_of("") == (1, 2)
     else:
         with pytest.raises(ValueError, match="give --shard i/n"):
-            studies._share("")
+            arguments.shard_of("")
 
 
 def test_the_preset_gives_the_defaults_of_a_sweep():
-    args = flags.parse(["sweep", "Pendulum-v1", "--gamma", "0.5"])
-    spec = studies._spec(args)
+    args = parsing.parse(["sweep", "Pendulum-v1", "--gamma", "0.5"])
+    spec = arguments.spec_of(args)
     assert spec.hyperparams.gamma == 0.5
-    assert spec.config.num_envs == flags.parse(["train", "Pendulum-v1"]).num_envs
+    assert spec.config.num_envs == parsing.parse(["train", "Pendulum-v1"]).num_envs
 
 
 BAD = {
@@ -171,8 +172,18 @@ BAD = {
     "sweep CartPole-v1 --grid gamma=0.9,2": "gamma=2 is out of range",
     "sweep CartPole-v1 --grid num_envs=3": "does not divide total_steps",
     "sweep CartPole-v1 --grid gamma=0.9 gamma=0.8": "gives gamma twice",
-    "sweep CartPole-v1 --grid gamma=0.9 --zip gamma=0.8": "gamma varies twice",
-    "sweep CartPole-v1 --zip gamma=0.9,0.8 policy_lr=1": "make them equal",
+    "sweep CartPole-v1 --grid gamma=0.9 --zipped gamma=0.8": "gamma varies twice",
+    "sweep CartPole-v1 --zipped gamma=0.9,0.8 policy_lr=1": "make them equal",
+    "sweep CartPole-v1 --zip gamma=0.9": "--zip is called --zipped now",
+    "sweep CartPole-v1 --zip=gamma=0.9": "--zip is called --zipped now",
+    "plan CartPole-v1 --zip gamma=0.9": "--zip is called --zipped now",
+    "sweep CartPole-v1 --shard envs --out x": "shard='envs' is called split='envs' now",
+    "sweep CartPole-v1 --shard 1/2/3 --out x": "is not i/n",
+    "sweep CartPole-v1 --split envs --num-envs 3 --total-steps 750": "splits num_envs=3 over 8",
+    "plan CartPole-v1 --split envs --num-envs 3 --total-steps 750": "splits num_envs=3 over 8",
+    "plan CartPole-v1 --chunk-size 2 --memory-limit 1GB": "leave out one of them",
+    "sweep CartPole-v1 --keep-policies some": "some",
+    "sweep CartPole-v1 --checkpoint-updates -1": "checkpoint_updates=-1",
     "sweep CartPole-v1 --sample policy_lr=1e-3": "is no range",
     "sweep CartPole-v1 --sample policy_lr=log:0:1 --num-samples 3": "accepted: low > 0",
     "sweep CartPole-v1 --sample policy_lr=log:1e-4:1": "num_samples=0",
@@ -186,16 +197,16 @@ BAD = {
     "sweep CartPole-v1 --shard 0/3 --out x --prune successive_halving": "prune compares all",
     "sweep CartPole-v1 --out x --coordinator a:1": "needs --num-processes",
     "sweep CartPole-v1 --process-id 1": "need --coordinator",
-    "sweep --resume {tmp}/none": "is no study folder",
+    "sweep --resume {tmp}/none": "is no run or study folder",
     "sweep --resume {tmp}/none --grid gamma=0.9": "leave out grid",
     "sweep CartPole-v1 --cluster": "need --out FOLDER",
     "sweep CartPole-v1 --chunk-size 2 --memory-limit 1GB": "leave out one of them",
     "sweep CartPole-v1 --out {tmp}": "is not empty",
     "sweep CartPole-v1 --out {tmp}/file/x": "cannot write",
     "plan CartPole-v1 --grid polcy_lr=1": "did you mean policy_lr",
-    "merge {tmp}/all {tmp}/none": "is no study folder",
+    "merge {tmp}/all {tmp}/none": "is no run or study folder",
     "merge {tmp}/all": "name at least one study folder",
-    "report {tmp}/none": "is no study folder",
+    "report {tmp}/none": "is no run or study folder",
 }
 
 

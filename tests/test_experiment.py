@@ -1,24 +1,20 @@
-"""The host loop and the run folder: the numbers of one call, and all of them back from disk."""
+"""A run: one setting trained with S seeds, its folder, and all of it back from disk."""
 
 import json
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnax.environments.classic_control.cartpole import CartPole
+from support.assertions import assert_same_bits
+from support.segments import Seen
+from support.studies import assert_same_study
 
-from purejaxvpg import Hyperparams, VPGConfig, envs, make_evaluate, make_train
-from purejaxvpg.experiment.files import read_described, write_described
-from purejaxvpg.experiment.results import begin_run, begun_run, discard_run, load_run, save_run
-from purejaxvpg.experiment.runner import (
-    _progress,
-    evaluation_keys,
-    run,
-    seed_keys,
-)
-from purejaxvpg.experiment.segments import segment_length
+from purejaxvpg import Hyperparams, VPGConfig, envs, make_train
+from purejaxvpg.experiment import Study, load_study, sweep, train
+from purejaxvpg.experiment.evaluation import evaluate_setting, policies_of
+from purejaxvpg.experiment.progress import Clock
 
 CONFIG = VPGConfig(
     env="CartPole-v1",
@@ -32,166 +28,238 @@ CONFIG = VPGConfig(
     eval_episodes=3,
 )
 HP = Hyperparams(policy_lr=1e-2, env_params={"max_steps_in_episode": 20})
+ONE = {"chunk_size": 2, "devices": jax.devices()[:1]}
+
+
+def run(**how):
+    return train(CONFIG, HP, 2, first_seed=5, **ONE, **how)
 
 
 @pytest.fixture(scope="module")
-def result_and_progress():
-    seen = []
-    result = run(CONFIG, HP, num_seeds=2, first_seed=5, on_progress=seen.append, reports=3)
-    return result, seen
+def told():
+    """What a run tells: on_progress, on_segment."""
+    return [], Seen()
 
 
-def test_segments_give_the_numbers_of_one_call(result_and_progress):
-    """Up to rounding: a loop of another length is another program (jax 0.11 shows it)."""
-    result, _ = result_and_progress
-    keys = seed_keys(np.array([5, 6]))
-    whole = jax.jit(jax.vmap(make_train(CONFIG), in_axes=(0, None)))(keys, HP)
-    np.testing.assert_array_equal(
-        jax.random.key_data(result.state.key), jax.random.key_data(whole.state.key)
-    )
-    np.testing.assert_array_equal(result.metrics.episode_count, whole.metrics.episode_count)
-    for found, expected in zip(
-        jax.tree.leaves((result.state.params, result.metrics, result.evaluations)),
-        jax.tree.leaves((whole.state.params, whole.metrics, whole.evaluations)),
-        strict=True,
+@pytest.fixture(scope="module")
+def whole(told):
+    progress, segments = told
+    return run(on_progress=progress.append, on_segment=segments)
+
+
+def files(folder):
+    """Every file of a folder and its bytes."""
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# ------------------------------------------------------------------------------- THE NUMBERS
+
+
+def test_a_run_has_the_numbers_of_one_call(whole, told):
+    """Of `make_train` with the key of each seed, up to rounding: it is another program."""
+    keys = jax.vmap(jax.random.key)(np.arange(5, 7))
+    expected = jax.jit(jax.vmap(make_train(CONFIG), in_axes=(0, None)))(keys, HP)
+    state = told[1][-1].state
+    np.testing.assert_array_equal(state.key, jax.random.key_data(expected.state.key))
+    counts = whole.metrics["episode_count"][0]
+    np.testing.assert_array_equal(counts, expected.metrics.episode_count)
+    params, obs_stats = policies_of(whole, 0, whole.seeds)
+    metrics = {name: x[0] for name, x in whole.metrics.items()}
+    evaluations = {name: x[0] for name, x in whole.evaluations.items()}
+    for found, wanted in (
+        (state.params, expected.state.params),
+        (params, expected.state.params.policy),
+        (obs_stats, expected.state.obs_stats),
+        (metrics, expected.metrics._asdict()),
+        (evaluations, expected.evaluations._asdict()),
     ):
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5), found, wanted
+        )
 
 
-def test_progress_is_told_after_every_segment(result_and_progress):
-    result, seen = result_and_progress
-    assert [p.updates for p in seen] == [4, 8, 12]
-    assert [p.steps for p in seen] == [4 * 32 * 2, 8 * 32 * 2, 12 * 32 * 2]
-    last = slice(8, 12)
-    sums = result.metrics.episode_return_sum[:, last].sum(1)
-    means = sums / result.metrics.episode_count[:, last].sum(1)
-    assert seen[-1].mean_return == pytest.approx(means.mean())
-    assert seen[-1].steps_per_second == pytest.approx(seen[-1].steps / result.seconds)
+def test_a_seed_has_one_key_whatever_its_place(whole):
+    later = train(CONFIG, HP, 2, first_seed=6, **ONE)
+    for name, x in whole.metrics.items():
+        np.testing.assert_array_equal(later.metrics[name][0, 0], x[0, 1], name)
+    assert not np.array_equal(whole.metrics["kl"][0, 0], whole.metrics["kl"][0, 1])
 
 
-def test_a_seed_has_one_key_whatever_its_place():
-    data = jax.random.key_data(seed_keys(np.array([3, 7, 4])))
-    np.testing.assert_array_equal(data[1], jax.random.key_data(jax.random.key(7)))
+def test_a_run_is_a_study_of_one_setting(whole):
+    assert isinstance(whole, Study)
+    assert whole.complete
+    assert whole.design.axes == ()
+    assert whole.metrics["kl"].shape == (1, 2, 12)
+    assert whole.evaluations["returns"].shape == (1, 2, 6, 3)
+    np.testing.assert_array_equal(whole.steps, [32 * np.arange(1, 13)])
+    assert whole.setting(0) == (CONFIG, HP)
 
 
-def test_segments_divide_the_run_and_keep_whole_evaluations():
-    assert segment_length(CONFIG, 3) == 4
-    assert segment_length(CONFIG, 1) == 12
-    assert segment_length(CONFIG, 100) == 2
-    prime = VPGConfig(total_steps=7000)
-    assert segment_length(prime, 3) == 1
-    assert segment_length(prime, 1) == 7
+def test_a_sweep_of_one_setting_is_the_same_run(whole, tmp_path):
+    """The same bits; and without axes the same folder."""
+    run(folder=tmp_path / "run")
+    sweep(CONFIG, None, 2, hp=HP, first_seed=5, folder=tmp_path / "sweep", **ONE)
+    assert files(tmp_path / "run").keys() == files(tmp_path / "sweep").keys()
+    one, other = load_study(tmp_path / "run"), load_study(tmp_path / "sweep")
+    assert_same_study(one, other)
+    assert_same_study(one, whole)
+    faces = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("run", "sweep")]
+    for name in ("format", "config", "hyperparams", "axes", "seeds", "prune"):
+        assert faces[0][name] == faces[1][name]
+    hp = Hyperparams(policy_lr=0.5, env_params=HP.env_params)
+    swept = sweep(CONFIG, {"policy_lr": [1e-2]}, 2, hp=hp, first_seed=5, **ONE)
+    assert_same_bits(swept.metrics, whole.metrics)
+    assert_same_bits(swept.evaluations, whole.evaluations)
+    assert_same_bits(swept.policies.arrays([0, 1]), whole.policies.arrays([0, 1]))
 
 
-def test_num_seeds_below_one_is_refused():
-    with pytest.raises(ValueError, match="num_seeds=0"):
-        run(CONFIG, HP, num_seeds=0)
+# ------------------------------------------------------------------------------- PROGRESS
 
 
-def test_a_saved_run_comes_back_whole(result_and_progress, tmp_path):
-    result, _ = result_and_progress
-    save_run(tmp_path / "run", result, "purejaxvpg train ...")
-    saved = load_run(tmp_path / "run")
-    assert saved.config == CONFIG
-    assert saved.hyperparams == HP
-    assert saved.record["command"] == "purejaxvpg train ..."
-    assert saved.record["versions"]["jax"] == jax.__version__
-    np.testing.assert_array_equal(saved.seeds, [5, 6])
-    jax.tree.map(np.testing.assert_array_equal, saved.policy_params, result.state.params.policy)
-    jax.tree.map(np.testing.assert_array_equal, saved.obs_stats, result.state.obs_stats)
-    for name, values in result.metrics._asdict().items():
-        np.testing.assert_array_equal(saved.metrics[name], values)
-    np.testing.assert_array_equal(saved.metrics["evaluation_returns"], result.evaluations.returns)
+def test_progress_is_told_before_compiling_and_after_every_segment(whole, told):
+    progress, segments = told
+    assert [p.status for p in progress[:2]] == ["measuring memory", "compiling for 2 runs"]
+    running = [p for p in progress if p.status == "running"][:-1]  # the last: the chunk is done
+    assert [p.steps_done for p in running] == [32 * 2 * segment.updates for segment in segments]
+    assert all(p.steps_done + p.steps_left == 2 * 12 * 32 for p in running)
+    assert (running[-1].runs_done, progress[-1].runs_done, progress[-1].num_runs) == (0, 2, 2)
+    last = segments[-1].metrics
+    means = last.episode_return_sum.sum(1) / last.episode_count.sum(1)
+    expected = means[np.isfinite(means)].mean() if np.isfinite(means).any() else np.nan
+    assert progress[-1].mean_return == pytest.approx(expected, nan_ok=True)
+    rate = progress[-1].steps_done / whole.record.seconds
+    assert progress[-1].steps_per_second == pytest.approx(rate)
 
 
-def test_a_loaded_policy_acts_as_the_trained_one(result_and_progress, tmp_path):
-    result, _ = result_and_progress
-    save_run(tmp_path / "run", result)
-    saved = load_run(tmp_path / "run")
-    evaluate = jax.jit(jax.vmap(make_evaluate(CONFIG, 2), in_axes=(0, 0, 0, None)))
-    keys = seed_keys(np.array([0, 1]))
-    state = result.state
-    before = evaluate(keys, state.params.policy, state.obs_stats, HP)
-    after = evaluate(keys, saved.policy_params, saved.obs_stats, saved.hyperparams)
-    jax.tree.map(np.testing.assert_array_equal, before, after)
-    assert int(jnp.max(after.lengths)) <= 20  # the environment parameters came along
+def test_mean_return_of_progress_weighs_runs_alike():
+    """500 in one episode, and 100 in twenty."""
+    progress = []
+    clock = Clock(progress.append)
+    metrics = SimpleNamespace(
+        episode_return_sum=np.array([[500.0, 0.0], [20.0, 80.0]]),
+        episode_count=np.array([[1.0, 0.0], [4.0, 16.0]]),
+    )
+    segment = SimpleNamespace(runs=np.arange(2), updates=2, metrics=metrics, seconds=1.0)
+    clock.segment(segment, steps_per_update=8)
+    assert progress[-1].mean_return == pytest.approx((500 + 5) / 2)
 
 
-def test_an_existing_folder_is_left_alone(tmp_path):
+# ------------------------------------------------------------------------------- REFUSALS
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"num_seeds": 0}, "num_seeds=0"),
+        ({"first_seed": -1}, "first_seed=-1"),
+        ({"grid": {"gamma": [0.9]}}, r"train has one setting and takes no grid=; use sweep"),
+        ({"shard": "0/2"}, r"train has one setting and takes no shard="),
+        ({"prune": "successive_halving"}, r"takes no prune="),
+        ({"reports": 3}, r"reports= is no argument"),
+        ({"resume": True}, r"resume=True needs the folder"),
+    ],
+)
+def test_what_no_run_takes_is_one_line(how, said):
+    with pytest.raises((ValueError, TypeError), match=said) as error:
+        train(CONFIG, HP, **how)
+    assert "\n" not in str(error.value)
+
+
+def test_episodes_longer_than_the_rollout_are_refused_under_swept_limits_too():
+    config = VPGConfig(env="Pendulum-v1", rollout="episodes", num_steps=200, total_steps=1600)
+    with pytest.raises(ValueError, match="pass num_steps=400"):
+        train(config, Hyperparams(env_params={"max_steps_in_episode": 400}))
+
+
+def test_objects_in_a_config_cannot_be_kept_and_it_says_so(tmp_path):
+    config = VPGConfig(kernel_init=jax.nn.initializers.ones, num_envs=2, num_steps=4, total_steps=8)
+    with pytest.raises(TypeError, match=r"kernel_init=.* by name"):
+        train(config, folder=tmp_path / "run", chunk_size=1)
+    assert not (tmp_path / "run").exists()
+
+
+# --------------------------------------------------------------------------------- FOLDERS
+
+
+@pytest.fixture(scope="module")
+def finished(whole, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    run(folder=folder, command="purejaxvpg train ...")
+    return folder
+
+
+def test_a_run_comes_back_whole(finished, whole):
+    back = load_study(finished)
+    assert_same_study(back, whole)
+    assert (back.config, back.hyperparams) == (CONFIG, HP)
+    assert back.record.command == "purejaxvpg train ..."
+    assert back.record.versions["jax"] == jax.__version__
+    assert back.record.complete
+    assert back.record.steps == 2 * 12 * 32
+    np.testing.assert_array_equal(back.seeds, [5, 6])
+    assert_same_bits(back.policies.arrays([0, 1]), whole.policies.arrays([0, 1]))
+    names = sorted({path.parts[0] for path in files(finished)})
+    assert names == ["metrics.npz", "parts", "policies", "run.json"]
+    with np.load(finished / "metrics.npz") as arrays:
+        np.testing.assert_array_equal(arrays["kl"], whole.metrics["kl"][0])
+
+
+def test_a_loaded_policy_acts_as_the_trained_one(finished, whole):
+    outcomes = [evaluate_setting(x, num_episodes=2) for x in (whole, load_study(finished))]
+    assert_same_bits(*outcomes)
+    assert int(outcomes[1].lengths.max()) <= 20  # the environment parameters came along
+
+
+def test_an_existing_folder_is_left_alone(tmp_path, finished):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious").write_text("x")
-    with pytest.raises(FileExistsError, match="exists already"):
-        begin_run(tmp_path / "run", CONFIG, HP, np.arange(2))
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        run(folder=tmp_path / "run")
     assert (tmp_path / "run" / "precious").read_text() == "x"
+    before = files(finished)
+    with pytest.raises(FileExistsError, match="holds a study already; resume it"):
+        run(folder=finished)
+    assert files(finished) == before
 
 
 def test_an_unwritable_place_is_named_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
+    progress = []
     with pytest.raises(OSError, match=r"cannot write .*run"):
-        begin_run(tmp_path / "file" / "run", CONFIG, HP, np.arange(2))
+        run(folder=tmp_path / "file" / "run", on_progress=progress.append)
+    assert not [p for p in progress if p.status != "measuring memory"]
 
 
-def test_a_run_that_has_begun_is_not_done(result_and_progress, tmp_path):
-    """It can be gone on with, not evaluated; and it goes away if nothing is kept of it."""
-    folder = begin_run(tmp_path / "run", CONFIG, HP, np.arange(5, 7), "purejaxvpg train ...")
-    config, hp, seeds, record = begun_run(folder)
-    assert (config, hp, seeds.tolist(), record["complete"]) == (CONFIG, HP, [5, 6], False)
-    with pytest.raises(ValueError, match=r"is not done; go on with it: purejaxvpg train --resume"):
-        load_run(folder)
-    assert discard_run(folder)
-    assert not folder.exists()
-    save_run(folder, result_and_progress[0])
-    assert not discard_run(folder)
-    assert load_run(folder).record["complete"]
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_run_that_is_interrupted_before_its_first_update_keeps_its_folder(tmp_path, whole, error):
+    """It says what it is, and can be gone on with; nothing of the user's is removed."""
+
+    def interrupt(progress):
+        if progress.status.startswith("compiling"):
+            raise error
+
+    folder = tmp_path / "run"
+    with pytest.raises(error):
+        run(folder=folder, on_progress=interrupt, command="purejaxvpg train ...")
+    assert {path.name for path in folder.iterdir()} == {"run.json", "parts"}
+    begun = load_study(folder)
+    assert not begun.complete
+    assert not begun.record.complete
+    assert begun.updates.tolist() == [[0, 0]]
+    assert begun.record.command == "purejaxvpg train ..."
+    assert begun.setting(0) == (CONFIG, HP)
+    assert_same_study(run(folder=folder, resume=True), whole)
+    assert load_study(folder).record.complete
 
 
-def test_a_run_of_the_first_format_is_read(result_and_progress, tmp_path):
-    """Format 1 had no sums, and a folder only when the run was done."""
-    save_run(tmp_path / "run", result_and_progress[0])
-    path = tmp_path / "run" / "run.json"
-    said = json.loads(path.read_text())
-    old = {k: v for k, v in said.items() if k not in ("files", "complete", "sha256")}
-    path.write_text(json.dumps(old | {"format": 1}))
-    assert load_run(tmp_path / "run").config == CONFIG
-
-
-@pytest.mark.parametrize("name", ["run.json", "metrics.npz", "policy.safetensors"])
-def test_one_flipped_bit_is_found(result_and_progress, tmp_path, name):
-    save_run(tmp_path / "run", result_and_progress[0])
-    file = tmp_path / "run" / name
-    data = bytearray(file.read_bytes())
-    middle = data.index(b"0.01") + 3 if name == "run.json" else len(data) // 2
-    data[middle] ^= 4  # 0.01 becomes 0.05: as good a number
-    file.write_bytes(data)
-    with pytest.raises(ValueError, match="its sum is wrong"):
-        load_run(tmp_path / "run")
-
-
-@pytest.mark.parametrize("name", ["run.json", "metrics.npz", "policy.safetensors"])
-def test_a_damaged_or_missing_file_is_one_line(result_and_progress, tmp_path, name):
-    save_run(tmp_path / "run", result_and_progress[0])
-    file = tmp_path / "run" / name
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(ValueError, match="cannot be read") as error:
-        load_run(tmp_path / "run")
-    assert "\n" not in str(error.value)
-    file.unlink()
-    with pytest.raises(FileNotFoundError, match=name):
-        load_run(tmp_path / "run")
-
-
-def test_another_format_is_refused(result_and_progress, tmp_path):
-    save_run(tmp_path / "run", result_and_progress[0])
-    path = tmp_path / "run" / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(ValueError, match="format 99"):
-        load_run(tmp_path / "run")
-
-
-def test_objects_in_a_config_cannot_be_saved_and_it_says_so(result_and_progress, tmp_path):
-    result = result_and_progress[0]._replace(config=VPGConfig(kernel_init=jax.nn.initializers.ones))
-    with pytest.raises(TypeError, match=r"kernel_init=.* by name"):
-        save_run(tmp_path, result)
+def test_a_run_that_is_done_is_resumed_to_itself(tmp_path, finished, whole):
+    segments, before = Seen(), files(finished)
+    again = run(folder=finished, resume=True, on_segment=segments)
+    assert segments == []
+    assert_same_study(again, whole)
+    for path, data in files(finished).items():
+        if path.parts[0] in ("parts", "policies"):
+            assert before[path] == data
 
 
 def test_a_linear_policy_and_nested_arguments_come_back(tmp_path, monkeypatch):
@@ -202,44 +270,8 @@ def test_a_linear_policy_and_nested_arguments_come_back(tmp_path, monkeypatch):
         env="Sized", env_kwargs={"shape": (3, (4,))}, hidden_sizes=(), num_envs=2, num_steps=4,
         total_steps=8, value_iterations=1,
     )  # fmt: skip
-    result = run(config, num_seeds=1)
-    save_run(tmp_path / "run", result)
-    saved = load_run(tmp_path / "run")
-    assert saved.config == config
-    assert jax.tree.structure(saved.policy_params) == jax.tree.structure(result.state.params.policy)
-
-
-def test_parameters_of_another_shape_are_refused(result_and_progress, tmp_path):
-    save_run(tmp_path / "run", result_and_progress[0])
-    path = tmp_path / "run" / "run.json"
-    said = read_described(path, [2])
-    said["config"]["hidden_sizes"] = [9]
-    write_described(path, said)
-    with pytest.raises(ValueError, match=r"policy.safetensors has params/policy/\S+ \(2, 8.*9"):
-        load_run(tmp_path / "run")
-
-
-def test_evaluation_draws_nothing_that_training_drew():
-    """fold_in(key, i) is split(key, n)[i]: the careless choice would reuse a training key."""
-    seeds = np.arange(4)
-    training = [jax.random.split(key, 64) for key in seed_keys(seeds)]
-    used = {tuple(row) for keys in training for row in jax.random.key_data(keys).tolist()}
-    assert tuple(jax.random.key_data(jax.random.fold_in(jax.random.key(0), 1)).tolist()) in used
-    for seed in range(3):
-        mine = {tuple(row) for row in jax.random.key_data(evaluation_keys(seeds, seed)).tolist()}
-        assert len(mine) == 4
-        assert not mine & used
-
-
-def test_episodes_longer_than_the_rollout_are_refused_under_swept_limits_too():
-    config = VPGConfig(env="Pendulum-v1", rollout="episodes", num_steps=200, total_steps=1600)
-    with pytest.raises(ValueError, match="pass num_steps=400"):
-        run(config, Hyperparams(env_params={"max_steps_in_episode": 400}))
-
-
-def test_mean_return_of_progress_weighs_seeds_alike():
-    metrics = SimpleNamespace(
-        episode_return_sum=np.array([[500.0, 0.0], [20.0, 80.0]]),
-        episode_count=np.array([[1.0, 0.0], [4.0, 16.0]]),
-    )
-    assert _progress(CONFIG, 2, 2, 1.0, metrics).mean_return == pytest.approx((500 + 5) / 2)
+    study = train(config, folder=tmp_path / "run")
+    back = load_study(tmp_path / "run")
+    assert back.config == config
+    one, other = (policies_of(x, 0, x.seeds) for x in (study, back))
+    assert_same_bits(one, other)

@@ -1,11 +1,19 @@
 """Successive halving: where the rungs end, and who goes on."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purejaxvpg.experiment.pruning import SuccessiveHalving, make_pruning, survivors
+from purejaxvpg.experiment.pruning import (
+    SuccessiveHalving,
+    make_pruning,
+    pruning_from_json,
+    pruning_to_json,
+    survivors,
+)
 
 STEADY = settings(deadline=None, derandomize=True, database=None)
 
@@ -19,31 +27,68 @@ def chosen(scores, keep, alive=None):
 
 
 def test_rungs_end_at_powers_of_the_share_kept():
-    assert SuccessiveHalving(3, 1 / 3).ends(90, 1) == [10, 30, 90]
-    assert SuccessiveHalving(3, 0.5).ends(80, 10) == [20, 40, 80]
-    assert SuccessiveHalving(2, 0.5).ends(80, 10) == [40, 80]
+    assert SuccessiveHalving(3, 1 / 3).bounds(90) == (0, 10, 30, 90)
+    assert SuccessiveHalving(3, 1 / 3).bounds(100) == (0, 11, 33, 100)
+    assert SuccessiveHalving(3, 0.5).bounds(80, eval_every=10) == (0, 20, 40, 80)
+    assert SuccessiveHalving(2, 0.5).bounds(80, eval_every=10) == (0, 40, 80)
 
 
 def test_a_short_run_has_rungs_that_end_together():
     """So that a rung is the same share of the run for all settings, however long theirs."""
-    assert SuccessiveHalving(4, 1 / 3).ends(20, 10) == [10, 10, 10, 20]
-    assert SuccessiveHalving(3, 1 / 3).ends(5, 5) == [5, 5, 5]
+    assert SuccessiveHalving(4, 1 / 3).bounds(20, eval_every=10) == (0, 10, 10, 10, 20)
+    assert SuccessiveHalving(3, 1 / 3).bounds(5, eval_every=5) == (0, 5, 5, 5)
+    assert SuccessiveHalving(3, 1 / 3).bounds(1) == (0, 1, 1, 1)
 
 
 @STEADY
 @given(
     rungs=st.integers(2, 6),
     keep=st.floats(0.01, 0.99),
-    segment=st.integers(1, 20),
-    blocks=st.integers(1, 50),
+    eval_every=st.integers(0, 20),
+    units=st.integers(1, 50),
+    blocks=st.booleans(),
 )
-def test_rungs_are_whole_segments_ascending_to_the_end(rungs, keep, segment, blocks):
-    ends = SuccessiveHalving(rungs, keep).ends(segment * blocks, segment)
+def test_rungs_are_whole_evaluations_ascending_to_the_end(rungs, keep, eval_every, units, blocks):
+    unit = eval_every or 1
+    first, *ends = SuccessiveHalving(rungs, keep, blocks).bounds(unit * units, eval_every)
+    assert first == 0
     assert len(ends) == rungs
     assert ends == sorted(ends)
     assert ends[0] > 0
-    assert ends[-1] == segment * blocks
-    assert all(end % segment == 0 for end in ends)
+    assert ends[-1] == unit * units
+    assert all(end % unit == 0 for end in ends)
+
+
+def _ends_of_format_1(pruning, num_updates, eval_every):
+    """The rungs as commit bf46240 laid them: in segments of one length, ten or more of them."""
+    unit = eval_every or 1
+    count = num_updates // unit
+    length = max(n for n in range(1, max(count // 10, 1) + 1) if count % n == 0) * unit
+    fractions = [pruning.keep ** (pruning.rungs - 1 - k) for k in range(pruning.rungs)]
+    return [max(round(part * (num_updates // length)), 1) * length for part in fractions]
+
+
+def test_studies_of_format_1_keep_their_rungs():
+    pruning = SuccessiveHalving(3, 1 / 3, blocks=True)
+    assert pruning.bounds(100) == (0, 10, 30, 100)
+    for num_updates, eval_every in [(100, 0), (90, 0), (97, 0), (240, 8), (20, 10), (7, 7), (1, 0)]:
+        ends = _ends_of_format_1(pruning, num_updates, eval_every)
+        assert pruning.bounds(num_updates, eval_every) == (0, *ends)
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_description_is_read_back(blocks):
+    pruning = SuccessiveHalving(4, 0.25, blocks)
+    fields = json.loads(json.dumps(pruning_to_json(pruning)))
+    assert pruning_from_json(fields) == pruning
+    assert fields["method"] == "successive_halving"
+    assert pruning_to_json(None) is pruning_from_json(None) is None
+
+
+def test_a_description_of_format_1_means_blocks():
+    fields = {"method": "successive_halving", "rungs": 3, "keep": 0.5}
+    assert pruning_from_json(fields) == SuccessiveHalving(3, 0.5, blocks=True)
+    assert pruning_to_json(SuccessiveHalving(3, 0.5, blocks=True)) == fields
 
 
 def test_the_best_share_goes_on_in_order_of_place():

@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.assertions import assert_same_bits
+from support.studies import make_study
 
 from purejaxvpg import Hyperparams, VPGConfig, cli, make_learner
-from purejaxvpg.cli import flags
+from purejaxvpg.cli import arguments, parsing, repro, training
 from purejaxvpg.cli.repro import command
+from purejaxvpg.experiment import load_study
 from purejaxvpg.experiment.debug import find_operation
+from purejaxvpg.experiment.design import Design
 from purejaxvpg.experiment.devices import DETERMINISTIC
-from purejaxvpg.experiment.results import load_run
-from purejaxvpg.experiment.store import load_study
+from purejaxvpg.experiment.folder import read_spec
+from purejaxvpg.experiment.spec import Spec, differences
 
 TINY = "--num-envs 2 --num-steps 8 --total-steps 64 --hidden-sizes 8 --value-iterations 1"
 CONFIG = VPGConfig(
@@ -62,13 +66,23 @@ numbers = st.floats(1e-6, 1.0)
     ),
     st.integers(0, 2**31),
     st.integers(1, 9),
+    st.sampled_from(["auto", 1, 7]),
+    st.sampled_from(["runs", "envs"]),
+    st.booleans(),
 )
-def test_the_command_means_the_same_settings(fields, numbers, seed, num_seeds):
+def test_the_command_means_the_same_settings(
+    fields, numbers, seed, num_seeds, width, split, deterministic
+):
     config, hp = VPGConfig(env="CartPole-v1", **fields), Hyperparams(**numbers)
-    words = shlex.split(command(config, hp, np.arange(seed, seed + num_seeds), "some where"))
-    args = flags.parse(words[1:])
-    assert flags.config_of(args) == (config, hp)
+    spec = Spec(config, hp, Design(()), np.arange(seed, seed + num_seeds))
+    flags = f"--a=1 {DETERMINISTIC}" if deterministic else ""
+    study = make_study(spec, parts=[], split=split, xla_flags=flags)
+    args = parsing.parse(shlex.split(command(study, "some where", width))[1:])
+    assert parsing.config_of(args) == (config, hp)
+    assert differences(arguments.spec_of(args).to_json(), spec.to_json()) == ""
     assert (args.seed, args.num_seeds, args.out) == (seed, num_seeds, "some where")
+    assert (args.chunk_size, args.split) == (str(width), split)
+    assert args.deterministic == deterministic
 
 
 def test_a_run_is_repeated_to_the_same_bits(tmp_path, capsys):
@@ -80,26 +94,54 @@ def test_a_run_is_repeated_to_the_same_bits(tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"jax=={jax.__version__}" in said
     assert not (tmp_path / "run-again").exists()
-    last = said.strip().splitlines()[-1]
-    assert cli.main([*shlex.split(last)[1:-2], "--policy-lr", "0.02"]) in (0, 2)  # it does parse
     assert cli.main(["repro", str(folder), "--execute", "--out", str(tmp_path / "other")]) == 0
     assert "the same, every bit of 13 metrics" in capsys.readouterr().out
-    one, other = load_run(folder), load_run(tmp_path / "other")
-    jax.tree.map(np.testing.assert_array_equal, one.policy_params, other.policy_params)
+    assert_same_run(folder, tmp_path / "other")
+    words = shlex.split(said.strip().splitlines()[-1])  # the command that it prints does the same
+    assert words[:2] == ["purejaxvpg", "train"]
+    assert cli.main(words[1:]) == 0
+    assert_same_run(folder, tmp_path / "run-again")
+    assert differences(*(read_spec(f"{folder}{x}")[0].to_json() for x in ("", "-again"))) == ""
+
+
+def assert_same_run(folder, other):
+    """Two folders have the same metrics and the same policies."""
+    one, two = load_study(folder), load_study(other)
+    assert_same_bits(one.metrics, two.metrics)
+    assert_same_bits(one.policies.arrays([0, 1]), two.policies.arrays([0, 1]))
 
 
 def test_numbers_that_differ_are_named(tmp_path, capsys, monkeypatch):
-    from purejaxvpg.cli import repro
-
     folder = tmp_path / "run"
     assert cli.main(f"train CartPole-v1 {TINY} --out {folder}".split()) == 0
-    monkeypatch.setattr(repro, "command", lambda *args: command(*args) + " --policy-lr 0.5")
+
+    def another(folder):
+        spec, *rest = read_spec(folder)
+        return spec._replace(hyperparams=Hyperparams(policy_lr=0.5)), *rest
+
+    monkeypatch.setattr(repro, "read_spec", another)
     capsys.readouterr()
     assert cli.main(["repro", str(folder), "--execute"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "differ in " in said
-    assert "policy_loss" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "differ in " in message
+    assert "policy_loss" in message
+
+
+@pytest.mark.parametrize("what", ["train CartPole-v1", "sweep CartPole-v1 --grid gamma=0.9,0.99"])
+def test_what_is_not_done_is_not_repeated(what, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "begun"
+    with monkeypatch.context() as patched:
+        patched.setattr(training.engine, "run", interrupted)
+        assert cli.main(f"{what} {TINY} --out {folder}".split()) == 130
+    capsys.readouterr()
+    assert cli.main(["repro", str(folder)]) == 2
+    how = f"is not done; see: purejaxvpg {what.split()[0]} --resume {folder}"
+    assert how in capsys.readouterr().err
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_study_is_repeated_to_the_same_bits(tmp_path, capsys):
@@ -114,6 +156,8 @@ def test_a_study_is_repeated_to_the_same_bits(tmp_path, capsys):
     assert "chunk_size=1" in said
     assert "the same, every bit of 13 metrics" in said
     assert load_study(f"{folder}-again").complete
+    for name, values in load_study(folder).metrics.items():
+        np.testing.assert_array_equal(values, load_study(f"{folder}-again").metrics[name])
 
 
 @pytest.mark.parametrize("folder", ["none", "empty"])
@@ -122,7 +166,7 @@ def test_what_is_no_run_is_a_line(folder, tmp_path, capsys):
     assert cli.main(["repro", str(tmp_path / folder)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "is no run folder" in said
+    assert "is no run or study folder" in said
 
 
 # --------------------------------------------------------------------------------- DETERMINISM
@@ -134,7 +178,7 @@ def test_deterministic_sets_its_flags_and_records_them(tmp_path, capsys):
     args = f"train CartPole-v1 {TINY} --deterministic --out {folder}"
     own = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     subprocess.run([sys.executable, "-m", "purejaxvpg", *args.split()], env=own, check=True)
-    assert load_run(folder).record["xla_flags"] == DETERMINISTIC
+    assert load_study(folder).record.xla_flags == DETERMINISTIC
     assert cli.main(["repro", str(folder)]) == 0
     said = capsys.readouterr().out
     assert said.strip().endswith("--deterministic")
@@ -183,7 +227,6 @@ def test_debug_nans_on_the_command_line(tmp_path, capsys):
     assert said.count("the first NaN comes from") == 2  # once a seed, of 4 updates
     assert "seed 0 at update 1: " in said
     assert "2 of 2 seeds diverged, and stay at their last finite state: seed 0 at update 1" in said
-    record = load_run(tmp_path / "run").record
-    assert record["diverged_at"] == {"0": 1, "1": 1}
+    assert load_study(tmp_path / "run").diverged_at.tolist() == [[1, 1]]
     assert cli.main(["eval", str(tmp_path / "run"), "--num-episodes", "2"]) == 0
     assert "seed 1 at update 1" in capsys.readouterr().out

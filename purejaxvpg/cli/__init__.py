@@ -23,7 +23,7 @@ for needed_at_the_end in ("tyro", "rich", "matplotlib", "safetensors", "platform
     require(needed_at_the_end, "cli")  # now, not when a run is done and about to be saved
 
 from purejaxvpg.cli import parsing  # noqa: E402
-from purejaxvpg.cli.terminal import Interrupted, UserError  # noqa: E402
+from purejaxvpg.cli.terminal import Interrupted, UserError, warnings_as_lines  # noqa: E402
 
 # The module and function of each command.  A module is imported when its command is given.
 _HANDLERS = {
@@ -68,7 +68,8 @@ def _run(args: Any, command: str) -> None:
         be_deterministic()
     module, function = _HANDLERS[type(args).__name__]
     handler = getattr(importlib.import_module(f"purejaxvpg.cli.{module}"), function)
-    if module == "training":
-        handler(args, command)
-    else:
-        handler(args)
+    with warnings_as_lines():
+        if module == "training":
+            handler(args, command)
+        else:
+            handler(args)

@@ -39,8 +39,8 @@ def _flags(cls: type) -> list[Flag]:
     return flags
 
 
-def _place(metavar: str, text: str) -> Any:
-    return Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar=metavar, help=text)]
+def _place(metavar: str, text: str, kind: Any = str) -> Any:
+    return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=metavar, help=text)]
 
 
 _ENV = ("env", _place("ENV", "Environment, see: purejaxvpg envs."), dataclasses.field(default=""))
@@ -106,64 +106,52 @@ _CHOICE = [
     _flag("where", _AXES, (), "Of a study: the settings with these values, as name=value."),
 ]
 
-Train = dataclasses.make_dataclass(
-    "Train", [_ENV, *_SEEDS, *_places("Run", "<env>-<time>"), *_HOW, *_RUN]
-)
-_STUDY = [_ENV, *_DESIGN, *_SEEDS, *_places("Study", "<env>-sweep-<time>"), *_HOW, *_MANY, *_RUN]
-Sweep = dataclasses.make_dataclass("Sweep", _STUDY)
-Plan = dataclasses.make_dataclass("Plan", _STUDY)  # a sweep's command with one word changed
-Eval = dataclasses.make_dataclass(
+_RUN_FOLDER, _STUDY_FOLDER = _places("Run", "<env>-<time>"), _places("Study", "<env>-sweep-<time>")
+_STUDY = [_ENV, *_DESIGN, *_SEEDS, *_STUDY_FOLDER, *_HOW, *_MANY, *_RUN]
+
+
+def _command(name: str, *fields: Any) -> type:
+    return dataclasses.make_dataclass(name, fields)
+
+
+Train = _command("Train", _ENV, *_SEEDS, *_RUN_FOLDER, *_HOW, *_RUN)
+Sweep = _command("Sweep", *_STUDY)
+Plan = _command("Plan", *_STUDY)  # a sweep's command with one word changed
+Eval = _command(
     "Eval",
-    [
-        _FOLDER,
-        *_CHOICE,
-        _flag("seed", int, -1, "Training seed whose policy it is; -1: all of them."),
-        _flag("num_episodes", int, 32, "E, episodes of each policy."),
-        _flag("greedy", bool, True, "Take the policy's mode; otherwise sample from it."),
-        _flag("eval_seed", int, 0, "Seed of the evaluation."),
-    ],
+    _FOLDER,
+    *_CHOICE,
+    _flag("seed", int, -1, "Training seed whose policy it is; -1: all of them."),
+    _flag("num_episodes", int, 32, "E, episodes of each policy."),
+    _flag("greedy", bool, True, "Take the policy's mode; otherwise sample from it."),
+    _flag("eval_seed", int, 0, "Seed of the evaluation."),
 )
-Export = dataclasses.make_dataclass(
+Export = _command(
     "Export",
-    [
-        _FOLDER,
-        *_CHOICE,
-        _flag("out", str, "", "Folder of the policy (default: FOLDER/policy)."),
-        _flag("seed", int, -1, "Training seed whose policy it is; -1: that of the best score."),
-        _flag("compiled", bool, True, "Also write policy.jax, a program that needs jax alone."),
-    ],
+    _FOLDER,
+    *_CHOICE,
+    _flag("out", str, "", "Folder of the policy (default: FOLDER/policy)."),
+    _flag("seed", int, -1, "Training seed whose policy it is; -1: that of the best score."),
+    _flag("compiled", bool, True, "Also write policy.jax, a program that needs jax alone."),
 )
-Repro = dataclasses.make_dataclass(
+Repro = _command(
     "Repro",
-    [
-        _FOLDER,
-        _flag("execute", bool, False, "Do it, and compare every number."),
-        _flag("out", str, "", "Folder of what is repeated (default: FOLDER-again)."),
-    ],
+    _FOLDER,
+    _flag("execute", bool, False, "Do it, and compare every number."),
+    _flag("out", str, "", "Folder of the repetition (default: FOLDER-again)."),
 )
-Merge = dataclasses.make_dataclass(
+Merge = _command(
     "Merge",
-    [
-        ("out", _place("OUT", "Folder of the whole study.")),
-        (
-            "sources",
-            Annotated[
-                tuple[str, ...],
-                tyro.conf.Positional,
-                tyro.conf.arg(metavar="SHARD", help="Study folders of its shards."),
-            ],
-        ),
-    ],
+    ("out", _place("OUT", "Folder of the whole study.")),
+    ("sources", _place("SHARD", "Study folders of its shards.", _AXES)),
 )
-Report = dataclasses.make_dataclass(
+Report = _command(
     "Report",
-    [
-        _FOLDER,
-        _flag("target", float | None, None, "Score to measure optimality gaps from."),
-        _flag("out", str, "", "Folder of the report (default: FOLDER/report)."),
-    ],
+    _FOLDER,
+    _flag("target", float | None, None, "Score to measure optimality gaps from."),
+    _flag("out", str, "", "Folder of the report (default: FOLDER/report)."),
 )
-Envs = dataclasses.make_dataclass("Envs", [])
+Envs = _command("Envs")
 
 COMMANDS: list[tuple[type, str, str]] = [
     (Train, "train", "Train, and write a run folder."),

@@ -29,7 +29,7 @@ def evaluate(args: Any) -> None:
             raise ValueError(f"num_episodes={given} is out of range; accepted: an integer >= 1")
         study = _finished(args.folder)
         settings = _settings(study, args)
-        seeds = study.seeds if args.seed < 0 else np.asarray([args.seed])
+        seeds = study.seeds if args.seed == -1 else np.asarray([args.seed])
         how = (seeds, args.num_episodes, args.greedy, args.eval_seed)
         outcomes = [evaluate_setting(study, int(h), *how) for h in settings]
     kind = "greedy" if args.greedy else "sampled"
@@ -58,12 +58,13 @@ def export(args: Any) -> None:
             )
         setting, scores = int(settings[0]), study.scores()[settings[0]]  # [S]
         best = int(np.nanargmax(np.where(np.isnan(scores), -np.inf, scores)))
-        seed = int(study.seeds[best]) if args.seed < 0 else args.seed
+        seed = int(study.seeds[best]) if args.seed == -1 else args.seed
         params, obs_stats = policies_of(study, setting, np.asarray([seed]))
         params, obs_stats = jax.tree.map(lambda x: x[0], (params, obs_stats))
         config, hp = study.setting(setting)
         row = int(np.flatnonzero(study.seeds == seed)[0])
-        card = {f"return of the last {LAST_EPISODES} episodes": scores[row], "seed": seed}
+        last = "evaluation" if study.evaluations else f"{LAST_EPISODES} episodes"
+        card = {f"return of the last {last}": scores[row], "seed": seed}
         folder = Path(args.out or Path(args.folder) / "policy")
         policy_files.save_policy(folder, config, params, obs_stats, hp, card)
         if args.compiled:

@@ -3,7 +3,9 @@
 import contextlib
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +20,26 @@ def say(*lines: str) -> None:
     """Print lines that are not wrapped: paths and commands are copied from them."""
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+PACKAGE = Path(__file__).parent.parent
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Show each warning of this package as a line; stderr is for errors."""
+    with warnings.catch_warnings():
+        show_others = warnings.showwarning
+
+        def show(message: Any, category: Any, filename: str, *rest: Any) -> None:
+            if issubclass(category, UserWarning) and Path(filename).is_relative_to(PACKAGE):
+                say(str(message))
+            else:
+                show_others(message, category, filename, *rest)
+
+        warnings.filterwarnings("always", category=UserWarning, module=r"purejaxvpg\b")
+        warnings.showwarning = show
+        yield
 
 
 class UserError(Exception):

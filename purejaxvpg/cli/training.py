@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,7 @@ def _how_to_go_on(study: Study, folder: str, args: Any) -> str:
     how = [f"--split {args.split}"] if args.split != "runs" else []
     how += [f"--shard {args.shard}"] if getattr(args, "shard", "") else []
     how += [f"--chunk-size {args.chunk_size}"] if args.chunk_size != "auto" else []
-    command = " ".join([f"purejaxvpg {name} --resume", str(folder), *how])
+    command = " ".join([f"purejaxvpg {name} --resume", shlex.quote(str(folder)), *how])
     done = f"{study.done.sum()} of {study.done.size} runs are done and kept"
     if (furthest := study.updates[~study.done]).any():
         done += f", the others up to update {furthest.max()}"

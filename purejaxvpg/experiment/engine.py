@@ -145,12 +145,12 @@ def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
         chunk = _chunk(prepared, work, work.runs[first : first + program.rows], hps)
         with _checkpoints(prepared, chunk, program) as checkpoints:
             part = _run_chunk(prepared, program, chunk, checkpoints, group.config.steps_per_update)
-            finished = part is None or part.end == chunk.end
-            if part is not None and finished:
-                prepared.store.add(part)
-            elif part is not None:
+            if part is not None and part.end < chunk.end:
                 return [part]
+            if part is not None:
+                prepared.store.add(part)
         _remove_checkpoints(checkpoints)
+        prepared.clock.chunk_ended(len(chunk.runs))
         if prepared.stop.is_set():
             break
     return []
@@ -188,7 +188,11 @@ def _checkpoints(
     identity = chunk_identity(mark, program.rows, options.resources.split)
     every = (60 * options.checkpoint_minutes, options.checkpoint_updates)
     keep_best = not prepared.spec.design.axes
-    yield Checkpoints(folder, identity, *every, keep_best=keep_best, start=chunk.start)
+    checkpoints = Checkpoints(folder, identity, *every, keep_best=keep_best, start=chunk.start)
+    try:
+        yield checkpoints
+    finally:
+        checkpoints.settle()  # after an error too, the last one is on the disk
 
 
 def _remove_checkpoints(checkpoints: Checkpoints | None) -> None:
@@ -207,23 +211,20 @@ def _run_chunk(
     steps_per_update: int,
 ) -> Part | None:
     """A chunk, told about and stopped between segments."""
-    clock, options, running = prepared.clock, prepared.options, [0.0]
+    clock, options = prepared.clock, prepared.options
 
     def on_start(checkpoint: Checkpoint | None) -> None:
         clock.chunk(*((checkpoint.update, checkpoint.seconds) if checkpoint else (chunk.start,)))
         options.on_start(checkpoint)
 
     def on_segment(segment: Segment) -> bool:
-        running[0] = segment.seconds
         clock.segment(segment, steps_per_update)
         answer = options.on_segment(segment)
         if isinstance(answer, bool | np.bool_) and answer:  # whatever else a hook returns, goes on
             prepared.stop.set()
         return prepared.stop.is_set()
 
-    part = run_chunk(program, chunk, checkpoints, on_start, on_segment)
-    clock.chunk_ended(len(chunk.runs), running[0])
-    return part
+    return run_chunk(program, chunk, checkpoints, on_start, on_segment)
 
 
 def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...]) -> Study:

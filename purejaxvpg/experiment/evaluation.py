@@ -1,12 +1,14 @@
 """Evaluation of the policies that a study keeps."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from purejaxvpg.agent import make_agent
+from purejaxvpg.config import VPGConfig
 from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.experiment.policies import restore
 from purejaxvpg.experiment.study import Study
@@ -36,10 +38,16 @@ def evaluate_setting(
     """
     config, hp = study.setting(setting)
     seeds = study.seeds if seeds is None else np.asarray(seeds)
-    function = make_evaluate(config, num_episodes, greedy)
+    evaluate = _over_seeds(config, num_episodes, greedy)
     params, obs_stats = policies_of(study, setting, seeds)
-    compiled = jax.jit(jax.vmap(function, in_axes=(0, 0, 0, None)))
-    return compiled(evaluation_keys(seeds, seed), params, obs_stats, hp)
+    return evaluate(evaluation_keys(seeds, seed), params, obs_stats, hp)
+
+
+@functools.lru_cache(maxsize=64)
+def _over_seeds(config: VPGConfig, num_episodes: int, greedy: bool) -> Callable[..., Evaluation]:
+    """`make_evaluate` over seeds: one program for all settings of a config."""
+    function = make_evaluate(config, num_episodes, greedy)
+    return jax.jit(jax.vmap(function, in_axes=(0, 0, 0, None)))
 
 
 def policies_of(study: Study, setting: int, seeds: np.ndarray) -> tuple[object, RunningStats]:

@@ -107,7 +107,6 @@ def upgrade(folder: Path) -> bool:
     if record.complete:
         (part,), policies = read_results(folder, Spec.from_json(fields), record)
         part = part._replace(policies=policies.arrays(part.runs))
-        (folder / "parts").mkdir(exist_ok=True)
         write_policies(folder, part, Fingerprint(identity))
         write_part(folder, part, Fingerprint(identity))
     else:

@@ -38,7 +38,9 @@ def write_part(folder: Path, part: Part, fingerprint: Fingerprint) -> None:
     arrays |= {"width": np.asarray(part.width), "seconds": np.asarray(part.seconds)}
     arrays |= pack(part.metrics, part.evaluations, part.state)
     arrays["origin"] = np.asarray(fingerprint(part.runs))
-    write_summed(folder / "parts" / f"{part_name(part.runs, part.start, part.end)}.npz", arrays)
+    parts = folder / "parts"
+    parts.mkdir(parents=True, exist_ok=True)  # again, should somebody have removed the folder
+    write_summed(parts / f"{part_name(part.runs, part.start, part.end)}.npz", arrays)
 
 
 def part_name(runs: np.ndarray, start: int, end: int) -> str:

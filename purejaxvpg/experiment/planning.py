@@ -10,7 +10,7 @@ import numpy as np
 
 from purejaxvpg.compute import working_set
 from purejaxvpg.experiment import memory
-from purejaxvpg.experiment.checks import check_group
+from purejaxvpg.experiment.checks import check_group, check_resources
 from purejaxvpg.experiment.devices import smallest_of_processes
 from purejaxvpg.experiment.groups import Group, resolve
 from purejaxvpg.experiment.program import Split, compile_program
@@ -79,13 +79,16 @@ def plan(spec: Spec, resources: Resources) -> Iterator[tuple[GroupPlan, float, f
 
     The time comes from a short probe: a few updates of one chunk at the width planned.
     """
+    check_resources(resources)
     for group in resolve(spec.design, spec.config, spec.hyperparams):
         check_group(group, resources)
         begun, most = time.perf_counter(), capacity(group.config.num_updates)
         group_plan = plan_group(group, len(group.settings) * len(spec.seeds), resources)
         hps = stack_hyperparams(group.config, group.hyperparams)
-        devices = resources.devices[: group_plan.num_devices]
-        program = compile_program(group.config, most, group_plan.width, devices, hps)
+        devices, split = resources.devices, resources.split
+        if split == "runs":
+            devices = devices[: group_plan.num_devices]
+        program = compile_program(group.config, most, group_plan.width, devices, hps, split)
         compiling = time.perf_counter() - begun
         rows = np.arange(program.rows) % len(group.settings)
         hp_rows = program.place(jax.tree.map(lambda x, rows=rows: x[rows], hps))

@@ -5,6 +5,7 @@
 Leaves are arrays by name, `params/...` and `obs_stats/...`, as in an exported policy.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -103,7 +104,7 @@ BEST = "best.npz"  # instead of all others, with keep_policies="best"
 def write_policies(folder: Path, part: Part, fingerprint: Fingerprint) -> None:
     """Keep the policies of a part beside it."""
     if part.policies is not None:
-        (folder / "policies").mkdir(exist_ok=True)
+        (folder / "policies").mkdir(parents=True, exist_ok=True)
         _write(policy_file(folder, part), part.runs, part.policies, fingerprint)
 
 
@@ -122,11 +123,13 @@ def read_policies(
     for part in parts:
         path = policy_file(folder, part)
         if part.policies is None and path.exists():
-            mark = fingerprint(part.runs)
-            blocks.append(Block(part.runs, lambda path=path, mark=mark: _read(path, mark)[1]))
+            blocks.append(Block(part.runs, lambda path=path: _read(path, fingerprint)[1]))
     if (folder / "policies" / BEST).exists():
-        runs, arrays = _read(folder / "policies" / BEST, None)
-        blocks.append(Block(runs, lambda: arrays))
+        try:
+            runs, arrays = _read(folder / "policies" / BEST, fingerprint)
+            blocks.append(Block(runs, lambda: arrays))
+        except ValueError as error:
+            warnings.warn(f"{error}: the best policies are left out", stacklevel=4)
     return Policies(tuple(blocks))
 
 
@@ -148,11 +151,11 @@ def _write(path: Path, runs: np.ndarray, arrays: Arrays, fingerprint: Fingerprin
     write_summed(path, marked | {f"policy.{name}": x for name, x in arrays.items()})
 
 
-def _read(path: Path, mark: str | None) -> tuple[np.ndarray, Arrays]:
+def _read(path: Path, fingerprint: Fingerprint) -> tuple[np.ndarray, Arrays]:
     """Runs and arrays of a file.  Raises: ValueError if it is damaged, or of another study."""
     try:
         arrays = read_summed(path)
-        if mark is not None and str(arrays["origin"]) != mark:
+        if str(arrays["origin"]) != fingerprint(arrays["runs"]):
             raise ValueError("it belongs to another study")
     except Exception as error:  # whatever zip or numpy raise on a damaged file
         raise ValueError(f"{path} cannot be read: {first_line(error)}") from error

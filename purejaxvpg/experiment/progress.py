@@ -29,7 +29,8 @@ class Clock:
         self.compile_seconds = 0.0
         self._seconds = 0.0  # running, of the chunks that ended
         self._steps_done = self._steps_left = self._runs_done = self._num_runs = 0
-        self._updates, self._before = 0, 0.0  # of the running chunk: counted, and seconds before
+        self._updates = 0  # of the running chunk, counted so far
+        self._before = self._running = 0.0  # its seconds before it was interrupted, and since
         self._return = float("nan")
 
     def begin(self, work: Sequence[Work], steps_per_update: Sequence[int]) -> None:
@@ -49,7 +50,7 @@ class Clock:
 
     def chunk(self, updates: int, seconds: float = 0.0) -> None:
         """A chunk begins at this update, or goes on from it after so many seconds."""
-        self._updates, self._before = updates, seconds
+        self._updates, self._before, self._running = updates, seconds, 0.0
 
     def segment(self, segment: Segment, steps_per_update: int) -> None:
         """A segment ended."""
@@ -60,11 +61,12 @@ class Clock:
         counts = segment.metrics.episode_count.sum(1)
         means = sums[counts > 0] / counts[counts > 0]  # runs weigh the same, however long episodes
         self._return = float(means.mean()) if len(means) else self._return
-        self.tell("running", segment.seconds - self._before)
+        self._running = segment.seconds - self._before
+        self.tell("running", self._running)
 
-    def chunk_ended(self, runs: int, seconds: float) -> None:
-        """A chunk is done, after so many seconds, those before it was interrupted included."""
-        self._seconds += max(seconds - self._before, 0.0)
+    def chunk_ended(self, runs: int) -> None:
+        """A chunk is done, and kept."""
+        self._seconds += self._running
         self._runs_done += runs
         self.tell("running")
 

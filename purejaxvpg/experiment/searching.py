@@ -23,7 +23,6 @@ from purejaxvpg.experiment.design import STATIC, Axis, Design, make_design
 from purejaxvpg.experiment.folder import Contents, face_of, read_folder
 from purejaxvpg.experiment.groups import resolve
 from purejaxvpg.experiment.planning import Resources
-from purejaxvpg.experiment.policies import Policies
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.ranges import Choice, Range
@@ -119,7 +118,7 @@ def search(
         if on_round:
             on_round(Round(index, rounds, new, summary))
     assert study is not None
-    totals = summarised(study.scores())
+    totals = np.where(study.done.all(1), summarised(study.scores()), np.nan)
     if np.isnan(totals).all():
         return Search(study, None, float("nan"), optuna_study)
     best = int(np.nanargmax(totals))
@@ -185,7 +184,7 @@ def _run_round(
             spec = grown.spec
     prepared = prepare(spec, options, folder, grown=grown)
     study, store = engine.run(prepared), prepared.store
-    return Contents(spec, study.record, store.identity, store.parts, [], Policies()), study
+    return Contents(spec, study.record, store.identity, store.parts, [], study.policies), study
 
 
 def _first_settings(spec: Spec, grown: Contents) -> Study:

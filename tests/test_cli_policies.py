@@ -1,0 +1,211 @@
+"""eval and export on the command line: policies of any run of any study."""
+
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+from support.sweeps import CONFIG, ONE, RATES
+
+from purejaxvpg import Hyperparams, cli
+from purejaxvpg.cli import policies as command
+from purejaxvpg.experiment import load_policy, load_study, save_policy, sweep, train
+from purejaxvpg.experiment.evaluation import policies_of
+
+LIMITS = [3, 5]
+GRID = {"policy_lr": RATES, "env_params.max_steps_in_episode": LIMITS}
+WHERE = "--where policy_lr=3e-3 env_params.max_steps_in_episode=5"  # setting 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A study of 3 x 2 settings and the seeds 1, 2, 3."""
+    place = tmp_path_factory.mktemp("studies") / "study"
+    sweep(CONFIG, GRID, 3, first_seed=1, folder=place, **ONE)
+    return place
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """(setting, seeds, episodes, greedy, seed) of every evaluation from now on."""
+    calls, original = [], command.evaluate_setting
+
+    def seen(study, setting, seeds, *how):
+        calls.append((setting, seeds.tolist(), *how))
+        return original(study, setting, seeds, *how)
+
+    monkeypatch.setattr(command, "evaluate_setting", seen)
+    return calls
+
+
+def run(line, capsys, **places):
+    """What a command prints, spaces and lines as single spaces."""
+    capsys.readouterr()
+    assert cli.main(line.format(**places).split()) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def refused(line, capsys, **places):
+    """The line that a command gives for bad input."""
+    capsys.readouterr()
+    assert cli.main(line.format(**places).split()) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    return printed
+
+
+def assert_exported(policy, study, setting, seed):
+    """The policy acts as that of this run."""
+    config, hp = study.setting(setting)
+    params, stats = policies_of(study, setting, np.asarray([seed]))
+    params, stats = jax.tree.map(lambda x: x[0], (params, stats))
+    save_policy(policy.parent / "expected", config, params, stats, hp)
+    obs = jax.random.normal(jax.random.key(0), (64, 4))
+    expected = load_policy(policy.parent / "expected")
+    key = jax.random.key(1)
+    np.testing.assert_array_equal(load_policy(policy).act(obs, key), expected.act(obs, key))
+    assert json.loads((policy / "card.json").read_text())["scores"]["seed"] == seed
+
+
+# ---------------------------------------------------------------------------------------- EVAL
+
+
+def test_eval_of_a_study_has_a_row_for_each_setting(folder, evaluated, capsys, monkeypatch):
+    """Each with the environment's parameters that it trained on: episodes of 3 steps, or of 5."""
+    monkeypatch.setattr(command.console, "width", 200)
+    capsys.readouterr()
+    assert cli.main(["eval", str(folder), "--num-episodes", "2"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "policy_lr=" in line]
+    assert len(rows) == 6
+    for row, limit in zip(rows, LIMITS * 3, strict=True):
+        assert f"max_steps_in_episode={limit}" in row
+        assert re.findall(r"\d+\.\d\b", row)[-1] == f"{limit}.0"
+    assert evaluated == [(h, [1, 2, 3], 2, True, 0) for h in range(6)]
+
+
+def test_settings_of_one_config_are_evaluated_by_one_program(folder, capsys):
+    compiled = []
+
+    def count(event, _, **__):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    run(f"eval {folder} --num-episodes 3 {WHERE}", capsys)
+    jax.monitoring.register_event_duration_secs_listener(count)
+    run(f"eval {folder} --num-episodes 3", capsys)
+    assert not compiled
+    run(f"eval {folder} --num-episodes 4 --best", capsys)
+    assert compiled  # else nothing would be counted
+
+
+def test_eval_of_the_best_setting(folder, evaluated, capsys):
+    best = load_study(folder).best()
+    printed = run(f"eval {folder} --best --num-episodes 2 --eval-seed 7", capsys)
+    assert evaluated == [(best, [1, 2, 3], 2, True, 7)]
+    assert "2 greedy episodes a seed" in printed
+
+
+def test_eval_of_a_setting_by_its_values_and_of_one_training_seed(folder, evaluated, capsys):
+    printed = run(f"eval {folder} {WHERE} --seed 2 --num-episodes 2 --no-greedy", capsys)
+    assert evaluated == [(3, [2], 2, False, 0)]
+    assert "2 sampled episodes a seed (policy_lr=0.003, env_params.max_steps" in printed
+    run(f"eval {folder} --where policy_lr=3e-3 --seed 2 --num-episodes 2", capsys)
+    assert [call[:2] for call in evaluated[1:]] == [(2, [2]), (3, [2])]
+
+
+BAD = {
+    "eval {folder} --best --where policy_lr=1e-3": "leave out one of them",
+    "eval {folder} --where policy_lr=7": "no setting of the study has policy_lr=7",
+    "eval {folder} --where gamma=0.9": "gamma does not vary in this study; varying: policy_lr, env",
+    "eval {folder} --where policy_lr": "is not name=value",
+    "eval {folder} --seed 9": "seed=9 is not in the study; accepted: 1 to 3",
+    "eval {folder} --seed -2": "seed=-2 is not in the study; accepted: 1 to 3",
+    "eval {folder} --num-episodes 0": "num_episodes=0 is out of range",
+    "export {folder} --seed 9 --best": "seed=9 is not in the study; accepted: 1 to 3",
+    "export {folder} --seed -2 --best": "seed=-2 is not in the study; accepted: 1 to 3",
+    "export {folder}": "6 settings are left to choose from; pass --best, or --where with values of "
+    "policy_lr, env_params.max_steps_in_episode",
+    "export {folder} --where policy_lr=1e-3": "2 settings are left to choose from",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_what_cannot_be_chosen_is_one_line(line, folder, capsys):
+    assert BAD[line] in refused(line, capsys, folder=folder)
+    assert not (folder / "policy").exists()
+
+
+# -------------------------------------------------------------------------------------- EXPORT
+
+
+def test_export_of_the_best_setting_is_of_its_best_seed(folder, tmp_path, capsys):
+    study = load_study(folder)
+    best = study.best()
+    seed = int(study.seeds[np.nanargmax(study.scores()[best])])
+    printed = run(f"export {folder} --best --out {tmp_path}/policy", capsys)
+    assert f"policy of seed {seed}: {tmp_path}/policy" in printed
+    assert (tmp_path / "policy" / "policy.jax").stat().st_size > 0
+    assert_exported(tmp_path / "policy", study, best, seed)
+    card = json.loads((tmp_path / "policy" / "card.json").read_text())
+    assert card["env_params"] == study.setting(best)[1].env_params
+    score = study.scores()[best, np.flatnonzero(study.seeds == seed)[0]]
+    assert card["scores"]["return of the last 20 episodes"] == pytest.approx(score)
+
+
+def test_export_of_a_run_by_its_values_and_seed(folder, tmp_path, capsys):
+    run(f"export {folder} {WHERE} --seed 2 --no-compiled --out {tmp_path}/policy", capsys)
+    assert_exported(tmp_path / "policy", load_study(folder), 3, 2)
+    assert not (tmp_path / "policy" / "policy.jax").exists()
+
+
+# ---------------------------------------------------------------------------- WHAT IS NOT KEPT
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    """A study that keeps no policies, and one that keeps the best."""
+    places = {name: tmp_path_factory.mktemp("studies") / name for name in ("none", "best")}
+    for name, place in places.items():
+        sweep(CONFIG, {"policy_lr": RATES[:2]}, 2, folder=place, keep_policies=name, **ONE)
+    return places
+
+
+def test_a_study_without_policies_says_so(without, capsys):
+    for line in ("eval {none}", "eval {none} --best", "export {none} --best"):
+        assert "keep_policies left it out); policies are kept of 0 runs" in refused(
+            line, capsys, **without
+        )
+
+
+def test_of_a_study_that_keeps_the_best_only_those_can_be_used(without, evaluated, capsys):
+    best = load_study(without["best"]).best()
+    run("eval {best} --best --num-episodes 2", capsys, **without)
+    assert evaluated == [(best, [0, 1], 2, True, 0)]
+    other = RATES[1 - best]
+    message = refused(f"eval {{best}} --where policy_lr={other}", capsys, **without)
+    assert "keep_policies left it out); policies are kept of 2 runs" in message
+
+
+def test_a_study_of_which_no_run_is_done_says_how_to_go_on(tmp_path, capsys):
+    hook = {"on_segment": lambda segment: True}
+    train(CONFIG, Hyperparams(), 2, folder=tmp_path / "run", **hook, **ONE)
+    message = refused("eval {run}", capsys, run=tmp_path / "run")
+    assert f"go on with it: purejaxvpg train --resume {tmp_path / 'run'}" in message
+    sweep(CONFIG, {"policy_lr": RATES}, 2, folder=tmp_path / "study", **hook, **ONE)
+    message = refused("export {study} --best", capsys, study=tmp_path / "study")
+    assert f"go on with it: purejaxvpg sweep --resume {tmp_path / 'study'}" in message
+
+
+def test_seeds_that_are_done_can_be_used_before_the_others_are(tmp_path, evaluated, capsys):
+    seen = []
+
+    def stop(segment):
+        seen.append(segment.runs)
+        return len(seen) == 12
+
+    train(CONFIG, Hyperparams(), 4, folder=tmp_path / "run", on_segment=stop, **ONE)
+    run("eval {run} --seed 1 --num-episodes 2", capsys, run=tmp_path / "run")
+    assert evaluated == [(0, [1], 2, True, 0)]
+    message = refused("eval {run} --seed 2", capsys, run=tmp_path / "run")
+    assert "the policy of run 2 is not kept (the run is not done" in message
