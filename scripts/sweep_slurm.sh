@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One study as a SLURM array: every task computes its share of the runs, into one folder that all
-# of them see.  The last task to end completes the study and writes its report.
+# One study as a SLURM array: every task computes a shard of the runs, into one folder that all of
+# them see.  The last task to end completes the study and writes its report.
 #
-#   sbatch scripts/sweep_slurm.sh                    8 shares, a GPU each
-#   sbatch --array=0-31 scripts/sweep_slurm.sh       32 shares
+#   sbatch scripts/sweep_slurm.sh                    8 shards, a GPU each
+#   sbatch --array=0-31 scripts/sweep_slurm.sh       32 shards
 #   sbatch scripts/sweep_slurm.sh --out runs/NAME    the same folder again: what is done stays done
 #
 #SBATCH --job-name=purejaxvpg

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import jax
-import numpy as np
 import pytest
+from support.assertions import assert_same_bits
 
 from purejaxvpg import VPGConfig
 from purejaxvpg.experiment import load_study, sweep
@@ -25,8 +25,8 @@ assert jax.process_count() == 2 and len(jax.devices()) == 2
 from purejaxvpg import VPGConfig
 from purejaxvpg.experiment import sweep
 config = VPGConfig(num_envs=2, num_steps=8, total_steps=160, value_iterations=1, hidden_sizes=(8,))
-study = sweep(config, {"policy_lr": [1e-3, 3e-3, 1e-2]}, 3, folder=folder)
-assert study.complete
+study = sweep(config, {"policy_lr": [1e-3, 3e-3, 1e-2]}, 3, folder=folder, memory_limit=10**9)
+assert study.complete and len(study.policies.runs) == 9
 """
 
 
@@ -52,13 +52,16 @@ def test_two_processes_make_the_study_of_one_bit_for_bit(tmp_path):
         assert process.returncode == 0, errors[-2000:]
     study = load_study(folder)
     assert study.complete
-    assert study.record["num_processes"] == 2
-    assert study.record["widths"] == [5]
-    assert study.record["steps"] == 9 * 160
+    assert study.record.complete
+    assert study.record.num_processes == 2
+    assert study.record.num_devices == 2
+    assert study.record.widths == [5]
+    assert study.record.compilations_to_measure_memory == 2
+    assert study.record.steps == 9 * 160
     assert len(list((folder / "parts").glob("*.npz"))) == 2  # each process wrote its own
     alone = sweep(CONFIG, {"policy_lr": RATES}, 3, chunk_size=5, devices=jax.devices()[:1])
-    for name, values in alone.metrics.items():
-        np.testing.assert_array_equal(values, study.metrics[name], err_msg=name)
+    assert_same_bits(alone.metrics, study.metrics)
+    assert_same_bits(alone.policies.arrays(range(9)), study.policies.arrays(range(9)))
 
 
 def test_no_cluster_is_one_line(tmp_path):

@@ -12,9 +12,9 @@ from support.studies import CONFIG, EVALUATING, PRUNE, make_part, make_spec, mak
 
 from purejaxvpg import Hyperparams, VPGConfig
 from purejaxvpg.experiment.cube import write_cube
-from purejaxvpg.experiment.ranges import LogUniform, Uniform
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.store import Store
+from purejaxvpg.ranges import LogUniform, Uniform
 
 # --------------------------------------------------------------------------------------- XARRAY
 

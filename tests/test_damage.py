@@ -153,6 +153,7 @@ def test_a_run_that_is_not_done(finished, stopped, copies, capsys):
             refused += 1
             continue
         assert said.err == ""
+        assert "going on after" in said.out  # one checkpoint at least is whole
         if name.suffix == ".npz" and how != "gone":
             used = newest == name.name
             assert (f"{name.name} is not used" in said.out.replace("\n", "")) == used

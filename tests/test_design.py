@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from purejaxvpg.experiment.design import Design, make_design
-from purejaxvpg.experiment.ranges import LogUniform, Uniform
+from purejaxvpg.ranges import LogUniform, Uniform
 
 
 def values(name, given):

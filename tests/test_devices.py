@@ -40,13 +40,14 @@ def test_a_second_start_takes_its_programs_from_the_cache(tmp_path):
     first = train(runs[0], **cache)
     kept = sorted((tmp_path / "cache").rglob("*-cache"))
     second = train(runs[1], **cache)
-    assert any("segment" in path.name for path in kept)
+    assert any("span" in path.name for path in kept)
     assert sorted((tmp_path / "cache").rglob("*-cache")) == kept
     assert first.stderr == second.stderr == ""
     with np.load(runs[0] / "metrics.npz") as one, np.load(runs[1] / "metrics.npz") as other:
         for name in one.files:
             np.testing.assert_array_equal(one[name], other[name])
-    compiling = [json.loads((run / "run.json").read_text())["compile_seconds"] for run in runs]
+    records = [json.loads((run / "run.json").read_text())["record"] for run in runs]
+    compiling = [record["compile_seconds"] for record in records]
     assert compiling[1] < compiling[0]
 
 

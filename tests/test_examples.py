@@ -1,4 +1,4 @@
-"""The examples for many machines run, at a tiny size, and each completes one study in shares."""
+"""The examples for many machines run, at a tiny size, and each completes one study in shards."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from purejaxvpg.experiment.store import load_study
+from purejaxvpg.experiment import load_study
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 BIN = Path(sys.executable).parent  # of this environment: it has the command purejaxvpg
@@ -25,7 +25,7 @@ def check(folder: Path) -> None:
     """A whole study of 3 x 3 settings is there, and each run of it was computed once."""
     study = load_study(folder)
     assert study.complete
-    assert study.record["complete"]
+    assert study.record.complete
     assert study.design.shape == (3, 3)
     assert study.done.shape == (9, 1)
     runs = [np.load(path)["runs"] for path in (folder / "parts").glob("*.npz")]
@@ -40,7 +40,7 @@ def check(folder: Path) -> None:
         ("ray", ["--tasks", "2"]),
     ],
 )
-def test_two_shares_make_one_study(library, arguments, tmp_path):
+def test_two_shards_make_one_study(library, arguments, tmp_path):
     pytest.importorskip(library, reason=f"{library} is not installed")
     folder = tmp_path / "study"
     done = subprocess.run(

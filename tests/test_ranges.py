@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purejaxvpg.experiment.design import make_design
-from purejaxvpg.experiment.ranges import Choice, LogUniform, Uniform
+from purejaxvpg.ranges import Choice, LogUniform, Uniform
 
 STEADY = settings(deadline=None, derandomize=True, database=None)
 

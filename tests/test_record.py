@@ -10,7 +10,7 @@ import pytest
 
 from purejaxvpg import Hyperparams, VPGConfig, envs
 from purejaxvpg.experiment.record import StudyRecord, differences, made_with, versions
-from purejaxvpg.experiment.serialize import (
+from purejaxvpg.serialize import (
     config_from_json,
     config_to_json,
     hyperparams_from_json,
@@ -104,7 +104,9 @@ def test_versions_name_every_library_that_matters():
     installed = versions()
     assert installed["jax"] == jax.__version__
     assert installed["numpy"] == np.__version__
-    assert {"python", "purejaxvpg", "jaxlib", "flax", "optax", "distrax", "gymnax"} <= set(installed)
+    assert {"python", "purejaxvpg", "jaxlib", "flax", "optax", "distrax", "gymnax"} <= set(
+        installed
+    )
 
 
 # ------------------------------------------------------------------------------------- RECORDS

@@ -18,9 +18,9 @@ import pytest
 from purejaxvpg import Hyperparams, VPGConfig
 from purejaxvpg.experiment.design import Axis, Design, make_design
 from purejaxvpg.experiment.groups import configs
-from purejaxvpg.experiment.ranges import Choice, LogUniform, Uniform
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.ranges import Choice, LogUniform, Uniform
 from purejaxvpg.report import texts
 from purejaxvpg.report.curves import evaluation_curves, own_curve, training_curves
 from purejaxvpg.report.digest import digest

@@ -17,8 +17,8 @@ from support.studies import make_study
 from purejaxvpg import Hyperparams, VPGConfig, cli, make_learner
 from purejaxvpg.cli import arguments, parsing, repro, training
 from purejaxvpg.cli.repro import command
+from purejaxvpg.debug import find_operation
 from purejaxvpg.experiment import load_study
-from purejaxvpg.experiment.debug import find_operation
 from purejaxvpg.experiment.design import Design
 from purejaxvpg.experiment.devices import DETERMINISTIC
 from purejaxvpg.experiment.folder import read_spec
@@ -91,13 +91,13 @@ def test_a_run_is_repeated_to_the_same_bits(tmp_path, capsys):
     assert cli.main(args.split()) == 0
     capsys.readouterr()
     assert cli.main(["repro", str(folder)]) == 0
-    said = capsys.readouterr().out
-    assert f"jax=={jax.__version__}" in said
+    text = capsys.readouterr().out
+    assert f"jax=={jax.__version__}" in text
     assert not (tmp_path / "run-again").exists()
     assert cli.main(["repro", str(folder), "--execute", "--out", str(tmp_path / "other")]) == 0
     assert "the same, every bit of 13 metrics" in capsys.readouterr().out
     assert_same_run(folder, tmp_path / "other")
-    words = shlex.split(said.strip().splitlines()[-1])  # the command that it prints does the same
+    words = shlex.split(text.strip().splitlines()[-1])  # the command does the same
     assert words[:2] == ["purejaxvpg", "train"]
     assert cli.main(words[1:]) == 0
     assert_same_run(folder, tmp_path / "run-again")
@@ -152,9 +152,9 @@ def test_a_study_is_repeated_to_the_same_bits(tmp_path, capsys):
     assert cli.main([*line.split(), "--out", str(folder)]) == 0
     capsys.readouterr()
     assert cli.main(["repro", str(folder), "--execute"]) == 0
-    said = capsys.readouterr().out
-    assert "chunk_size=1" in said
-    assert "the same, every bit of 13 metrics" in said
+    text = capsys.readouterr().out
+    assert "chunk_size=1" in text
+    assert "the same, every bit of 13 metrics" in text
     assert load_study(f"{folder}-again").complete
     for name, values in load_study(folder).metrics.items():
         np.testing.assert_array_equal(values, load_study(f"{folder}-again").metrics[name])
@@ -164,9 +164,9 @@ def test_a_study_is_repeated_to_the_same_bits(tmp_path, capsys):
 def test_what_is_no_run_is_a_line(folder, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert cli.main(["repro", str(tmp_path / folder)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "is no run or study folder" in said
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert "is no run or study folder" in text
 
 
 # --------------------------------------------------------------------------------- DETERMINISM
@@ -180,9 +180,9 @@ def test_deterministic_sets_its_flags_and_records_them(tmp_path, capsys):
     subprocess.run([sys.executable, "-m", "purejaxvpg", *args.split()], env=own, check=True)
     assert load_study(folder).record.xla_flags == DETERMINISTIC
     assert cli.main(["repro", str(folder)]) == 0
-    said = capsys.readouterr().out
-    assert said.strip().endswith("--deterministic")
-    assert f"XLA_FLAGS='{DETERMINISTIC}'" in said
+    text = capsys.readouterr().out
+    assert text.strip().endswith("--deterministic")
+    assert f"XLA_FLAGS='{DETERMINISTIC}'" in text
 
 
 # ---------------------------------------------------------------------------------- DIVERGENCE
@@ -190,8 +190,8 @@ def test_deterministic_sets_its_flags_and_records_them(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def learner():
-    found = make_learner(CONFIG)
-    return found._replace(init=jax.jit(found.init), update=jax.jit(found.update))
+    plain = make_learner(CONFIG)
+    return plain._replace(init=jax.jit(plain.init), update=jax.jit(plain.update))
 
 
 def diverged(learner, hp):
@@ -204,11 +204,11 @@ def diverged(learner, hp):
 
 def test_the_operation_is_found(learner):
     hp = Hyperparams(env_params={"l": 0.0})  # 3 g / (2 l), an infinity less another
-    said = find_operation(CONFIG, hp, diverged(learner, hp))
-    assert said.startswith("the first NaN comes from ")
-    assert "at pendulum.py:" in said
-    assert "(step_env), called by gymnax_adapter.py:" in said
-    assert "\n" not in said
+    text = find_operation(CONFIG, hp, diverged(learner, hp))
+    assert text.startswith("the first NaN comes from ")
+    assert "at pendulum.py:" in text
+    assert "(step_env), called by gymnax_adapter.py:" in text
+    assert "\n" not in text
 
 
 def test_what_overflows_without_nan_is_said(learner):
@@ -216,17 +216,17 @@ def test_what_overflows_without_nan_is_said(learner):
     hp = Hyperparams(
         value_lr=1e22, env_params={"l": 1.0}
     )  # Adam's step is as long: V is 1e22, and its square infinite
-    said = find_operation(CONFIG, hp, diverged(learner, hp))
-    assert said == "no operation gives NaN, and there are numbers beyond 1.8e19 in value_loss_after"
+    text = find_operation(CONFIG, hp, diverged(learner, hp))
+    assert text == "no operation gives NaN, and there are numbers beyond 1.8e19 in value_loss_after"
 
 
 def test_debug_nans_on_the_command_line(tmp_path, capsys):
     line = f"train Pendulum-v1 --no-preset {TINY} --num-seeds 2 --env-params l=0.0 --debug-nans"
     assert cli.main([*line.split(), "--out", str(tmp_path / "run")]) == 0
-    said = capsys.readouterr().out
-    assert said.count("the first NaN comes from") == 2  # once a seed, of 4 updates
-    assert "seed 0 at update 1: " in said
-    assert "2 of 2 seeds diverged, and stay at their last finite state: seed 0 at update 1" in said
+    text = capsys.readouterr().out
+    assert text.count("the first NaN comes from") == 2  # once a seed, of 4 updates
+    assert "seed 0 at update 1: " in text
+    assert "2 of 2 seeds diverged, and stay at their last finite state: seed 0 at update 1" in text
     assert load_study(tmp_path / "run").diverged_at.tolist() == [[1, 1]]
     assert cli.main(["eval", str(tmp_path / "run"), "--num-episodes", "2"]) == 0
     assert "seed 1 at update 1" in capsys.readouterr().out

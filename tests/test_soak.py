@@ -16,13 +16,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from support.assertions import assert_same_bits
+from support.segments import stop_after
 
 from purejaxvpg import Hyperparams, VPGConfig
-from purejaxvpg.experiment.checkpoint import Checkpoints, Stopped
+from purejaxvpg.experiment import load_study, sweep, train
 from purejaxvpg.experiment.memory import return_freed_memory
-from purejaxvpg.experiment.results import begin_run, load_run, save_run
-from purejaxvpg.experiment.runner import run
-from purejaxvpg.experiment.sweep import sweep
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "120"))
 CONFIG = VPGConfig(num_envs=4, num_steps=32, total_steps=128 * 40, hidden_sizes=(16,))
@@ -38,26 +37,20 @@ def resident() -> float:
 
 def one_round(folder: Path, number: int) -> None:
     """A run that is stopped and resumed, saved and loaded, and a study of four."""
-    hp, seeds = Hyperparams(policy_lr=1e-3 * (1 + number % 7)), np.arange(2)
-    begin_run(folder / "run", CONFIG, hp, seeds)
-
-    def go(stop_at: int):
-        kept = Checkpoints(folder / "run" / "checkpoints", {"number": number}, 0, 4)
-
-        def on_progress(now):
-            kept.stop = now.updates == stop_at
-
-        return run(CONFIG, hp, 2, 0, on_progress, 10, kept)
-
-    with pytest.raises(Stopped):
-        go(stop_at=8 + 4 * (number % 5))
-    result = go(stop_at=0)
-    save_run(folder / "run", result)
-    found = load_run(folder / "run")
-    jax.tree.map(np.testing.assert_array_equal, found.policy_params, result.state.params.policy)
+    hp, stop = Hyperparams(policy_lr=1e-3 * (1 + number % 7)), 8 + 4 * (number % 5)
+    one = {"chunk_size": 2, "devices": jax.devices()[:1], "checkpoint_minutes": 0}
+    how = {"folder": folder / "run", "checkpoint_updates": 4, **one}
+    stopped = train(CONFIG, hp, 2, on_segment=stop_after(stop), **how)
+    assert stopped.updates.tolist() == [[stop, stop]]
+    study = train(CONFIG, hp, 2, resume=True, **how)
+    assert study.complete
+    back = load_study(folder / "run")
+    assert_same_bits(back.metrics, study.metrics)
+    assert_same_bits(back.policies.arrays([0, 1]), study.policies.arrays([0, 1]))
     config = dataclasses.replace(CONFIG, total_steps=128 * 10)
     study = sweep(config, {"gamma": [0.9, 0.99]}, 2, chunk_size=1, folder=folder / "study")
     assert study.complete
+    assert np.isfinite(study.metrics["kl"]).all()
     shutil.rmtree(folder)
 
 
@@ -65,16 +58,16 @@ def one_round(folder: Path, number: int) -> None:
 @pytest.mark.timeout(60 * MINUTES + 600)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_memory_is_stable(tmp_path):
-    begun, rounds, warm, said = time.monotonic(), 0, 0.0, 0.0
+    begun, rounds, warm, told = time.monotonic(), 0, 0.0, 0.0
     while time.monotonic() - begun < 60 * MINUTES or rounds < 40:
         one_round(tmp_path / str(rounds), rounds)
         rounds += 1
         if rounds == 20:  # compiled, imported, and every cache of a fixed size filled
             warm = resident()
-        if rounds >= 20 and time.monotonic() - said > 600:
-            said = time.monotonic()
+        if rounds >= 20 and time.monotonic() - told > 600:
+            told = time.monotonic()
             print(
-                f"{(said - begun) / 60:.0f} min, {rounds} rounds: {resident():.0f} MB", flush=True
+                f"{(told - begun) / 60:.0f} min, {rounds} rounds: {resident():.0f} MB", flush=True
             )
     grown = resident() / warm - 1
     print(

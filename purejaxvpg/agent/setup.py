@@ -153,13 +153,13 @@ def _make_estimator(
         return psi
 
     shape = (config.num_steps, config.num_envs)  # [T, N]
-    floats, flags = (jax.ShapeDtypeStruct(shape, dtype) for dtype in (jnp.float32, bool))
-    number = jax.ShapeDtypeStruct((), jnp.float32)
-    jax.eval_shape(  # refuse it now, and not in the first update
-        lambda trajectory, *x: checked(trajectory, Discounts(*x, config.n_step)),
-        Trajectory(floats, floats, floats, flags, flags, flags),
-        *(number, number),
-    )
+
+    def example() -> Array:
+        floats, flags = jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool)
+        trajectory = Trajectory(floats, floats, floats, flags, flags, flags)
+        return checked(trajectory, Discounts(jnp.float32(0.5), jnp.float32(0.5), config.n_step))
+
+    jax.eval_shape(example)  # refused now, and not in the first update
     return compute.on_all_envs(checked)
 
 

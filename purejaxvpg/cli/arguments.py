@@ -13,9 +13,9 @@ from purejaxvpg.experiment.planning import Resources
 from purejaxvpg.experiment.prepare import make_resources
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.pruning import make_pruning
-from purejaxvpg.experiment.ranges import Choice, LogUniform, Range, Uniform
 from purejaxvpg.experiment.runs import Shard, parse_shard
 from purejaxvpg.experiment.spec import Spec
+from purejaxvpg.ranges import Choice, LogUniform, Range, Uniform
 
 
 def spec_of(args: Any) -> Spec:

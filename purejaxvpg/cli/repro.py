@@ -15,9 +15,9 @@ from purejaxvpg.experiment.folder import load_study, read_spec
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.record import StudyRecord, compiler_flags, versions
-from purejaxvpg.experiment.serialize import plain
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.reproduce import python_call
+from purejaxvpg.serialize import plain
 
 
 def repro(args: Any) -> None:

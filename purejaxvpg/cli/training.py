@@ -112,7 +112,7 @@ class _Finder:
         self.spec, self.reported = spec, set()
 
     def __call__(self, segment: Segment) -> None:
-        from purejaxvpg.experiment.debug import find_operation
+        from purejaxvpg.debug import find_operation
         from purejaxvpg.experiment.groups import apply
 
         spec, finite = self.spec, np.asarray(segment.metrics.finite)[:, -1]  # [k]

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from purejaxvpg.experiment.merging import merge
     from purejaxvpg.experiment.policy_files import load_policy, save_policy
     from purejaxvpg.experiment.progress import Progress
-    from purejaxvpg.experiment.ranges import Choice, LogUniform, Uniform
     from purejaxvpg.experiment.searching import search
     from purejaxvpg.experiment.segments import Segment
     from purejaxvpg.experiment.study import Study
     from purejaxvpg.experiment.sweeping import sweep, train
+    from purejaxvpg.ranges import Choice, LogUniform, Uniform
 
 __all__ = [
     "Choice",
@@ -46,7 +46,6 @@ _HOME = {
     "merging": ("merge",),
     "policy_files": ("load_policy", "save_policy"),
     "progress": ("Progress",),
-    "ranges": ("Choice", "LogUniform", "Uniform"),
     "searching": ("search",),
     "segments": ("Segment",),
     "study": ("Study",),
@@ -56,6 +55,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """A name is imported when it is first used: a schedule or a shard needs no jax."""
+    if name in ("Choice", "LogUniform", "Uniform"):
+        return getattr(importlib.import_module("purejaxvpg.ranges"), name)
     for module, names in _HOME.items():
         if name in names:
             return getattr(importlib.import_module(f"purejaxvpg.experiment.{module}"), name)

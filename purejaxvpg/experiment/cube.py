@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from purejaxvpg.experiment.files import write_whole
-from purejaxvpg.experiment.serialize import config_to_json, plain
 from purejaxvpg.extras import require
+from purejaxvpg.serialize import config_to_json, plain
 
 UNITS = {
     "episode_return_sum": "reward, undiscounted",

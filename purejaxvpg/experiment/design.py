@@ -23,7 +23,7 @@ import scipy  # not scipy.stats: it takes half a second, and is imported when it
 
 from purejaxvpg import envs
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.ranges import Range, is_list, plain_value
+from purejaxvpg.ranges import Range, is_list, plain_value
 
 Sampler = Literal["sobol", "random"]
 

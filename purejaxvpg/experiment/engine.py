@@ -214,7 +214,10 @@ def _run_chunk(
     clock, options = prepared.clock, prepared.options
 
     def on_start(checkpoint: Checkpoint | None) -> None:
-        clock.chunk(*((checkpoint.update, checkpoint.seconds) if checkpoint else (chunk.start,)))
+        if checkpoint is None:
+            clock.chunk(chunk.start)
+        else:
+            clock.chunk(checkpoint.update, checkpoint.seconds)
         options.on_start(checkpoint)
 
     def on_segment(segment: Segment) -> bool:
@@ -248,11 +251,8 @@ def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...])
     study = store.study(record, unfinished)
     whole = study.done.all() if not prepared.spec.pruning else study.done[alive].all()
     study = store.study(study.record.replace(complete=bool(whole)), unfinished)
-    if store.folder is not None and jax.process_index() == 0:
-        if whole or options.shard is None:
-            store.describe(prepared.spec, study.record)
-        if whole:
-            study = store.finish(study)
-    elif whole:
-        study = store.finish(study)
-    return study
+    if jax.process_index() > 0:
+        return study
+    if whole or options.shard is None:
+        store.describe(prepared.spec, study.record)
+    return store.finish(study) if whole else study

@@ -24,9 +24,9 @@ from purejaxvpg.experiment.files import first_line, read_described, write_descri
 from purejaxvpg.experiment.parts import Part, part_name, read_parts, write_part
 from purejaxvpg.experiment.policies import Arrays, Block, Policies, write_policies
 from purejaxvpg.experiment.record import StudyRecord
-from purejaxvpg.experiment.serialize import config_from_json
 from purejaxvpg.experiment.spec import FORMAT, Fingerprint, Spec
 from purejaxvpg.extras import require
+from purejaxvpg.serialize import config_from_json
 from purejaxvpg.state import Evaluation, Metrics
 
 POLICY = "policy.safetensors"

@@ -26,8 +26,8 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.files import first_line, read_described, write_described, write_whole
 from purejaxvpg.experiment.policies import leaves_of, restore
 from purejaxvpg.experiment.record import versions
-from purejaxvpg.experiment.serialize import config_from_json, config_to_json, plain
 from purejaxvpg.extras import require
+from purejaxvpg.serialize import config_from_json, config_to_json, plain
 from purejaxvpg.state import RunningStats
 
 FORMAT = 1

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from purejaxvpg.experiment.serialize import plain
+from purejaxvpg.serialize import plain
 
 LIBRARIES = ("purejaxvpg", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "numpy")
 RENAMED = {"shard": "split"}  # fields of format 1

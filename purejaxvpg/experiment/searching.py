@@ -25,11 +25,11 @@ from purejaxvpg.experiment.groups import resolve
 from purejaxvpg.experiment.planning import Resources
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
-from purejaxvpg.experiment.ranges import Choice, Range
 from purejaxvpg.experiment.runs import parse_shard
-from purejaxvpg.experiment.serialize import lists_to_tuples, plain
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.ranges import Choice, Range
+from purejaxvpg.serialize import lists_to_tuples, plain
 from purejaxvpg.statistics import interquartile_mean, with_diverged_as_worst
 
 
@@ -251,13 +251,6 @@ def _checked_labels(
         for group in resolve(make_design(grid), config, hp):
             check_group(group, resources)
     return {
-        name: _labels(values[name]) if isinstance(span, Choice) else {}
+        name: suggestions.labels(values[name]) if isinstance(span, Choice) else {}
         for name, span in space.items()
     }
-
-
-def _labels(options: Sequence[Any]) -> dict[Any, Any]:
-    """Options by the names that optuna has for them: it takes numbers, text and None, no tuples."""
-    if all(option is None or isinstance(option, int | float | str) for option in options):
-        return {option: option for option in options}
-    return {f"{place}: {option}": option for place, option in enumerate(options)}

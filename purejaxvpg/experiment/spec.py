@@ -11,7 +11,7 @@ from purejaxvpg.experiment.design import Axis, Design
 from purejaxvpg.experiment.files import digest
 from purejaxvpg.experiment.pruning import SuccessiveHalving, pruning_from_json, pruning_to_json
 from purejaxvpg.experiment.runs import RunIndex
-from purejaxvpg.experiment.serialize import (
+from purejaxvpg.serialize import (
     config_from_json,
     config_to_json,
     hyperparams_from_json,

@@ -2,13 +2,13 @@
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from purejaxvpg.experiment.ranges import Choice, LogUniform, Range
 from purejaxvpg.extras import require
+from purejaxvpg.ranges import Choice, LogUniform, Range
 
 
 def make_optuna_study(suggest: Any, seed: int, batch: int) -> Any:
@@ -59,3 +59,10 @@ def tell(optuna_study: Any, trial: Any, score: float) -> None:
         optuna_study.tell(trial, state=TrialState.PRUNED)
     else:
         optuna_study.tell(trial, float(score))
+
+
+def labels(options: Sequence[Any]) -> dict[Any, Any]:
+    """Options by the names that optuna has for them: it takes numbers, text and None, no tuples."""
+    if all(option is None or isinstance(option, int | float | str) for option in options):
+        return {option: option for option in options}
+    return {f"{place}: {option}": option for place, option in enumerate(options)}

@@ -28,11 +28,11 @@ from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.program import Split
 from purejaxvpg.experiment.progress import Progress
 from purejaxvpg.experiment.pruning import make_pruning
-from purejaxvpg.experiment.ranges import Range
 from purejaxvpg.experiment.runs import Shard, parse_shard
 from purejaxvpg.experiment.segments import Segment
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.ranges import Range
 
 NOT_FOR_ONE_SETTING = ("grid", "zipped", "sample", "num_samples", "sampler", "sample_seed",
                        "prune", "rungs", "keep", "shard")  # fmt: skip

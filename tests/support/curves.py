@@ -13,22 +13,23 @@ import numpy as np
 
 SEEDS, UPDATES, N, T = 2, 8, 4, 16
 SWEPT_UPDATES = 24  # at 8, that commit ran segments of one update, which round otherwise
-SMALL = dict(num_envs=N, num_steps=T, total_steps=UPDATES * N * T, hidden_sizes=(8, 8),
-             value_iterations=2)  # fmt: skip
+SMALL = {"num_envs": N, "num_steps": T, "total_steps": UPDATES * N * T, "hidden_sizes": (8, 8),
+             "value_iterations": 2}  # fmt: skip
 CURVES = {
-    "gae": dict(),
-    "clip": dict(env="Pendulum-v1"),
-    "tanh": dict(env="Pendulum-v1", bounding="tanh", entropy_coef=0.01),
-    "cnn": dict(env="Breakout-MinAtar", hidden_sizes=(8,)),
-    "shared_torso": dict(shared_torso=True, optimizer="rmsprop"),
-    "episodes": dict(rollout="episodes", estimator="total_return", max_episode_steps=T),
-    "future_return": dict(estimator="future_return", optimizer="sgd", lr_schedule="linear"),
-    "value_baseline": dict(estimator="value_baseline", normalize_advantages=False),
-    "td": dict(estimator="td", gradient_rows=24, diagnostics=False),
-    "n_step": dict(estimator="n_step", n_step=3, max_episode_steps=9),
-    "normalised": dict(env="Pendulum-v1", normalize_obs=True, normalize_rewards=True, std="free"),
-    "evaluated": dict(eval_every=2, eval_episodes=3, value_target="lambda_return",
-                      lr_schedule="cosine", max_episode_steps=40),
+    "gae": {},
+    "clip": {"env": "Pendulum-v1"},
+    "tanh": {"env": "Pendulum-v1", "bounding": "tanh", "entropy_coef": 0.01},
+    "cnn": {"env": "Breakout-MinAtar", "hidden_sizes": (8,)},
+    "shared_torso": {"shared_torso": True, "optimizer": "rmsprop"},
+    "episodes": {"rollout": "episodes", "estimator": "total_return", "max_episode_steps": T},
+    "future_return": {"estimator": "future_return", "optimizer": "sgd", "lr_schedule": "linear"},
+    "value_baseline": {"estimator": "value_baseline", "normalize_advantages": False},
+    "td": {"estimator": "td", "gradient_rows": 24, "diagnostics": False},
+    "n_step": {"estimator": "n_step", "n_step": 3, "max_episode_steps": 9},
+    "normalised": {"env": "Pendulum-v1", "normalize_obs": True, "normalize_rewards": True,
+                   "std": "free"},
+    "evaluated": {"eval_every": 2, "eval_episodes": 3, "value_target": "lambda_return",
+                  "lr_schedule": "cosine", "max_episode_steps": 40},
 }  # fmt: skip
 
 
