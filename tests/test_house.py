@@ -35,8 +35,6 @@ LONGER_FILES = {"vpg": 300}
 LONGER_FUNCTIONS = {
     "experiment.sweeping.sweep": 78,
     "experiment.searching.search": 72,
-    "vpg.collect": 62,
-    "vpg.judge": 62,
 }
 
 ALGORITHM_IMPORTS = 6  # modules of this package that vpg.py may name
