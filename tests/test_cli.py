@@ -122,7 +122,7 @@ def test_how_a_study_is_run_is_a_flag_of_every_command_that_runs_one(command):
     assert (options.shard, options.keep_policies, options.command) == (
         (0, 2),
         "best",
-        "the command",
+        "words",
     )
     assert (options.checkpoint_minutes, options.checkpoint_updates) == (2.5, 7)
     plain = arguments.options_of(parsing.parse([command, "CartPole-v1"]), None, "")

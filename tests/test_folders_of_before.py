@@ -50,7 +50,7 @@ FOLDERS = {
 }
 
 # A folder of another version is gone on with by this one, and says so.
-pytestmark = pytest.mark.filterwarnings("ignore:the study was begun with versions:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:the study was begun with:UserWarning")
 
 
 def on_the_same_processor():

@@ -4,6 +4,7 @@ import dataclasses
 import threading
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.assertions import assert_same_bits
@@ -107,17 +108,19 @@ def test_rows_of_padding_are_not_told():
     np.testing.assert_array_equal(np.concatenate(rows, 1), study.metrics["kl"][2])
 
 
-@pytest.mark.parametrize("answer", [None, False, 0, 1, "stop", np.False_, np.zeros(2)])
+@pytest.mark.parametrize(
+    "answer", [None, False, 0, 1, "stop", np.False_, np.zeros(2), np.ones(2, bool)]
+)
 def test_only_true_stops(whole, answer):
     study = run(on_segment=lambda _: answer)
     assert study.complete
     assert_same_study(study, whole["prime"][0])
 
 
-@pytest.mark.parametrize("answer", [True, np.True_])
-def test_true_of_python_or_numpy_stops(answer):
-    """`segment.metrics.episode_return_sum.mean() > 100` is numpy's."""
-    assert run(on_segment=lambda _: answer).updates.tolist() == [[1, 1]]
+@pytest.mark.parametrize("answer", [lambda: True, lambda: np.True_, lambda: jnp.ones((), bool)])
+def test_true_of_python_numpy_or_jax_stops(answer):
+    """`segment.metrics.kl.mean() > 1` is numpy's, and one of `segment.state` is jax's."""
+    assert run(on_segment=lambda _: answer()).updates.tolist() == [[1, 1]]
 
 
 def test_an_error_of_the_hook_comes_through(tmp_path):

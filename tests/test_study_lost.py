@@ -15,7 +15,13 @@ from support.sweeps import CONFIG, GRID, ONE, assert_same_runs, whole_study
 from purejaxvpg import Hyperparams, VPGConfig, cli
 from purejaxvpg.experiment import engine, load_study, store, sweep
 from purejaxvpg.experiment.design import make_design
-from purejaxvpg.experiment.files import locked, read_summed, write_summed
+from purejaxvpg.experiment.files import (
+    locked,
+    read_described,
+    read_summed,
+    write_described,
+    write_summed,
+)
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.spec import Spec
@@ -119,6 +125,59 @@ def test_a_stop_from_another_thread_ends_a_study(tmp_path):
     assert again.complete
 
 
+@pytest.mark.parametrize("call", [4, 14])
+def test_a_study_goes_on_at_the_width_it_was_begun_with(call, tmp_path):
+    """Killed in its first chunk, when nothing but a checkpoint is there, or in a later one."""
+    how, calls = {"devices": ONE["devices"], "folder": tmp_path / "study"}, []
+
+    def kill(_):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt  # after the checkpoint of the update before
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(CONFIG, GRID, 2, chunk_size=2, on_segment=kill, checkpoint_updates=1, **how)
+    seen = Seen()
+    resumed = sweep(CONFIG, GRID, 2, resume=True, on_segment=seen, **how)
+    assert len(seen) == 6 * 10 - (call - 1)  # nothing else is computed twice
+    assert resumed.record.widths == [2]
+    assert resumed.record.compilations_to_measure_memory == 0
+    assert assert_same_runs(whole_study(), resumed) == 12
+    assert not (tmp_path / "study" / "chunks").exists()
+
+
+def test_a_checkpoint_of_another_width_is_not_left_behind(tmp_path):
+    """It cannot be used, and the study is done."""
+    how = {"devices": ONE["devices"], "folder": tmp_path / "study"}
+    sweep(CONFIG, GRID, 2, chunk_size=2, on_segment=stop_at_call(4), **how)
+    assert (tmp_path / "study" / "chunks").exists()
+    study = sweep(CONFIG, GRID, 2, resume=True, chunk_size=4, **how)
+    assert study.complete
+    assert study.record.widths == [4]
+    assert not (tmp_path / "study" / "chunks").exists()
+
+
+@pytest.mark.parametrize("changed", ["versions", "device"])
+def test_other_versions_or_devices_are_announced(changed, tmp_path):
+    """In one line that names nothing else."""
+    grid, folder = {"gamma": [0.9, 0.99]}, tmp_path / "study"
+    sweep(CONFIG, grid, 2, folder=folder, on_segment=stop_at_call(12), **ONE)
+    fields = read_described(folder / "study.json", [3])
+    if changed == "versions":
+        fields["record"]["versions"]["jax"] = "0.1.2"
+        line = f"begun with jax 0.1.2, and goes on with jax {jax.__version__}: its runs may round"
+    else:
+        fields["record"]["device"] = "abacus"
+        line = "begun with device abacus, and goes on with device cpu: its runs may round"
+    write_described(folder / "study.json", fields)
+    with pytest.warns(UserWarning, match=line):
+        resumed = sweep(CONFIG, grid, 2, folder=folder, resume=True, **ONE)
+    assert resumed.complete
+    if changed == "versions":
+        assert resumed.record.versions["jax"] == "0.1.2"
+        assert resumed.record.versions_at_the_end["jax"] == jax.__version__
+
+
 # ------------------------------------------------------------------------------------- MEMORY
 
 
@@ -148,6 +207,7 @@ def test_a_chunk_that_does_not_fit_is_run_at_half_its_width(small_memory, tmp_pa
     assert [line.split(";")[1].split()[3] for line in lines] == ["2"], lines
     assert small_memory == [4, *[2] * 6]
     assert study.record.widths == [2]
+    assert study.record.program_widths == [2]
     assert assert_same_runs(expected, study) == 12
     spec = Spec(CONFIG, Hyperparams(), make_design(GRID), np.arange(2))
     options = Options(make_resources(how["devices"], "runs", "auto", None))

@@ -6,8 +6,10 @@ Each is one summed file (files.py), so that a damaged one is found, and the one 
 They are written by a thread while training goes on; the newest few are kept, and the best.
 """
 
+import contextlib
 import json
 import math
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -132,6 +134,12 @@ class Checkpoints:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
+
+    def remove(self) -> None:
+        """Remove them all: the chunk is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other chunks have theirs there
+            self.folder.parent.rmdir()
 
     def _write(self, checkpoint: Checkpoint) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

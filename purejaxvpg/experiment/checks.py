@@ -94,11 +94,15 @@ def check_as_begun(before: StudyRecord, now: StudyRecord) -> None:
     """ValueError for another split; a warning for other changes that may round otherwise."""
     if before.split != now.split:
         raise ValueError(f"the study was begun with split={before.split!r}; go on with the same")
-    for name in ("versions", "device"):
-        was, is_now = getattr(before, name), getattr(now, name)
-        if was and was != is_now:
-            warnings.warn(
-                f"the study was begun with {name} {was}, and goes on with {is_now}: its runs may "
-                f"round differently",
-                stacklevel=4,
-            )
+    was, is_now = ({**record.versions, "device": record.device} for record in (before, now))
+    changed = [name for name in was if was[name] and was[name] != is_now.get(name)]
+    if changed:
+        begun, goes_on = (
+            ", ".join(f"{name} {made_with.get(name)}" for name in changed)
+            for made_with in (was, is_now)
+        )
+        warnings.warn(
+            f"the study was begun with {begun}, and goes on with {goes_on}: its runs may round "
+            f"differently",
+            stacklevel=4,
+        )

@@ -6,7 +6,6 @@ interrupted goes on like one that was not.
 
 import contextlib
 import math
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -107,11 +106,7 @@ def _run_group(prepared: Prepared, work: Work) -> list[Part]:
 
     Returns: parts that a stop left unfinished.
     """
-    group_plan, store = prepared.plans[work.group], prepared.store
-    assert group_plan is not None
-    group_runs = prepared.spec.index.of_settings(group_plan.group.settings)
-    width = min(group_plan.width, width_of(store.parts, group_runs) or group_plan.width)
-    runs = work.runs
+    store, width, runs = prepared.store, _width(prepared, work.group), work.runs
     while len(runs) and not prepared.stop.is_set():
         try:
             return _run_width(prepared, work._replace(runs=runs), width)
@@ -127,6 +122,15 @@ def _run_group(prepared: Prepared, work: Work) -> list[Part]:
             done = store.done(work.start, work.end)
             runs = runs[[int(run) not in done for run in runs]]
     return []
+
+
+def _width(prepared: Prepared, group: int) -> int:
+    """Runs a device of a group: as planned, or fewer if they did not fit; 0 if it has none."""
+    group_plan, settings = prepared.plans[group], prepared.groups[group].settings
+    if group_plan is None:
+        return 0
+    so_far = width_of(prepared.store.parts, prepared.spec.index.of_settings(settings))
+    return min(group_plan.width, so_far or group_plan.width)
 
 
 def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
@@ -149,7 +153,8 @@ def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
                 return [part]
             if part is not None:
                 prepared.store.add(part)
-        _remove_checkpoints(checkpoints)
+        if checkpoints is not None:
+            checkpoints.remove()
         prepared.clock.chunk_ended(len(chunk.runs))
         if prepared.stop.is_set():
             break
@@ -195,14 +200,6 @@ def _checkpoints(
         checkpoints.settle()  # after an error too, the last one is on the disk
 
 
-def _remove_checkpoints(checkpoints: Checkpoints | None) -> None:
-    """Remove the checkpoints of a chunk whose part is there."""
-    if checkpoints is not None:
-        shutil.rmtree(checkpoints.folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # other chunks have theirs there
-            checkpoints.folder.parent.rmdir()
-
-
 def _run_chunk(
     prepared: Prepared,
     program: Program,
@@ -223,7 +220,9 @@ def _run_chunk(
     def on_segment(segment: Segment) -> bool:
         clock.segment(segment, steps_per_update)
         answer = options.on_segment(segment)
-        if isinstance(answer, bool | np.bool_) and answer:  # whatever else a hook returns, goes on
+        if hasattr(answer, "tolist"):  # numpy's True, or jax's
+            answer = answer.tolist()
+        if answer is True:  # whatever else a hook returns, the study goes on
             prepared.stop.set()
         return prepared.stop.is_set()
 
@@ -237,7 +236,7 @@ def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...])
     record = store.record.replace(
         num_devices=len(options.resources.devices),
         num_processes=jax.process_count(),
-        program_widths=[group_plan.width for group_plan in plans],
+        program_widths=[_width(prepared, group) for group in range(len(prepared.groups))],
         chunks=[group_plan.chunks for group_plan in plans],
         compilations=len(plans),
         compilations_to_measure_memory=store.record.compilations_to_measure_memory

@@ -16,7 +16,6 @@ from purejaxvpg.experiment.checks import (
 from purejaxvpg.experiment.devices import use_every_core
 from purejaxvpg.experiment.folder import Contents
 from purejaxvpg.experiment.groups import Group, resolve
-from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.planning import GroupPlan, Resources, plan_group
 from purejaxvpg.experiment.prepared import Options, Prepared
 from purejaxvpg.experiment.progress import Clock
@@ -76,9 +75,15 @@ def prepare(
         check_as_begun(record, now)
         if options.keep_policies:
             record = record.replace(keep_policies=options.keep_policies)
-    clock = Clock(options.on_progress)
-    parts = contents.parts if contents else []
-    plans = [_plan(spec, group, parts, options, clock) for group in groups]
+    clock, num_devices = Clock(options.on_progress), len(options.resources.devices)
+    planned = dict(enumerate(record.program_widths)) if record.num_devices == num_devices else {}
+    parts, plans = contents.parts if contents else [], []
+    for place, group in enumerate(groups):
+        done = width_of(parts, spec.index.of_settings(group.settings))
+        plans.append(_plan(spec, group, done or planned.get(place, 0), options, clock))
+    if contents is None:
+        widths = [group_plan.width if group_plan else 0 for group_plan in plans]
+        record = record.replace(num_devices=num_devices, program_widths=widths)
     store = Store(spec, None if folder is None else Path(folder), record, contents)
     return Prepared(
         spec, groups, plans, store, now.replace(keep_policies=record.keep_policies), options, clock
@@ -90,18 +95,19 @@ def _together(options: Options) -> bool:
     return options.shard is not None or jax.process_count() > 1
 
 
-def _plan(
-    spec: Spec, group: Group, parts: list[Part], options: Options, clock: Clock
-) -> GroupPlan | None:
-    """Width and chunks of a group; None if this shard has no runs of it."""
+def _plan(spec: Spec, group: Group, begun: int, options: Options, clock: Clock) -> GroupPlan | None:
+    """Width and chunks of a group; None if this shard has no runs of it.
+
+    Args: begun: the width that it was begun with; 0 if it begins.
+    """
     runs, shard = spec.index.of_settings(group.settings), options.shard or (0, 1)
     in_shard = spec.index.in_shard(runs, shard)
     if not len(in_shard):
         return None
     resources = options.resources
     # A study that goes on keeps the width it began with: another width rounds otherwise.
-    if resources.chunk_size == "auto" and (width := width_of(parts, runs)):
-        resources = resources._replace(chunk_size=width, memory_limit=None)
+    if resources.chunk_size == "auto" and begun:
+        resources = resources._replace(chunk_size=begun, memory_limit=None)
     # All shards plan alike; and a chunk is not wider than what is left after pruning.
     number = len(runs)
     if spec.pruning:

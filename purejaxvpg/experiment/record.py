@@ -36,7 +36,7 @@ class StudyRecord:
     compile_seconds: float = 0.0
     steps: int = 0  # environment steps
     widths: Sequence[int] = ()  # runs at a time on a device, of the parts that are there
-    program_widths: Sequence[int] = ()  # of each program of the last call
+    program_widths: Sequence[int] = ()  # of each program; 0: other shards have its runs
     chunks: Sequence[int] = ()  # of each program
     compilations: int = 0
     compilations_to_measure_memory: int = 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,7 @@ class Store:
                 best = keep_best(self.folder, study.policies, runs, self.fingerprint)
                 study = study._replace(policies=best)
         if self.folder is not None:
+            shutil.rmtree(self.folder / "chunks", ignore_errors=True)  # of another width, if any
             write_cube(self.folder, study)
         return study
 
