@@ -17,7 +17,6 @@ from purejaxvpg.experiment.files import write_described
 from purejaxvpg.experiment.folder import Contents, face_of, read_folder
 from purejaxvpg.experiment.parts import Part, part_name, read_parts, write_part
 from purejaxvpg.experiment.policies import (
-    Policies,
     keep_best,
     read_policies,
     write_policies,
@@ -86,7 +85,6 @@ class Store:
         self.spec, self.record = spec, record
         self.folder = None if folder is None else Path(folder)
         self.parts: list[Part] = list(contents.parts) if contents else []
-        self.policies = contents.policies if contents else Policies()
         self.identity: dict[str, Any] = {}
         if self.folder is None:
             return

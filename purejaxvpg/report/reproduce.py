@@ -64,6 +64,8 @@ def python_call(study: Study) -> str:
     widths = study.record.widths
     if len(set(widths)) == 1:
         lines.append(f"    chunk_size={widths[0]!r},")
+    if study.record.split != "runs":
+        lines.append(f"    split={study.record.split!r},")
     if pruning := study.record.prune:
         lines += [f"    {name}={pruning[key]!r}," for name, key in PRUNING.items()]
     elif study.pruned.any():
