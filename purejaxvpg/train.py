@@ -84,10 +84,6 @@ def make_span(config: VPGConfig, capacity: int, devices: int = 1) -> Callable[..
     every = config.eval_every
 
     def span(state: TrainState, hp: Hyperparams | None, start: Array, count: Array) -> TrainResult:
-        def rows(function: Callable[..., Any], length: int) -> Any:
-            shapes = jax.eval_shape(function, state, hp)[1]
-            return jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
-
         def one_update(index: Array, result: TrainResult) -> TrainResult:
             state, numbers = learner.update(result.state, hp)
             metrics = _with_row(result.metrics, numbers, index)
@@ -105,8 +101,12 @@ def make_span(config: VPGConfig, capacity: int, devices: int = 1) -> Callable[..
             evaluations = _with_row(result.evaluations, evaluation, place)
             return result._replace(state=state, evaluations=evaluations)
 
-        evaluations = rows(evaluate, -(-capacity // every)) if every else None
-        begin = TrainResult(state, rows(learner.update, capacity), evaluations)
+        numbers = {name: jnp.zeros(capacity, jnp.float32) for name in Metrics._fields}
+        metrics = Metrics(**numbers | {"finite": jnp.zeros(capacity, bool)})
+        shape = (-(-capacity // (every or 1)), config.eval_episodes)
+        types = (jnp.float32, jnp.int32, bool)
+        evaluations = Evaluation(*[jnp.zeros(shape, dtype) for dtype in types]) if every else None
+        begin = TrainResult(state, metrics, evaluations)
         return lax.fori_loop(0, count, one_update, begin)
 
     return span
@@ -128,4 +128,8 @@ def _make_evaluation(
 
 def _with_row(rows: Any, row: Any, index: Array) -> Any:
     """`rows` `[length, ...]` with `row` at `index`.  Pytrees."""
-    return jax.tree.map(lambda x, y: lax.dynamic_update_index_in_dim(x, y, index, 0), rows, row)
+
+    def put(x: Array, y: Array) -> Array:
+        return lax.dynamic_update_index_in_dim(x, y.astype(x.dtype), index, 0)
+
+    return jax.tree.map(put, rows, row)

@@ -27,3 +27,33 @@ def _programs_are_given_back():
     process may have 65,530, and beyond them LLVM crashes."""
     yield
     jax.clear_caches()
+
+
+# Modules whose subject is what is kept and said, and not the machine code: their programs compile
+# in half the time without tuning.  (Tests of bits against recorded or other programs are not here.)
+UNTUNED = {
+    "test_checkpoint", "test_cli", "test_cli_policies", "test_cli_studies", "test_damage",
+    "test_full_disk", "test_kept_policies", "test_merge", "test_pruning", "test_repro",
+    "test_resume", "test_search", "test_search_folders", "test_study_lost",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_compile_fast(request):
+    """Of the modules above, chunks' programs are compiled without tuning."""
+    from purejaxvpg.compute import untuned
+    from purejaxvpg.experiment import program
+
+    if request.module.__name__ not in UNTUNED:
+        yield
+        return
+    options = program._options
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            program,
+            "_options",
+            lambda shape, tuned: options(shape, tuned) | untuned(shape.devices[0]),
+        )
+        program._compile.cache_clear()
+        yield
+        program._compile.cache_clear()

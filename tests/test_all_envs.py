@@ -18,7 +18,13 @@ def test_none_is_missing():
     assert len(NAMES) >= 25
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Half a minute of compilation each; two environments of their kind stay in every run.
+LONG = ("Asterix-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in NAMES]
+)
 def test_trains(name):
     """Two updates of two seeds under jit and vmap: finite numbers, moved and distinct networks."""
     config = VPGConfig(

@@ -29,9 +29,9 @@ def recorded() -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def recorded_of(name: str) -> dict[str, np.ndarray]:
-    """Metric -> `[SEEDS, UPDATES]`, of one curve."""
-    start = f"trained.{name}."
+def recorded_of(name: str, how: str = "trained") -> dict[str, np.ndarray]:
+    """Metric -> `[SEEDS, updates]`, of one curve."""
+    start = f"{how}.{name}."
     return {k.removeprefix(start): x for k, x in recorded().items() if k.startswith(start)}
 
 
@@ -63,6 +63,22 @@ def test_every_curve_is_recorded():
 def test_a_curve_is_as_recorded(name):
     exact = str(recorded()["processor"]) == curves.processor()
     assert_recorded(name, curves.trained(name), exact)
+
+
+IN_EVERY_RUN = ("clip", "evaluated")  # each takes a compilation of its own
+SWEPT = [
+    pytest.param(n, marks=() if n in IN_EVERY_RUN else pytest.mark.slow) for n in curves.CURVES
+]
+
+
+@pytest.mark.skipif(
+    FILE.exists() and str(recorded()["processor"]) != curves.processor(),
+    reason="recorded on another processor",
+)
+@pytest.mark.parametrize("name", SWEPT)
+def test_a_study_is_as_recorded(name):
+    """The engine's program, whose segments may end anywhere, gives the bits of equal segments."""
+    assert_same_bits(curves.swept(name), recorded_of(name, "swept"))
 
 
 def test_a_change_is_noticed():

@@ -60,7 +60,7 @@ def command(study: Study, out: str, width: Any = "auto") -> str:
     for given in (study.config, study.hyperparams):
         for field in dataclasses.fields(given):
             value = getattr(given, field.name)
-            if field.name != "env" and value != field.default:
+            if field.name != "env" and str(value) != str(field.default):  # -0.0 is not 0.0
                 words += _flag(field.name, value)
     words += ["--chunk-size", str(width)] if width != "auto" else []
     words += ["--split", study.record.split] if study.record.split != "runs" else []
