@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from purejaxvpg.agent import check_episodes_fit, make_agent
+from purejaxvpg.agent import check_episodes_fit, make_setup
 from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.record import StudyRecord
 
@@ -16,15 +16,10 @@ RENAMED = {"part": "shard", "zip": "zipped"}  # arguments of earlier versions
 
 def check_group(group: Group, resources: Any) -> None:
     """ValueError if the settings of a group cannot be run, or not so split over the devices."""
-    agent = make_agent(group.config)
+    devices = len(resources.devices) if resources.split == "envs" else 1
+    agent = make_setup(group.config, devices).agent
     for hp in group.hyperparams:
         check_episodes_fit(group.config, agent.env, agent.env_params(hp))
-    num_envs, devices = group.config.num_envs, len(resources.devices)
-    if resources.split == "envs" and num_envs % devices:
-        raise ValueError(
-            f"split='envs' splits num_envs={num_envs} over {devices} devices, which does not "
-            f"divide it; choose a multiple"
-        )
 
 
 def make_seeds(num_seeds: int, first_seed: int = 0) -> np.ndarray:
