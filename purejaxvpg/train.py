@@ -49,7 +49,7 @@ def make_segment(
     every = config.eval_every or num_updates
     if num_updates % every:
         raise ValueError(f"eval_every={every} does not divide a segment of {num_updates} updates")
-    evaluate = _make_evaluation(config)
+    evaluate: Any = _make_evaluation(config) if config.eval_every else None
 
     def segment(state: TrainState, hp: Hyperparams | None = None) -> TrainResult:
         def updates(state: TrainState, _: None) -> tuple[TrainState, tuple[Metrics, Any]]:
@@ -80,8 +80,8 @@ def make_span(config: VPGConfig, capacity: int, devices: int = 1) -> Callable[..
 
     `start`, the updates done before, and `count` are scalars, the same for all runs under `vmap`.
     """
-    learner, evaluate = make_learner(config, devices), _make_evaluation(config)
-    every = config.eval_every
+    learner, every = make_learner(config, devices), config.eval_every
+    evaluate: Any = _make_evaluation(config) if every else None
 
     def span(state: TrainState, hp: Hyperparams | None, start: Array, count: Array) -> TrainResult:
         def one_update(index: Array, result: TrainResult) -> TrainResult:
