@@ -138,9 +138,7 @@ def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
     group, group_plan = prepared.groups[work.group], prepared.plans[work.group]
     assert group_plan is not None
     resources, most = prepared.options.resources, capacity(group.config.num_updates)
-    devices = resources.devices
-    if resources.split == "runs":
-        devices = devices[: group_plan.num_devices]
+    devices = group_plan.devices(resources)
     hps = stack_hyperparams(group.config, group.hyperparams)
     with prepared.clock.compiling(f"compiling for {len(work.runs)} runs"):
         program = compile_program(group.config, most, width, devices, hps, resources.split)
@@ -243,15 +241,12 @@ def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...])
         + sum(group_plan.measuring for group_plan in plans),
         compile_seconds=store.record.compile_seconds + prepared.clock.compile_seconds,
         settings_at_the_end=alive.tolist(),
-        complete=False,
     )
     if record.versions != prepared.record.versions:
         record = record.replace(versions_at_the_end=prepared.record.versions)
     study = store.study(record, unfinished)
-    whole = study.done.all() if not prepared.spec.pruning else study.done[alive].all()
-    study = store.study(study.record.replace(complete=bool(whole)), unfinished)
     if jax.process_index() > 0:
         return study
-    if whole or options.shard is None:
+    if study.record.complete or options.shard is None:
         store.describe(prepared.spec, study.record)
-    return store.finish(study) if whole else study
+    return store.finish(study) if study.record.complete else study

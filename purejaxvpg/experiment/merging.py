@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from purejaxvpg.experiment.assemble import assemble, measured
 from purejaxvpg.experiment.folder import Contents, read_folder
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import differences
@@ -39,13 +38,8 @@ def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> St
 
 
 def _finish(store: Store, record: StudyRecord, sources: int) -> Study:
-    spec = store.spec
-    record = record.replace(**measured(spec, store.parts), merged_from=sources, complete=False)
-    done = assemble(spec, store.parts, record).done
-    alive = record.settings_at_the_end if spec.pruning else None  # the other settings have stopped
-    whole = (done if alive is None else done[list(alive)]).all()
-    study = store.study(record.replace(complete=bool(whole)))
-    store.describe(spec, study.record)
+    study = store.study(record.replace(merged_from=sources))
+    store.describe(store.spec, study.record)
     return store.finish(study) if study.complete else study
 
 

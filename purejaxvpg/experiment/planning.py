@@ -41,6 +41,11 @@ class GroupPlan(NamedTuple):
     device_bytes: int | None  # predicted, on each device; None where nothing was measured
     measuring: int  # programs compiled to measure memory
 
+    def devices(self, resources: Resources) -> Sequence[Any]:
+        """The devices of its program: all that share a run's environments, or that have runs."""
+        split_envs = resources.split == "envs"
+        return resources.devices if split_envs else resources.devices[: self.num_devices]
+
 
 def plan_group(group: Group, num_runs: int, resources: Resources) -> GroupPlan:
     """Width and chunks of a group.
@@ -85,10 +90,8 @@ def plan(spec: Spec, resources: Resources) -> Iterator[tuple[GroupPlan, float, f
         begun, most = time.perf_counter(), capacity(group.config.num_updates)
         group_plan = plan_group(group, len(group.settings) * len(spec.seeds), resources)
         hps = stack_hyperparams(group.config, group.hyperparams)
-        devices, split = resources.devices, resources.split
-        if split == "runs":
-            devices = devices[: group_plan.num_devices]
-        program = compile_program(group.config, most, group_plan.width, devices, hps, split)
+        devices, width = group_plan.devices(resources), group_plan.width
+        program = compile_program(group.config, most, width, devices, hps, resources.split)
         compiling = time.perf_counter() - begun
         rows = np.arange(program.rows) % len(group.settings)
         hp_rows = program.place(jax.tree.map(lambda x, rows=rows: x[rows], hps))

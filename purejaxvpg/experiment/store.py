@@ -117,9 +117,10 @@ class Store:
 
     def add(self, part: Part) -> None:
         """Keep a part and its policies; on disk they are there whole, or not at all."""
-        if self.folder is not None and self.fingerprint is not None:
-            write_policies(self.folder, part, self.fingerprint)
-            write_part(self.folder, part, self.fingerprint)
+        fingerprint = self.fingerprint
+        if self.folder is not None and fingerprint is not None:
+            write_policies(self.folder, part, fingerprint)
+            write_part(self.folder, part, fingerprint)
             part = part._replace(policies=None)  # on disk from now on
         self.parts.append(part)
 
@@ -149,11 +150,19 @@ class Store:
         return [np.stack([state[leaf][i] for state, i in rows]) for leaf in range(len(rows[0][0]))]
 
     def study(self, record: StudyRecord, unfinished: tuple[Part, ...] = ()) -> Study:
-        """The study so far.  unfinished: parts that are not kept, of runs that were stopped."""
+        """The study so far, its record complete if every run is done that pruning left.
+
+        Args: unfinished: parts that are not kept, of runs that were stopped.
+        """
         parts = [*self.parts, *unfinished]
         policies = read_policies(self.folder, parts, self.fingerprint)
-        record = record.replace(**measured(self.spec, parts))
-        return assemble(self.spec, parts, record, policies)
+        record = record.replace(**measured(self.spec, parts), complete=True)
+        study = assemble(self.spec, parts, record, policies)
+        alive = record.settings_at_the_end if self.spec.pruning else None  # the others stopped
+        if (study.done if alive is None else study.done[list(alive)]).all():
+            return study
+        unknown = np.zeros_like(study.pruned)  # until the study is complete
+        return study._replace(record=record.replace(complete=False), pruned=unknown)
 
     def finish(self, study: Study) -> Study:
         """Write what a complete study has beside its parts; drop the policies not wanted."""
