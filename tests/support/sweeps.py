@@ -1,7 +1,5 @@
 """Small sweeps that train: one config, so that one program serves the tests of many files."""
 
-import functools
-
 import jax
 import numpy as np
 
@@ -16,7 +14,6 @@ GRID = {"policy_lr": RATES, "gae_lambda": LAMBDAS}
 ONE = {"chunk_size": 2, "devices": jax.devices()[:1]}  # width 2 on one device
 
 
-@functools.cache
 def whole_study() -> Study:
     """3 x 2 settings, 2 seeds: 12 runs, two at a time on one device."""
     return sweep(CONFIG, GRID, 2, **ONE)
