@@ -19,7 +19,7 @@ from typing import Any
 from purejaxvpg.compute import forget, memoized
 from purejaxvpg.envs import by_path, check
 from purejaxvpg.envs.contract import settle
-from purejaxvpg.envs.params import get_param, param_names, resolve_params, suggest
+from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params, suggest
 from purejaxvpg.envs.protocol import Environment, Step
 from purejaxvpg.envs.vector import VectorEnv, vectorize
 
@@ -29,6 +29,7 @@ __all__ = [
     "VectorEnv",
     "check_env",
     "downloads",
+    "flat_params",
     "get_param",
     "make",
     "param_names",

@@ -82,7 +82,7 @@ def in_width_that_fits(function: Callable[..., Any], *arguments: Any) -> Any:
     """
     try:
         return function(*arguments)
-    except TypeError as error:
+    except (TypeError, FutureWarning) as error:  # a warning, where warnings are errors
         if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
             raise
         with jax.enable_x64(False):

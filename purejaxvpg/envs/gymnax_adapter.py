@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from jax import Array
 
 from purejaxvpg.envs.by_path import PARTS
@@ -65,7 +66,8 @@ def make(name: str, /, **kwargs: Any) -> Environment:
 
 def _construct(name: str, arguments: dict[str, Any]) -> tuple[Any, Any]:
     try:
-        return gymnax.make(name, **arguments)
+        with jax.enable_x64(False):  # arrays made here meet numbers that are written out as int32
+            return gymnax.make(name, **arguments)
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise RuntimeError(
             f"{name} could not load its data ({error}): it downloads them when it is made; make "

@@ -44,7 +44,12 @@ def resolve_params(env: Environment, overrides: Any) -> Any:
 
 def param_names(params: Any) -> tuple[str, ...]:
     """Names of an environment's parameters, in order; dotted for those inside another."""
-    return tuple(name for name, _ in _leaves(params))
+    return tuple(flat_params(params))
+
+
+def flat_params(params: Any) -> dict[str, Any]:
+    """Parameters by name; dotted for those inside another."""
+    return dict(_leaves(params))
 
 
 def get_param(params: Any, name: str) -> Any:
