@@ -133,8 +133,7 @@ def _make_once(env: Any, kwargs: tuple) -> Environment:
 def _make(env: Any, kwargs: dict[str, Any]) -> Environment:
     adapted, tested = _adapted(env, kwargs)
     made = settle(adapted)
-    if not tested:
-        check.run_once(made)
+    check.run_once(made, tested)
     return made
 
 
