@@ -85,12 +85,22 @@ def refused(env, message, **kwargs):
 # ------------------------------------------------------------------------------------- REFUSED
 
 
+class EndsLate(NeverResets):
+    """Reaches its first end after 1,000 steps, by a limit that is a parameter."""
+
+    default_params = {"max_steps": 1000}  # noqa: RUF012
+
+    def step(self, key, state, action, params):
+        obs, state, reward, _, never, info = super().step(key, state, action, params)
+        return obs, state, reward, never, state["time"] >= params["max_steps"], info
+
+
 def cartpole_that_goes_on():
     """The gymnax environment as if its step reset itself, which step_env does not."""
     return envs.make("CartPole-v1")._replace(resets_itself=True)
 
 
-@pytest.mark.parametrize("make", [NeverResets, EndsNowAndThen, cartpole_that_goes_on])
+@pytest.mark.parametrize("make", [NeverResets, EndsNowAndThen, EndsLate, cartpole_that_goes_on])
 def test_a_step_that_does_not_reset_is_refused(make):
     """Such an environment trained: 40,000 steps gave 39,689 "episodes" of length 1.008."""
     assert "step does not reset itself" in refused(make(), "final_observation", num_steps=200)

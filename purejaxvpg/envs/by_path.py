@@ -34,9 +34,10 @@ def load(path: str, kwargs: dict[str, Any]) -> Any:
     module_name, _, name = path.partition(":")
     try:
         target: Any = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # of the module's own code as well
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(
-            f"environment {path!r}: module {module_name!r} cannot be imported ({error}); is its "
+            f"environment {path!r}: module {module_name!r} cannot be imported ({reason}); is its "
             f"folder on PYTHONPATH?"
         ) from error
     for part in name.split("."):

@@ -41,11 +41,13 @@ def run(env: Environment, num_steps: int) -> None:
         jax.ensure_compile_time_eval(),
         jax.disable_jit(False),
         jax.debug_nans(False),
+        jax.transfer_guard("allow"),
         user_code(env.name),
     ):
         trial, short = trials(env, num_steps)
-    if env.resets_itself and (fault := _fault(trial)):
-        raise BrokenContract(f"{env.name}.step {fault}")
+    for seen in [trial, short] if env.resets_itself else []:
+        if seen and (fault := _fault(seen)):
+            raise BrokenContract(f"{env.name}.step {fault}")
     doubts = [*_doubts(env, trial), None if short is None else _limit_terminates(trial, short)]
     if ignores_its_key(env.reset, env.default_params):
         doubts.append("reset draws random numbers, and not from its key: all episodes begin alike")
