@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from purejaxvpg.advantages import ESTIMATORS
+from purejaxvpg.envs import flat_params
 from purejaxvpg.fields import (
     check_hashable,
     check_number,
@@ -50,7 +51,7 @@ class VPGConfig:
     # fmt: off
     env: Any = setting("CartPole-v1", "Name of a registered environment, or an environment object in gymnax's style.")
     env_kwargs: Any = setting((), 'Constructor arguments of the environment (a mapping, such as {"size": 10}).')
-    max_episode_steps: int | None = setting(None, "Time limit on top of the environment's own; an episode cut by it counts as truncated.")
+    max_episode_steps: int | None = setting(None, "Time limit below the environment's own (its parameter max_steps_in_episode); an episode cut by it counts as truncated.")
 
     total_steps: int = setting(500_000, "Environment steps of the run, U*N*T; num_envs * num_steps must divide it.")
     num_envs: int = setting(8, "N, environments stepped side by side.")
@@ -197,8 +198,8 @@ class Hyperparams:
     adam_eps: ArrayLike = setting(1e-5, "Epsilon of Adam and RMSProp.")
     greedy_start: ArrayLike = setting(0.0, "Fraction of greedy actions at the first update; any above 0 biases the gradient.")
     greedy_end: ArrayLike = setting(0.0, "Fraction of greedy actions at the last update, reached linearly.")
-    env_params: Any = setting(None, """Environment parameters: a mapping of those that differ from the environment's defaults,
-        or the environment's whole parameter object, or None for the defaults.""")
+    env_params: Any = setting(None, """Environment parameters: a mapping of those that differ from the environment's defaults
+        (dotted names reach inside others), or the environment's whole parameter object, or None for the defaults.""")
     # fmt: on
 
     def __post_init__(self):
@@ -208,7 +209,7 @@ class Hyperparams:
             if isinstance(value, int):  # of another type than 0.003, it would compile anew
                 object.__setattr__(self, name, float(value))
         if isinstance(self.env_params, Mapping):
-            object.__setattr__(self, "env_params", dict(self.env_params))
+            object.__setattr__(self, "env_params", flat_params(self.env_params))
             for name, value in self.env_params.items():
                 check_number(f"env_params.{name}", value, -math.inf, math.inf, "numbers, not NaN")
         elif isinstance(self.env_params, numbers.Number | str):

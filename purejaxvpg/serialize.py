@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import flat_params
 
 
 def config_to_json(config: VPGConfig) -> dict[str, Any]:
@@ -47,9 +48,13 @@ def hyperparams_from_json(fields: dict[str, Any]) -> Hyperparams:
 
 
 def plain(value: Any) -> Any:
-    """Numbers, arrays and parameter objects as JSON has them."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    """Numbers, arrays and parameter objects as JSON has them; nested parameters by dotted names."""
+    if isinstance(value, Hyperparams):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "_fields") or (
+        dataclasses.is_dataclass(value) and not isinstance(value, type)
+    ):
+        return plain(flat_params(value))
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

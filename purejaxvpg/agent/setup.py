@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 
 from purejaxvpg import envs
 from purejaxvpg.advantages import COMPARES_ENVIRONMENTS, ESTIMATORS, Discounts, Trajectory
@@ -14,7 +15,7 @@ from purejaxvpg.agent.networks import Networks, make_networks
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
 from purejaxvpg.agent.optimize import check_optimizer, make_optimizer
 from purejaxvpg.agent.policy import Policy, make_policy
-from purejaxvpg.compute import Compute
+from purejaxvpg.compute import Compute, memoized
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
 from purejaxvpg.state import Params, RunningStats, TrainState
@@ -74,7 +75,9 @@ def make_setup(
 def first_state(setup: Setup, key: Array, hp: Hyperparams) -> TrainState:
     """Before the first update: networks at their initial weights, environments just reset."""
     key, network_key, env_key = jax.random.split(key, 3)
-    env_state, obs = setup.env.reset(env_key, setup.agent.env_params(hp))
+    env_params = setup.agent.env_params(hp)
+    check_limit(setup.config, setup.agent.env, env_params)
+    env_state, obs = setup.env.reset(env_key, env_params)
     params = setup.agent.networks.init(network_key, obs)
     optimizer = make_optimizer(setup.config, hp, learning_rate=0.0, update=0)
     return TrainState(
@@ -98,7 +101,7 @@ def with_network(state: TrainState, name: str, params: Any, opt_state: Any) -> T
     )
 
 
-@functools.lru_cache(maxsize=256)
+@memoized(maxsize=256)
 def make_agent(config: VPGConfig) -> Agent:
     """The agent of a config; the same object for equal configs.
 
@@ -171,6 +174,18 @@ def episode_limit(config: VPGConfig, env_params: Any) -> Any:
     limits = [envs.get_param(env_params, "max_steps_in_episode"), config.max_episode_steps]
     given = [limit for limit in limits if limit is not None]
     return functools.reduce(jnp.minimum, given) if given else None
+
+
+def check_limit(config: VPGConfig, env: Environment, env_params: Any) -> None:
+    """ValueError if max_episode_steps is above the environment's limit; traced parameters pass."""
+    asked_for, limit = config.max_episode_steps, envs.get_param(env_params, "max_steps_in_episode")
+    if asked_for is None or limit is None or isinstance(limit, Tracer) or asked_for <= limit:
+        return
+    raise ValueError(
+        f"max_episode_steps={asked_for} does nothing: {env.name} ends episodes after {limit} steps "
+        f"itself; raise its own limit instead, the environment parameter "
+        f"max_steps_in_episode={asked_for}"
+    )
 
 
 def check_episodes_fit(config: VPGConfig, env: Environment, env_params: Any) -> None:

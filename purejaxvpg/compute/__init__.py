@@ -9,6 +9,7 @@ recurrence  returns and advantages in log2(T) rounds on an accelerator
 resets      reset states drawn ahead on a CPU
 sparse      a function of few rows among many
 divergence  runs that stay at their last finite state
+memo        functions that are made once for the same arguments
 
 Each computes what the plain expression computes, and nothing outside asks for the platform.
 """
@@ -16,6 +17,7 @@ Each computes what the plain expression computes, and nothing outside asks for t
 from purejaxvpg.compute.compute import Compute, settled
 from purejaxvpg.compute.dense import dot
 from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite
+from purejaxvpg.compute.memo import forget, memoized
 from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
 from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
@@ -31,7 +33,9 @@ __all__ = [
     "accumulate",
     "dot",
     "flatten",
+    "forget",
     "keep_finite",
+    "memoized",
     "replace_where",
     "select",
     "settled",

@@ -1,27 +1,35 @@
-"""Environments by name: `make`, `register`, `registered`.
+"""Environments by name: `make`, `register`, `registered`, and `check_env`.
+
+protocol        one environment as pure functions
+contract        its types and contract, by tracing, once for every kind of environment
+check           its contract, by running it: a `trial`, and what it means
+keys            where random numbers come from
+spaces          actions and observations
+params          its parameters by name
+vector          N of them side by side
+by_path         names of the form `module:Name`
+gymnax_adapter  gymnax's environments, and objects in their style
 
 gymnax is imported when an environment is first made or listed: importing it takes a while.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
-from purejaxvpg.envs.protocol import (
-    Environment,
-    check_contract,
-    get_param,
-    param_names,
-    resolve_params,
-    suggest,
-    zero_action,
-)
+from purejaxvpg.compute import forget, memoized
+from purejaxvpg.envs import by_path, check
+from purejaxvpg.envs.contract import settle
+from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params, suggest
+from purejaxvpg.envs.protocol import Environment, Step
 from purejaxvpg.envs.vector import VectorEnv, vectorize
 
 __all__ = [
     "Environment",
+    "Step",
     "VectorEnv",
+    "check_env",
     "downloads",
+    "flat_params",
     "get_param",
     "make",
     "param_names",
@@ -38,16 +46,24 @@ _user_factories: dict[str, Callable[..., Any]] = {}
 def register(name: str, factory: Callable[..., Any]) -> None:
     """Make an environment of your own known under a name.
 
+    A name that you registered before stands for the new factory from now on (so that a
+    notebook's cell can be run again): `make`, `make_train` and the like give new functions for
+    it.  Functions that they gave before keep the environment they were made with.
+
     Args:
       factory: takes the keyword arguments given to `make`; returns an object in gymnax's style
         (see envs/gymnax_adapter.py) or an `Environment`.
 
-    Raises: ValueError if the name is taken; TypeError if the factory cannot be called.
+    Raises: ValueError for one of gymnax's names; TypeError if the factory cannot be called.
     """
+    from purejaxvpg.envs import gymnax_adapter
+
     if not callable(factory):
         raise TypeError(f"factory={factory!r} cannot be called; pass a class or a function")
-    if name in registered():
-        raise ValueError(f"environment {name!r} is registered already; choose another name")
+    if name in gymnax_adapter.REGISTERED:
+        raise ValueError(f"environment {name!r} is gymnax's; choose another name")
+    if name in _user_factories:
+        forget()
     _user_factories[name] = factory
 
 
@@ -68,49 +84,77 @@ def downloads() -> tuple[str, ...]:
 def make(env: Any, /, **kwargs: Any) -> Environment:
     """An environment by name, or from an object in gymnax's style.
 
-    The same arguments give the same object again: a new instance would compile anew.
+    The same arguments give the same object again: a new instance would compile anew.  An
+    environment that is not gymnax's own is checked when it is first made, as by `check_env`, for
+    some steps.
 
     Args:
-      env: a registered name, an object in gymnax's style, or an `Environment`.
+      env: a registered name; `module:Name`, a class in gymnax's style, a function annotated
+        `-> Environment`, or an environment, in a module that can be imported; an object in
+        gymnax's style; or an `Environment`.
       kwargs: parameters or constructor arguments of a named environment.
 
     Raises: ValueError for an unknown name or keyword (with the close ones) or a broken
     contract; TypeError for an object that is no environment; RuntimeError if its data cannot
     be loaded.
     """
+    arguments = (env, tuple(sorted(kwargs.items())))
     try:
-        return _make_cached(env, tuple(sorted(kwargs.items())))
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
+        hash(arguments)
+    except TypeError:
         return _make(env, kwargs)
+    return _make_once(*arguments)
 
 
-@functools.lru_cache(maxsize=256)
-def _make_cached(env: Any, kwargs: tuple) -> Environment:
+def check_env(env: Any, /, num_steps: int = 1000, **kwargs: Any) -> None:
+    """Check that an environment does what the protocol says, by tracing it and by running it.
+
+    Eight environments take `num_steps` random actions each, and as many again with a short time
+    limit where the parameters have one.
+
+    Args: env, kwargs: as in `make`.
+
+    Raises: as `make`.  ValueError, in one line, for a `step` that does not reset itself where it
+    should, a final observation that is the one after the reset, values of wrong types or shapes,
+    and exceptions of the environment's own code (with file and line).
+
+    Warns: UserWarning for what may be meant: observations that leave their space or are not
+    finite, rewards that are not finite, a reset that draws random numbers and not from its key,
+    a time limit reported as termination.
+    """
+    check.run(settle(_adapted(env, kwargs)[0]), num_steps)
+
+
+@memoized(maxsize=256)
+def _make_once(env: Any, kwargs: tuple) -> Environment:
     return _make(env, dict(kwargs))
 
 
 def _make(env: Any, kwargs: dict[str, Any]) -> Environment:
-    if isinstance(env, Environment):
-        return _checked(env)
+    adapted, tested = _adapted(env, kwargs)
+    made = settle(adapted)
+    check.run_once(made, tested)
+    return made
+
+
+def _adapted(env: Any, kwargs: dict[str, Any]) -> tuple[Environment, bool]:
+    """The environment as its library or user gives it, and whether this project tests it."""
     if isinstance(env, type):
         raise TypeError(f"env={env!r} is a class; pass an instance of it, or register it by a name")
     from purejaxvpg.envs import gymnax_adapter
 
-    if not isinstance(env, str):
+    name = env if isinstance(env, str) else None
+    if name is None:
         if kwargs:
             raise ValueError("keyword arguments go with an environment's name, not with an object")
-        return gymnax_adapter.adapt(env)
-    if env in _user_factories:
-        made = _user_factories[env](**kwargs)
-        return _checked(made) if isinstance(made, Environment) else gymnax_adapter.adapt(made, env)
-    if env in gymnax_adapter.REGISTERED:
-        return gymnax_adapter.make(env, **kwargs)
-    raise ValueError(f"environment {env!r} is unknown; {suggest(env, registered())}")
-
-
-def _checked(env: Environment) -> Environment:
-    action = zero_action(env.action_space(env.default_params))
-    check_contract(env.name, env.reset, env.step, env.default_params, action)
-    return env
+    elif name in _user_factories:
+        env = _user_factories[name](**kwargs)
+    elif name in gymnax_adapter.REGISTERED:
+        return gymnax_adapter.make(name, **kwargs), True
+    elif by_path.is_path(name):
+        env = by_path.load(name, kwargs)
+    else:
+        raise ValueError(f"environment {name!r} is unknown; {suggest(name, registered())}")
+    if isinstance(env, Environment):
+        return env, False
+    return gymnax_adapter.adapt(env, name), gymnax_adapter.is_gymnax_own(env)

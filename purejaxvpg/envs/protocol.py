@@ -1,16 +1,17 @@
-"""The protocol: one environment as pure functions, its parameters, and checks of its contract.
+"""The protocol: one environment as pure functions.
 
-An adapter (one file per library) makes an `Environment` from a library's own object.
+An adapter (one file per library) makes an `Environment` from a library's own object, and hands on
+what the library returns; `contract.settle` checks it and gives it the types below.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from jax import Array
+
+
+class BrokenContract(ValueError):
+    """An environment that does not do what the protocol says.  One line."""
 
 
 class Step(NamedTuple):
@@ -25,7 +26,11 @@ class Step(NamedTuple):
 
 
 class Environment(NamedTuple):
-    """One environment as pure functions.  `params` is a pytree whose leaves may be traced."""
+    """One environment as pure functions.  `params` is a pytree whose leaves may be traced.
+
+    `make` gives the values of a hand-made one the types of `Step`: numbers become float32,
+    a scalar observation of a Discrete space one-hot, and the state keeps the types of its reset.
+    """
 
     name: str
     reset: Callable[[Array, Any], tuple[Array, Any]]  # (key, params) -> (obs, state)
@@ -33,88 +38,19 @@ class Environment(NamedTuple):
     default_params: Any
     action_space: Callable[[Any], Any]  # params -> gymnax space
     observation_space: Callable[[Any], Any]  # params -> gymnax space, as declared
-    obs_shape: tuple[int, ...]  # as observed, which is what counts
-    resets_itself: bool  # step returns the state and obs of a new episode after an end
+    obs_shape: tuple[int, ...] | None = None  # as observed, which is what counts; None: look
+    resets_itself: bool = False  # step returns the state and obs of a new episode after an end
 
+    # By identity: parameters may be arrays or dicts, which have no hash, and equal functions do
+    # not exist.  A config holds environments, and must have a hash.
+    def __hash__(self) -> int:
+        return hash((self.name, *map(id, self[1:6]), self.obs_shape, self.resets_itself))
 
-def resolve_params(env: Environment, overrides: Any) -> Any:
-    """The environment's parameters: its defaults, with those named in `overrides` replaced.
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Environment):
+            return NotImplemented
+        same_parts = all(x is y for x, y in zip(self[1:6], other[1:6], strict=True))
+        return same_parts and (self.name, *self[6:]) == (other.name, *other[6:])
 
-    Args:
-      overrides: None, a mapping from field names to (traced) values, or a whole parameter
-        object, which is used as it is.
-
-    Raises: ValueError for a field that the environment does not have, with the close ones, and
-    for a value of another shape than the default's.
-    """
-    if overrides is None:
-        return env.default_params
-    if not isinstance(overrides, Mapping):
-        return overrides
-    names = param_names(env.default_params)
-    for name, value in overrides.items():
-        if name not in names:
-            raise ValueError(
-                f"env_params.{name} is not a parameter of {env.name}; {suggest(name, names)}"
-            )
-        given, expected = jnp.shape(value), jnp.shape(get_param(env.default_params, name))
-        if given != expected:
-            raise ValueError(
-                f"env_params.{name} has shape {given} where one run takes {expected}; sweep it "
-                f"with jax.vmap"
-            )
-    if isinstance(env.default_params, Mapping):
-        return {**env.default_params, **overrides}
-    return dataclasses.replace(env.default_params, **overrides)
-
-
-def param_names(params: Any) -> tuple[str, ...]:
-    """Names of an environment's parameters (fields of a dataclass, or keys of a mapping)."""
-    if isinstance(params, Mapping):
-        return tuple(params)
-    if dataclasses.is_dataclass(params):
-        return tuple(field.name for field in dataclasses.fields(params))
-    return ()
-
-
-def get_param(params: Any, name: str) -> Any:
-    """An environment's parameter of that name, or None."""
-    return params.get(name) if isinstance(params, Mapping) else getattr(params, name, None)
-
-
-def suggest(name: str, names: tuple[str, ...] | list[str]) -> str:
-    """Advice for an unknown name: the close ones, or else all that are known."""
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(names) or 'none'}"
-
-
-def check_contract(name: str, reset: Any, step: Any, params: Any, action: Array) -> tuple:
-    """Shape of the observations; ValueError, in one line, if reset and step do not fit."""
-
-    def first_step(key: Array) -> tuple[Array, Step]:
-        obs, state = reset(key, params)
-        return obs, step(key, state, action, params)
-
-    obs, out = jax.eval_shape(first_step, jax.random.key(0))
-    for field in ("reward", "terminated", "truncated"):
-        shape = getattr(out, field).shape
-        if shape != ():
-            raise ValueError(
-                f"{name}.step returned {field} of shape {shape}; expected a scalar, shape () "
-                f"(squeeze it: an extra axis would broadcast [N] to [N, N])"
-            )
-    for field in ("obs", "final_obs"):
-        shape = getattr(out, field).shape
-        if shape != obs.shape:
-            raise ValueError(
-                f"{name}.step returned {field} of shape {shape}, and reset one of {obs.shape}; "
-                f"expected the same shape"
-            )
-    return obs.shape
-
-
-def zero_action(space: Any) -> Array:
-    """Some action of a space, to trace a step with."""
-    return jnp.zeros(getattr(space, "shape", ()), getattr(space, "dtype", jnp.float32))
+    def __ne__(self, other: object) -> bool:
+        return not self == other

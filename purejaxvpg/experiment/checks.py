@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from purejaxvpg.agent import check_episodes_fit, make_setup
+from purejaxvpg.agent import check_episodes_fit, check_limit, make_setup
 from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.record import StudyRecord
 
@@ -19,7 +19,9 @@ def check_group(group: Group, resources: Any) -> None:
     devices = len(resources.devices) if resources.split == "envs" else 1
     agent = make_setup(group.config, devices).agent
     for hp in group.hyperparams:
-        check_episodes_fit(group.config, agent.env, agent.env_params(hp))
+        env_params = agent.env_params(hp)
+        check_limit(group.config, agent.env, env_params)
+        check_episodes_fit(group.config, agent.env, env_params)
 
 
 def make_seeds(num_seeds: int, first_seed: int = 0) -> np.ndarray:

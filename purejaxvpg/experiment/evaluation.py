@@ -1,6 +1,5 @@
 """Evaluation of the policies that a study keeps."""
 
-import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejaxvpg.agent import make_agent
+from purejaxvpg.compute import memoized
 from purejaxvpg.config import VPGConfig
 from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.experiment.policies import restore
@@ -43,7 +43,7 @@ def evaluate_setting(
     return evaluate(evaluation_keys(seeds, seed), params, obs_stats, hp)
 
 
-@functools.lru_cache(maxsize=64)
+@memoized(maxsize=64)
 def _over_seeds(config: VPGConfig, num_episodes: int, greedy: bool) -> Callable[..., Evaluation]:
     """`make_evaluate` over seeds: one program for all settings of a config."""
     function = make_evaluate(config, num_episodes, greedy)

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from purejaxvpg.compute import untuned
+from purejaxvpg.compute import memoized, untuned
 from purejaxvpg.compute.layout import local_rows, over_environments, place
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.state import TrainResult, TrainState
@@ -89,12 +89,12 @@ def _likeness(hp_like: Hyperparams) -> tuple[Any, tuple]:
     return jax.tree.structure(hp_like), leaves
 
 
-@functools.lru_cache(maxsize=256)
+@memoized(maxsize=256)
 def _program_bytes(shape: _Shape) -> int:
     return _bytes(_Traced(shape).lower_advance().compile(_options(shape, tuned=False)))
 
 
-@functools.lru_cache(maxsize=32)
+@memoized(maxsize=32)
 def _compile(shape: _Shape) -> Program:
     traced = _Traced(shape)
     with ThreadPoolExecutor(1) as pool:  # the one is compiled while the other is traced

@@ -64,7 +64,8 @@ class Probe(Environment):
         return spaces.Discrete(self.num_actions)
 
     def observation_space(self, params: Any = None) -> Any:
-        return spaces.Box(-jnp.inf, jnp.inf, (1,))
+        state = State(time=jnp.zeros((), jnp.int32), x=jnp.zeros(()))
+        return spaces.Box(-jnp.inf, jnp.inf, jax.eval_shape(self.observation, state).shape)
 
 
 # ------------------------------------------------------------------------------- THE LADDER
