@@ -1,7 +1,6 @@
 """Find the operation that turned a run non-finite: its update again, each operation checked."""
 
 import dataclasses
-import functools
 import inspect
 import traceback
 from pathlib import Path
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 
-from purejaxvpg.compute import OVERFLOWS, untuned
+from purejaxvpg.compute import OVERFLOWS, memoized, untuned
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.state import TrainState
 from purejaxvpg.vpg import make_learner
@@ -38,7 +37,7 @@ def find_operation(config: VPGConfig, hp: Hyperparams | None, state: TrainState)
     return f"no operation gives NaN, and there are numbers beyond 1.8e19 {where}"
 
 
-@functools.lru_cache(maxsize=8)
+@memoized(8)
 def _checked_update(config: VPGConfig) -> Any:
     """(state, hp) -> error, (state, metrics)."""
     # Metrics that are not measured are NaN by design.

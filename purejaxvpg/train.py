@@ -1,6 +1,5 @@
 """A whole run: `init`, then `update` U times, as one pure function."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,14 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from purejaxvpg.compute import flatten
+from purejaxvpg.compute import flatten, memoized
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
 from purejaxvpg.vpg import make_learner
 
 
-@functools.lru_cache(maxsize=256)
+@memoized(256)
 def make_train(config: VPGConfig) -> Callable[..., TrainResult]:
     """A whole run as one pure function, `train(key, hp=None) -> TrainResult`.
 
@@ -32,7 +31,7 @@ def make_train(config: VPGConfig) -> Callable[..., TrainResult]:
     return train
 
 
-@functools.lru_cache(maxsize=256)
+@memoized(256)
 def make_segment(
     config: VPGConfig, num_updates: int, devices: int = 1
 ) -> Callable[..., TrainResult]:
@@ -65,7 +64,7 @@ def make_segment(
     return segment
 
 
-@functools.lru_cache(maxsize=256)
+@memoized(256)
 def make_span(config: VPGConfig, capacity: int, devices: int = 1) -> Callable[..., TrainResult]:
     """As many updates as are asked for, `span(state, hp, start, count) -> TrainResult`.
 

@@ -31,7 +31,7 @@ from jax import Array, lax
 from purejaxvpg import agent
 from purejaxvpg.advantages import VALUE_TARGETS, Discounts, Trajectory
 from purejaxvpg.agent import Setup
-from purejaxvpg.compute import flatten, keep_finite, replace_where, select
+from purejaxvpg.compute import flatten, keep_finite, memoized, replace_where, select
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
 from purejaxvpg.state import EpisodeSums, Metrics, TrainState, VectorState
 
@@ -46,7 +46,7 @@ class Learner(NamedTuple):
     update: Callable[..., tuple[TrainState, Metrics]]  # (state, hp=None) -> (TrainState, Metrics)
 
 
-@functools.lru_cache(maxsize=256)
+@memoized(256)
 def make_learner(config: VPGConfig, devices: int = 1) -> Learner:
     """Vanilla policy gradient for a config.  Equal configs give the same functions.
 

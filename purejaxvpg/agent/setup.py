@@ -14,7 +14,7 @@ from purejaxvpg.agent.networks import Networks, make_networks
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
 from purejaxvpg.agent.optimize import check_optimizer, make_optimizer
 from purejaxvpg.agent.policy import Policy, make_policy
-from purejaxvpg.compute import Compute
+from purejaxvpg.compute import Compute, memoized
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
 from purejaxvpg.state import Params, RunningStats, TrainState
@@ -98,7 +98,7 @@ def with_network(state: TrainState, name: str, params: Any, opt_state: Any) -> T
     )
 
 
-@functools.lru_cache(maxsize=256)
+@memoized(256)
 def make_agent(config: VPGConfig) -> Agent:
     """The agent of a config; the same object for equal configs.
 

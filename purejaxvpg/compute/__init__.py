@@ -9,6 +9,7 @@ recurrence  returns and advantages in log2(T) rounds on an accelerator
 resets      reset states drawn ahead on a CPU
 sparse      a function of few rows among many
 divergence  runs that stay at their last finite state
+numerics    settings of jax that the numbers depend on, and functions made once for each
 
 Each computes what the plain expression computes, and nothing outside asks for the platform.
 """
@@ -16,6 +17,7 @@ Each computes what the plain expression computes, and nothing outside asks for t
 from purejaxvpg.compute.compute import Compute, settled
 from purejaxvpg.compute.dense import dot
 from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite
+from purejaxvpg.compute.numerics import NUMBERS, STUDY_KEYS, memoized, number_settings
 from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
 from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
@@ -24,7 +26,9 @@ from purejaxvpg.compute.sparse import replace_where
 
 __all__ = [
     "CPU_WORKING_SET",
+    "NUMBERS",
     "OVERFLOWS",
+    "STUDY_KEYS",
     "Compute",
     "ResetKeys",
     "Resets",
@@ -32,6 +36,8 @@ __all__ = [
     "dot",
     "flatten",
     "keep_finite",
+    "memoized",
+    "number_settings",
     "replace_where",
     "select",
     "settled",

@@ -3,10 +3,10 @@
 gymnax is imported when an environment is first made or listed: importing it takes a while.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
+from purejaxvpg.compute.numerics import memoized
 from purejaxvpg.envs.protocol import (
     Environment,
     check_contract,
@@ -86,7 +86,7 @@ def make(env: Any, /, **kwargs: Any) -> Environment:
         return _make(env, kwargs)
 
 
-@functools.lru_cache(maxsize=256)
+@memoized(256)
 def _make_cached(env: Any, kwargs: tuple) -> Environment:
     return _make(env, dict(kwargs))
 

@@ -1,7 +1,6 @@
 """Hyperparameters of many settings as arrays `[H, ...]`."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejaxvpg import envs
+from purejaxvpg.compute import memoized
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.vpg import make_learner
 
@@ -39,7 +39,7 @@ def stack_hyperparams(config: VPGConfig, hps: Sequence[Hyperparams]) -> Hyperpar
     return Hyperparams(**stacked, env_params=jax.tree.map(stack, defaults, *params))
 
 
-@functools.lru_cache(maxsize=64)
+@memoized(64)
 def _all_traceable(config: VPGConfig) -> bool:
     env = envs.make(config.env, **dict(config.env_kwargs))
     learner = make_learner(config)

@@ -10,8 +10,8 @@
     study      all of it as one cube                                        assemble.py, study.py
 
 engine.py goes through all of them.  Every setting runs the same seeds, and a run's key is
-`jax.random.key(seed)`: its numbers depend neither on its place in the study nor on the chunk, the
-device or the shard it falls into.
+`jax.random.key(seed, impl="threefry2x32")`: its numbers depend neither on its place in the study
+nor on the chunk, the device or the shard it falls into.
 """
 
 from collections.abc import Callable, Mapping, Sequence
