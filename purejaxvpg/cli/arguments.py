@@ -49,6 +49,7 @@ def options_of(args: Any, shard: Shard | None, command: str) -> Options:
         checkpoint_minutes=args.checkpoint_minutes,
         checkpoint_updates=args.checkpoint_updates,
         command=command,
+        other_settings=args.other_settings,
     )
 
 

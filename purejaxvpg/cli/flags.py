@@ -71,6 +71,8 @@ _HOW = [
     _flag("debug_nans", bool, False, "When a run diverges, find the operation that did it."),
     _flag("deterministic", bool, False, "Only operations that give the same bits each time "
           "(slower on a GPU; a CPU's always do)."),
+    _flag("other_settings", bool, False, "Go on although jax has other settings (generator, x64, "
+          "device) than the study was begun under; its numbers are others then."),
 ]  # fmt: skip
 _MANY = [
     _flag("report", bool, True, "Write the report (report.html) when the study is done."),

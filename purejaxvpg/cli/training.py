@@ -23,7 +23,7 @@ from purejaxvpg.cli.terminal import (
     user_errors,
 )
 from purejaxvpg.experiment import engine
-from purejaxvpg.experiment.checkpoints import Checkpoint
+from purejaxvpg.experiment.checkpoints import Checkpoint, OtherState
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.prepare import prepare
 from purejaxvpg.experiment.prepared import Options, Prepared
@@ -141,6 +141,8 @@ def _resumable(folder: str, args: Any) -> Iterator[None]:
         with contextlib.suppress(FileNotFoundError, ValueError):
             raise Interrupted(_how_to_go_on(load_study(folder), folder, args)) from None
         raise
+    except OtherState as error:
+        raise UserError(str(error)) from error
     except OSError as error:  # the disk is full, or the folder in use
         try:
             study = load_study(folder)

@@ -10,6 +10,7 @@ import numpy as np
 from purejaxvpg.agent import check_episodes_fit, make_setup
 from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.settings import check_same_settings
 
 RENAMED = {"part": "shard", "zip": "zipped"}  # arguments of earlier versions
 
@@ -85,11 +86,18 @@ def check_scores_alike(groups: list[Group]) -> None:
         )
 
 
-def check_as_begun(before: StudyRecord, now: StudyRecord) -> None:
-    """ValueError for another split; a warning for other changes that may round otherwise."""
+def check_as_begun(
+    folder: Any, before: StudyRecord, now: StudyRecord, other_settings: bool
+) -> None:
+    """ValueError for another split, or other settings of jax that are not allowed; a warning for
+    those that are, and for other changes that may round otherwise."""
     if before.split != now.split:
         raise ValueError(f"the study was begun with split={before.split!r}; go on with the same")
-    was, is_now = ({**record.versions, "device": record.device} for record in (before, now))
+    settings = (before.jax_settings, now.jax_settings or {})
+    if announced := check_same_settings(folder, *settings, other_settings):
+        warnings.warn(announced, stacklevel=4)
+    device = {} if before.jax_settings else {"device": before.device}  # else it is among those
+    was, is_now = {**before.versions, **device}, {**now.versions, "device": now.device}
     changed = [name for name in was if was[name] and was[name] != is_now.get(name)]
     if changed:
         begun, goes_on = (

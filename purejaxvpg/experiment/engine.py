@@ -244,6 +244,9 @@ def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...])
     )
     if record.versions != prepared.record.versions:
         record = record.replace(versions_at_the_end=prepared.record.versions)
+    now = prepared.record.jax_settings
+    if record.jax_settings and record.jax_settings != now:
+        record = record.replace(jax_settings_at_the_end=now)
     study = store.study(record, unfinished)
     if jax.process_index() > 0:
         return study

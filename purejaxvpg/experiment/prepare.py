@@ -21,6 +21,7 @@ from purejaxvpg.experiment.prepared import Options, Prepared
 from purejaxvpg.experiment.progress import Clock
 from purejaxvpg.experiment.pruning import pruning_to_json
 from purejaxvpg.experiment.record import StudyRecord, commit, compiler_flags, versions
+from purejaxvpg.experiment.settings import jax_settings
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.store import Store, existing, width_of
 
@@ -64,6 +65,7 @@ def prepare(
         versions=versions(),
         commit=commit(),
         device=options.resources.devices[0].device_kind,
+        jax_settings=jax_settings(options.resources.devices[0]),
         split=options.resources.split,
         xla_flags=compiler_flags(),
         keep_policies=options.keep_policies or "all",
@@ -72,7 +74,7 @@ def prepare(
     record = now
     if contents is not None:
         spec, record = (spec if grown else contents.spec), contents.record
-        check_as_begun(record, now)
+        check_as_begun(folder, record, now, options.other_settings)
         if options.keep_policies:
             record = record.replace(keep_policies=options.keep_policies)
     clock, num_devices = Clock(options.on_progress), len(options.resources.devices)

@@ -66,6 +66,7 @@ def sweep(
     on_progress: Callable[[Progress], None] | None = None,
     on_segment: Callable[[Segment], Any] | None = None,
     command: str = "",
+    other_settings: bool = False,
     **renamed: Any,
 ) -> Study:
     """Train every setting with every seed.
@@ -97,6 +98,7 @@ def sweep(
       on_segment: called with a `Segment` between any two; if it returns True, the study stops
         there with everything kept, and what is returned is the study so far.
       command: recorded with the study.
+      other_settings: go on under other settings of jax (generator, x64, ...) than it began under.
       renamed: arguments of earlier versions; refused, with their names of today.
 
     Raises: ValueError or TypeError, in one line, for settings, sizes or limits that cannot be,
@@ -114,6 +116,7 @@ def sweep(
         checkpoint_minutes=checkpoint_minutes,
         checkpoint_updates=checkpoint_updates,
         command=command,
+        other_settings=other_settings,
     ).with_hooks(on_progress, on_segment)
     return engine.run(prepare(Spec(config, hp, design, seeds, pruning), options, folder, resume))
 
@@ -136,7 +139,7 @@ def train(
       folder: the run folder; None: in memory only.
       resume: go on with the run in `folder`.
       how_to_run: chunk_size, memory_limit, devices, split, keep_policies, checkpoint_minutes,
-        checkpoint_updates, on_progress, on_segment, command of `sweep`.
+        checkpoint_updates, on_progress, on_segment, command, other_settings of `sweep`.
 
     Returns: the study, with H = 1: `study.metrics["kl"][0]` is `[S, U]`.
 
