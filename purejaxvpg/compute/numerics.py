@@ -40,7 +40,8 @@ def number_settings() -> dict[str, Any]:
     return {name: getattr(jax.config, name) for name in NUMBERS}
 
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def memoized(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -59,7 +59,7 @@ def _run(prepared: Prepared) -> Study:
     spec, store, options = prepared.spec, prepared.store, prepared.options
     tracks = [Track(group.settings, bounds(spec, group)) for group in prepared.groups]
     alive, unfinished = np.arange(spec.design.size), []
-    num_rungs = spec.pruning.rungs if spec.pruning else 1
+    num_rungs = spec.pruning.rungs if spec.pruning else 1 + len(spec.lengths)
     for rung in range(num_rungs):
         work = pending(tracks, spec.index, rung, alive, _done(store), options.shard or (0, 1))
         steps = [prepared.groups[w.group].config.steps_per_update for w in work]
@@ -76,10 +76,12 @@ def _run(prepared: Prepared) -> Study:
 
 
 def bounds(spec: Spec, group: Group) -> tuple[int, ...]:
-    """Updates between which the rungs of a group lie; (0, U) without pruning."""
+    """Updates between which the rungs of a group lie; without pruning 0, the lengths that the
+    study had before it was made longer, and U."""
     config = group.config
     if spec.pruning is None:
-        return (0, config.num_updates)
+        before = [steps // config.steps_per_update for steps in spec.lengths]
+        return (0, *before, config.num_updates)
     return spec.pruning.bounds(config.num_updates, config.eval_every)
 
 
@@ -174,6 +176,7 @@ def _chunk(prepared: Prepared, work: Work, runs: np.ndarray, hps: Any) -> Chunk:
         most=capacity(group.config.num_updates),
         state=prepared.store.states(runs, work.start) if work.start else None,
         keep_policies=prepared.record.keep_policies != "none",
+        keep_states=bool(prepared.record.keep_states),
     )
 
 

@@ -34,6 +34,7 @@ class StudyRecord:
     xla_flags: str = ""
     split: str = "runs"  # what was laid over the devices: runs, envs
     keep_policies: str = "all"
+    keep_states: bool | None = None  # of runs that are done; None: begun before that was asked
     num_devices: int = 0
     num_processes: int = 1
     seconds: float = 0.0  # running, summed over parts
@@ -112,10 +113,9 @@ def made_with() -> dict[str, Any]:
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A line for each of the things that the bits depend on and that are other ones now."""
     before = {**before, FLAGS: flags_that_matter(before.get(FLAGS, ""))}  # once recorded whole
-    how = dict.fromkeys(NUMBERS, "they are other numbers")
     return [
         f"{name} was {before.get(name)}, and is {value}: "
-        f"{how.get(name, 'the numbers agree but for rounding')}"
+        + ("they are other numbers" if name in NUMBERS else "the numbers agree but for rounding")
         for name, value in now.items()
         if before.get(name, value) != value  # it was not always recorded
     ]
