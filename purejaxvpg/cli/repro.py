@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from purejaxvpg.cli import flags
+from purejaxvpg.cli.parsing import flag_words
 from purejaxvpg.cli.terminal import UserError, say, user_errors
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.devices import DETERMINISTIC, be_deterministic
@@ -23,7 +23,6 @@ from purejaxvpg.experiment.settings import (
 )
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.reproduce import python_call
-from purejaxvpg.serialize import plain
 
 
 def repro(args: Any) -> None:
@@ -69,22 +68,11 @@ def command(study: Study, out: str, width: Any = "auto") -> str:
         for field in dataclasses.fields(given):
             value = getattr(given, field.name)
             if field.name != "env" and str(value) != str(field.default):  # -0.0 is not 0.0
-                words += _flag(field.name, value)
+                words += flag_words(field.name, value)
     words += ["--chunk-size", str(width)] if width != "auto" else []
     words += ["--split", study.record.split] if study.record.split != "runs" else []
     words += ["--deterministic"] if DETERMINISTIC in study.record.xla_flags else []
     return shlex.join(words)
-
-
-def _flag(name: str, value: Any) -> list[str]:
-    flag = f"--{name.replace('_', '-')}"
-    if isinstance(value, bool):
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    if name in flags.PAIRS:
-        return [flag, *[f"{key}={plain(x)!r}" for key, x in dict(value).items()]]
-    if isinstance(value, tuple):
-        return [flag, *map(str, value)]
-    return [flag, str(plain(value))]
 
 
 def _surroundings(record: StudyRecord) -> list[str]:
