@@ -11,10 +11,11 @@ from support.studies import all_parts, make_spec
 
 from purejaxvpg import Hyperparams, VPGConfig, cli
 from purejaxvpg.cli import arguments, flags, parsing, resuming
-from purejaxvpg.experiment import files, load_study, train
+from purejaxvpg.experiment import files, load_study, planning, train
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import make_design
 from purejaxvpg.experiment.folder import read_spec
+from purejaxvpg.experiment.groups import resolve
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.pruning import make_pruning
@@ -255,3 +256,48 @@ def test_some_tasks_of_an_array_run_again_must_say_which_share(index, count, mon
     else:
         with pytest.raises(ValueError, match="give --shard i/n"):
             arguments.shard_of("auto")
+
+
+# --------------------------------------------------------------------------------- WHAT plan SAYS
+
+
+def plans(line):
+    """Of each group: runs, updates of all runs, updates of its chunks.  Compiles nothing."""
+    args = parsing.parse(shlex.split(f"plan {line} --chunk-size 2 --no-preset"))
+    spec = arguments.spec_of(args)
+    resources = make_resources(jax.devices()[:1], args.split, 2, None)
+    groups = resolve(spec.design, spec.config, spec.hyperparams)
+    shard = arguments.shard_of(args.shard)
+    each = [planning.plan_shard(spec, group, resources, shard) for group in groups]
+    return [(p.num_runs, *planning.updates_of(spec, p)) for p in each if p]
+
+
+TINY = "CartPole-v1 --num-envs 2 --num-steps 8 --total-steps 160 --grid gamma=0.9,0.95,0.99,0.999"
+
+
+def test_a_plan_counts_what_pruning_leaves():
+    """4 settings x 3 seeds go 2 updates, 2 settings to 5, 1 setting to 10; chunks of two runs."""
+    assert plans(f"{TINY} --num-seeds 3") == [(12, 12 * 10, 6 * 10)]
+    pruned = plans(f"{TINY} --num-seeds 3 --prune successive_halving --rungs 3 --keep 0.5")
+    assert pruned == [(12, 12 * 2 + 6 * 3 + 3 * 5, 6 * 2 + 3 * 3 + 2 * 5)]
+
+
+def test_a_plan_is_of_the_shard():
+    """12 runs in 5 shares: the third has runs 4, 5, 6."""
+    assert plans(f"{TINY} --num-seeds 3 --shard 2/5") == [(3, 30, 20)]
+    two = f"{TINY} estimator=td,gae --num-seeds 3"
+    assert plans(f"{two} --shard 0/24") == [(1, 10, 10)]  # the other program has none of them
+
+
+def test_plan_on_the_command_line_honours_shard_split_and_prune(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(planning, "plan", lambda *given: calls.append(given) or iter(()))
+    assert cli.main(shlex.split(f"plan {TINY} --shard 2/5 --split envs")) == 0
+    (spec, resources, shard), printed = calls[0], capsys.readouterr().out
+    assert (shard, resources.split, spec.pruning) == ((2, 5), "envs", None)
+    assert "shard 2 of 5" in printed
+    assert cli.main(shlex.split(f"plan {TINY} --prune successive_halving --keep 0.5")) == 0
+    assert "settings, rung by rung: 4 then 2 then 1" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert cli.main(shlex.split(f"plan {TINY} --prune successive_halving --shard 0/2")) == 2
+    assert "prune compares all settings" in capsys.readouterr().err

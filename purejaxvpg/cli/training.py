@@ -110,7 +110,7 @@ def _plan_line(prepared: Prepared) -> str:
     """The programs and chunks to come, in a line."""
     plans = [group_plan for group_plan in prepared.plans if group_plan is not None]
     runs, chunks = sum(p.num_runs for p in plans), sum(p.chunks for p in plans)
-    widths = sorted({f"{p.width} x {p.num_devices}" for p in plans})
+    widths = sorted({p.at_a_time(prepared.options.resources) for p in plans})
     programs = f"{len(plans)} program{'s' * (len(plans) != 1)} to compile"
     return f"{runs:,} runs, {programs}, {chunks:,} chunks of {' or '.join(widths)} devices"
 

@@ -67,14 +67,19 @@ def check_options(options: Any, pruning: Any, folder: Any, resume: bool) -> None
         raise ValueError("resume=True needs the folder of the study; pass folder=")
     if folder is None and several:
         raise ValueError("a study in several parts needs a place to keep them; pass folder=")
+    check_pruned_alone(pruning, several)
+    for name in ("checkpoint_minutes", "checkpoint_updates"):
+        if not 0 <= (given := getattr(options, name)) < float("inf"):
+            raise ValueError(f"{name}={given} is out of range; accepted: 0 or more")
+
+
+def check_pruned_alone(pruning: Any, several: bool) -> None:
+    """ValueError for a pruned study in several shards or processes."""
     if pruning and several:
         raise ValueError(
             "prune compares all settings, and a shard sees only its own; run it in one process "
             "(it uses all local devices)"
         )
-    for name in ("checkpoint_minutes", "checkpoint_updates"):
-        if not 0 <= (given := getattr(options, name)) < float("inf"):
-            raise ValueError(f"{name}={given} is out of range; accepted: 0 or more")
 
 
 def check_scores_alike(groups: list[Group]) -> None:

@@ -1,6 +1,5 @@
 """Checks, folder and widths of a study, before it runs."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from purejaxvpg.experiment.files import locked
 from purejaxvpg.experiment.folder import Contents, face_of, read_spec
 from purejaxvpg.experiment.groups import Group, resolve
 from purejaxvpg.experiment.lengthening import as_begun, lengthened
-from purejaxvpg.experiment.planning import GroupPlan, Resources, plan_group
+from purejaxvpg.experiment.planning import GroupPlan, Resources, plan_shard
 from purejaxvpg.experiment.prepared import Options, Prepared
 from purejaxvpg.experiment.progress import Clock
 from purejaxvpg.experiment.pruning import pruning_to_json
@@ -141,19 +140,9 @@ def _plan(spec: Spec, group: Group, begun: int, options: Options, clock: Clock) 
 
     Args: begun: the width that it was begun with; 0 if it begins.
     """
-    runs, shard = spec.index.of_settings(group.settings), options.shard or (0, 1)
-    in_shard = spec.index.in_shard(runs, shard)
-    if not len(in_shard):
-        return None
     resources = options.resources
     # A study that goes on keeps the width it began with: another width rounds otherwise.
     if resources.chunk_size == "auto" and begun:
         resources = resources._replace(chunk_size=begun, memory_limit=None)
-    # All shards plan alike; and a chunk is not wider than what is left after pruning.
-    number = len(runs)
-    if spec.pruning:
-        number = spec.pruning.smallest(len(group.settings)) * len(spec.seeds)
     with clock.compiling("measuring memory"):
-        group_plan = plan_group(group, math.ceil(number / shard[1]), resources)
-    chunks = math.ceil(len(in_shard) / (group_plan.width * group_plan.num_devices))
-    return group_plan._replace(num_runs=len(in_shard), chunks=chunks)
+        return plan_shard(spec, group, resources, options.shard)

@@ -43,6 +43,16 @@ class Spec(NamedTuple):
         """Name of the file that describes it: a single setting is a run."""
         return "study.json" if self.design.axes else "run.json"
 
+    def bounds(self, config: VPGConfig) -> tuple[int, ...]:
+        """Updates between which the rungs of a setting lie: 0, ..., U.
+
+        Without pruning there is one rung; of a study that was made longer, one for each length.
+        """
+        if self.pruning is not None:
+            return self.pruning.bounds(config.num_updates, config.eval_every)
+        before = [steps // config.steps_per_update for steps in self.lengths]
+        return (0, *before, config.num_updates)
+
     def to_json(self) -> dict[str, Any]:
         """The study as its folder describes it.  Raises: TypeError as `config_to_json`."""
         fields = {
