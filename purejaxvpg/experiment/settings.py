@@ -36,8 +36,10 @@ def flags_that_matter(flags: str) -> str:
 
 
 def changed_settings(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
-    """Names of the settings that are other ones now.  What was not recorded is not compared."""
-    return [name for name, value in (before or {}).items() if value != now.get(name)]
+    """Names of the settings that are other ones now.  What was not recorded is not compared, nor
+    what differed among shards that were merged: a list of values."""
+    single = {name: x for name, x in (before or {}).items() if not isinstance(x, list)}
+    return [name for name, value in single.items() if value != now.get(name)]
 
 
 def explained(before: Mapping[str, Any], now: Mapping[str, Any], names: list[str]) -> str:
@@ -65,14 +67,15 @@ def _assigned(name: str, value: Any) -> str:
 def exported(settings: Mapping[str, Any]) -> list[str]:
     """The settings of jax and of the libraries below it, as a shell sets them."""
     rest = {name: x for name, x in settings.items() if name not in (FLAGS, DEVICE)}
-    return [_assigned(name, value) for name, value in rest.items() if value not in (None, "")]
+    single = {name: x for name, x in rest.items() if not isinstance(x, list)}
+    return [_assigned(name, value) for name, value in single.items() if value not in (None, "")]
 
 
 def restore_settings(settings: Mapping[str, Any] | None) -> list[str]:
     """Set jax as a study had it.  Returns: a line for each setting that was another one."""
     lines, now = [], number_settings()
     for name, value in (settings or {}).items():
-        if name in now and now[name] != value:
+        if name in now and now[name] != value and not isinstance(value, list):
             jax.config.update(name, value)
             lines.append(f"{name} is {value}, as the study had it (here it was {now[name]})")
     return lines
