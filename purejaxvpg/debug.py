@@ -37,7 +37,7 @@ def find_operation(config: VPGConfig, hp: Hyperparams | None, state: TrainState)
     return f"no operation gives NaN, and there are numbers beyond 1.8e19 {where}"
 
 
-@memoized(maxsize=8)
+@memoized(8)
 def _checked_update(config: VPGConfig) -> Any:
     """(state, hp) -> error, (state, metrics)."""
     # Metrics that are not measured are NaN by design.

@@ -14,7 +14,7 @@ from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
 from purejaxvpg.vpg import make_learner
 
 
-@memoized(maxsize=256)
+@memoized(256)
 def make_train(config: VPGConfig) -> Callable[..., TrainResult]:
     """A whole run as one pure function, `train(key, hp=None) -> TrainResult`.
 
@@ -31,7 +31,7 @@ def make_train(config: VPGConfig) -> Callable[..., TrainResult]:
     return train
 
 
-@memoized(maxsize=256)
+@memoized(256)
 def make_segment(
     config: VPGConfig, num_updates: int, devices: int = 1
 ) -> Callable[..., TrainResult]:
@@ -64,7 +64,7 @@ def make_segment(
     return segment
 
 
-@memoized(maxsize=256)
+@memoized(256)
 def make_span(config: VPGConfig, capacity: int, devices: int = 1) -> Callable[..., TrainResult]:
     """As many updates as are asked for, `span(state, hp, start, count) -> TrainResult`.
 

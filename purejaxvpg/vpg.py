@@ -46,7 +46,7 @@ class Learner(NamedTuple):
     update: Callable[..., tuple[TrainState, Metrics]]  # (state, hp=None) -> (TrainState, Metrics)
 
 
-@memoized(maxsize=256)
+@memoized(256)
 def make_learner(config: VPGConfig, devices: int = 1) -> Learner:
     """Vanilla policy gradient for a config.  Equal configs give the same functions.
 

@@ -13,7 +13,7 @@ from support.studies import assert_same_study
 from purejaxvpg import Hyperparams, VPGConfig, cli
 from purejaxvpg.experiment import checkpoints as module
 from purejaxvpg.experiment import files, load_study, train
-from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
+from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints, OtherState
 from purejaxvpg.state import Metrics
 
 SMALL = VPGConfig(
@@ -140,14 +140,17 @@ def test_with_no_good_checkpoint_it_starts_again(whole, stopped):
     assert_same_run(resumed, whole)
 
 
-def test_a_state_of_other_shapes_is_not_used(stopped):
-    """Of another version of a library, say."""
+def test_a_state_of_other_shapes_stops_the_run_and_stays(stopped):
+    """Of another version or setting of a library, say: it is whole, and can be gone on from."""
     (path,) = stopped.glob("chunks/*/00000010.npz")
     arrays = files.read_summed(path)
     name = next(name for name, x in arrays.items() if name.startswith("state.") and x.ndim > 1)
     files.write_summed(path, arrays | {name: arrays[name][:, :-1]})
-    with pytest.warns(UserWarning, match=r"00000010.npz is not used: its state has other shapes"):
+    before = {file: file.read_bytes() for file in stopped.rglob("*.npz")}
+    with pytest.raises(OtherState, match=r"00000010.npz holds a state of other shapes or types"):
         run(folder=stopped, resume=True)
+    assert before == {file: file.read_bytes() for file in stopped.rglob("*.npz")}
+    assert not list(stopped.rglob("*.damaged"))
 
 
 # --------------------------------------------------------------------------- WHICH, AND WHEN

@@ -132,29 +132,6 @@ def test_sizes_of_memory():
     assert parsing.bytes_of("1.5GB") == 1_500_000_000
 
 
-def test_an_array_task_takes_its_share(monkeypatch):
-    for name, value in (("ID", "9"), ("COUNT", "4"), ("MIN", "5"), ("STEP", "2")):
-        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
-    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "99")
-    assert arguments.shard_of("") == (2, 4)
-    assert arguments.shard_of("none") is None
-    assert arguments.shard_of("0/3") == (0, 3)
-    args = parsing.parse(["sweep", "CartPole-v1"])
-    assert arguments.default_folder(args, (2, 4)) == "runs/CartPole-v1-sweep-99"  # for all tasks
-
-
-@pytest.mark.parametrize(("index", "count"), [("5", "2"), ("4", "3")])
-def test_some_tasks_of_an_array_run_again_must_say_which_share(index, count, monkeypatch):
-    """--array=3,5 has 2 tasks, and neither is share 0 of 2."""
-    for name, value in (("ID", index), ("COUNT", count), ("MIN", "3"), ("STEP", "2")):
-        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
-    if index == "5":
-        assert arguments.shard_of("") == (1, 2)
-    else:
-        with pytest.raises(ValueError, match="give --shard i/n"):
-            arguments.shard_of("")
-
-
 def test_the_preset_gives_the_defaults_of_a_sweep():
     args = parsing.parse(["sweep", "Pendulum-v1", "--gamma", "0.5"])
     spec = arguments.spec_of(args)
@@ -198,7 +175,8 @@ BAD = {
     "sweep CartPole-v1 --out x --coordinator a:1": "needs --num-processes",
     "sweep CartPole-v1 --process-id 1": "need --coordinator",
     "sweep --resume {tmp}/none": "is no run or study folder",
-    "sweep --resume {tmp}/none --grid gamma=0.9": "leave out grid",
+    "sweep --resume {tmp}/none --grid gamma=0.9": "is no run or study folder",
+    "sweep CartPole-v1 --shard auto --out x": "SLURM_ARRAY_TASK_ID is not set",
     "sweep CartPole-v1 --cluster": "need --out FOLDER",
     "sweep CartPole-v1 --chunk-size 2 --memory-limit 1GB": "leave out one of them",
     "sweep CartPole-v1 --out {tmp}": "is not empty",

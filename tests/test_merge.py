@@ -15,6 +15,7 @@ from support.studies import (
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.merging import merge
 from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.settings import changed_settings
 from purejaxvpg.experiment.store import Store, existing
 
 SPEC = make_spec()
@@ -173,3 +174,44 @@ def test_a_merged_study_keeps_the_policies_it_was_begun_to_keep(tmp_path):
     assert merged.best() == 1
     assert merged.policies.runs.tolist() == [2, 3]
     assert load_study(tmp_path / "all").policies.runs.tolist() == [2, 3]
+
+
+# --------------------------------------------------------------- SHARDS THAT OVERLAP, OR DIFFER
+
+
+def test_folders_that_hold_other_numbers_of_a_run_are_not_merged(tmp_path):
+    """Run 3 is in both, and differs in one number of its third update."""
+    first, second = all_parts(SPEC)
+    kl = np.array(second.metrics.kl)
+    kl[1, 2] = np.nextafter(kl[1, 2], 1)
+    filled(tmp_path / "a", [first, second])
+    filled(tmp_path / "b", [second._replace(metrics=second.metrics._replace(kl=kl))])
+    line = rf"run 3 \(setting 1, seed {SPEC.seeds[1]}\) is in .*a and in .*b, .* from update 3 on"
+    with pytest.raises(ValueError, match=line) as error:
+        merge(tmp_path / "all", [tmp_path / "a", tmp_path / "b"])
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "all").exists()
+
+
+def test_a_folder_that_holds_other_numbers_already_is_left_alone(tmp_path):
+    first, second = all_parts(SPEC)
+    other = second._replace(metrics=second.metrics._replace(kl=second.metrics.kl + 1))
+    filled(tmp_path / "all", [other])
+    filled(tmp_path / "a", [first, second])
+    with pytest.raises(ValueError, match="their numbers differ from update 1 on"):
+        merge(tmp_path / "all", [tmp_path / "a"])
+    assert len(list((tmp_path / "all" / "parts").iterdir())) == 1
+
+
+def test_versions_and_settings_of_all_shards_are_recorded(tmp_path):
+    for name, part, version in zip("ab", all_parts(SPEC), "12", strict=True):
+        settings = {"jax_enable_x64": version == "2", "device": "cpu"}
+        record = StudyRecord(versions={"jax": version, "numpy": "3"}, jax_settings=settings)
+        folder = tmp_path / name
+        Store(SPEC, folder, record, existing(SPEC, folder, join=False)).add(part)
+    with pytest.warns(UserWarning, match="jax is '1' or '2'; jax_enable_x64 is False or True"):
+        merged = merge(tmp_path / "all", [tmp_path / "a", tmp_path / "b"])
+    assert merged.record.versions == {"jax": "1 and 2", "numpy": "3"}
+    assert merged.record.jax_settings == {"jax_enable_x64": [False, True], "device": "cpu"}
+    assert load_study(tmp_path / "all").record == merged.record
+    assert changed_settings(merged.record.jax_settings, {"device": "gpu"}) == ["device"]

@@ -101,7 +101,7 @@ def with_network(state: TrainState, name: str, params: Any, opt_state: Any) -> T
     )
 
 
-@memoized(maxsize=256)
+@memoized(256)
 def make_agent(config: VPGConfig) -> Agent:
     """The agent of a config; the same object for equal configs.
 

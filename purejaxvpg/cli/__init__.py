@@ -4,6 +4,7 @@ flags      the flags of every command
 parsing    words -> arguments -> config and hyperparameters
 arguments  flags -> a study, and how it is run
 training   train, sweep
+resuming   --resume: which study it is, and the line that goes on with one
 policies   eval, export
 studies    plan, merge, report, envs
 repro      a run or a study once more
@@ -23,7 +24,7 @@ for needed_at_the_end in ("tyro", "rich", "matplotlib", "safetensors", "platform
     require(needed_at_the_end, "cli")  # now, not when a run is done and about to be saved
 
 from purejaxvpg.cli import parsing  # noqa: E402
-from purejaxvpg.cli.terminal import Interrupted, UserError, warnings_as_lines  # noqa: E402
+from purejaxvpg.cli.terminal import Interrupted, UserError, exit_code, warnings_as_lines  # noqa: E402
 
 # The module and function of each command.  A module is imported when its command is given.
 _HANDLERS = {
@@ -40,7 +41,7 @@ _HANDLERS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse and run.  Returns the exit code: 0, 2 for bad input, 130 for an interrupt."""
+    """Parse and run.  Returns: 0, or 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM."""
     if list(argv) == ["--version"]:
         from purejaxvpg import __version__
 
@@ -53,10 +54,10 @@ def main(argv: Sequence[str]) -> int:
         return 2
     except Interrupted as interrupt:
         print(f"purejaxvpg: interrupted; {interrupt}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
+        return interrupt.code
+    except KeyboardInterrupt as interrupt:
         print("purejaxvpg: interrupted; nothing was written", file=sys.stderr)
-        return 130
+        return exit_code(interrupt.args)
     return 0
 
 

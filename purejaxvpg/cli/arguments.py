@@ -8,7 +8,6 @@ from purejaxvpg.cli import flags, parsing
 from purejaxvpg.experiment import devices
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import Design, make_design
-from purejaxvpg.experiment.folder import read_spec
 from purejaxvpg.experiment.planning import Resources
 from purejaxvpg.experiment.prepare import make_resources
 from purejaxvpg.experiment.prepared import Options
@@ -28,7 +27,7 @@ def spec_of(args: Any) -> Spec:
     if isinstance(args, flags.Train):
         return Spec(config, hp, Design(()), seeds)
     prune = None if args.prune == "none" else args.prune
-    return Spec(config, hp, _design(args), seeds, make_pruning(prune, args.rungs, args.keep))
+    return Spec(config, hp, design_of(args), seeds, make_pruning(prune, args.rungs, args.keep))
 
 
 def resources_of(args: Any) -> Resources:
@@ -46,26 +45,16 @@ def options_of(args: Any, shard: Shard | None, command: str) -> Options:
         resources=resources_of(args),
         shard=shard,
         keep_policies=args.keep_policies or None,
+        keep_states=True if args.keep_states else None,
         checkpoint_minutes=args.checkpoint_minutes,
         checkpoint_updates=args.checkpoint_updates,
         command=command,
+        other_settings=args.other_settings,
     )
 
 
-def resumed_spec(args: Any) -> Spec:
-    """The study that --resume names, as it was begun."""
-    names = ("env", "out", "grid", "zipped", "sample")
-    if given := [name for name in names if getattr(args, name, None)]:
-        raise ValueError(
-            f"--resume takes settings and seeds from the folder; leave out {', '.join(given)}"
-        )
-    spec, record, _ = read_spec(args.resume)
-    if record.complete and not spec.design.axes:
-        raise ValueError(f"the run in {args.resume} is done; see: purejaxvpg eval {args.resume}")
-    return spec
-
-
-def _design(args: Any) -> Design:
+def design_of(args: Any) -> Design:
+    """The settings that --grid, --zipped and --sample name.  Raises: ValueError or TypeError."""
     lists, ranges = "policy_lr=1e-3,3e-3", "policy_lr=log:1e-4:1e-2"
     grid, zipped = (parsing.texts(name, getattr(args, name), lists) for name in ("grid", "zipped"))
     return make_design(
@@ -93,17 +82,25 @@ def _range(name: str, text: str) -> Range:
 
 
 def shard_of(text: str) -> Shard | None:
-    """The shard of the runs: from --shard, or from the array job that this is a task of."""
+    """The shard of the runs that --shard names; `auto`: by the array job that this is a task of.
+
+    Raises: ValueError, in one line.
+    """
+    if text != "auto":
+        return None if text in ("", "none") else parse_shard(text)
     index, number = os.environ.get("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_ARRAY_TASK_COUNT")
-    if not text and index and number:
-        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
-        place, rest = divmod(int(index) - first, int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1")))
-        if rest or place >= int(number):  # some tasks of an array, run again
-            raise ValueError(
-                f"SLURM_ARRAY_TASK_ID={index} is not one of {number} in a row; give --shard i/n"
-            )
-        return place, int(number)
-    return None if text in ("", "none") else parse_shard(text)
+    if not index or not number:
+        raise ValueError(
+            "--shard auto is for a task of a SLURM array, and SLURM_ARRAY_TASK_ID is not set; give "
+            "--shard i/n"
+        )
+    first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
+    place, rest = divmod(int(index) - first, int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1")))
+    if rest or not 0 <= place < int(number):  # some tasks of an array, run again
+        raise ValueError(
+            f"SLURM_ARRAY_TASK_ID={index} is not one of {number} in a row; give --shard i/n"
+        )
+    return place, int(number)
 
 
 def default_folder(args: Any, shard: Shard | None) -> str:

@@ -64,6 +64,8 @@ _HOW = [
     _flag("checkpoint_updates", int, 0, "And after so many updates; 0: by minutes alone."),
     _flag("keep_policies", Literal["", "all", "best", "none"], "",
           "Policies to keep: of every run, of the best setting, or none (default: all)."),
+    _flag("keep_states", bool, False, "Keep the whole state of every run at its end, so that it "
+          "can train longer (a run of one setting does)."),
     _flag("chunk_size", str, "auto", "Runs at a time on each device; auto: measured."),
     _flag("memory_limit", str, "", "Memory that a chunk may take on a device: 800MB, 8GB."),
     _flag("split", Literal["runs", "envs"], "runs",
@@ -71,12 +73,14 @@ _HOW = [
     _flag("debug_nans", bool, False, "When a run diverges, find the operation that did it."),
     _flag("deterministic", bool, False, "Only operations that give the same bits each time "
           "(slower on a GPU; a CPU's always do)."),
+    _flag("other_settings", bool, False, "Go on although jax has other settings (generator, x64, "
+          "device) than the study was begun under; its numbers are others then."),
 ]  # fmt: skip
 _MANY = [
     _flag("report", bool, True, "Write the report (report.html) when the study is done."),
     _flag("shard", str, "", "i/n, i from 0: compute the i-th of n shares of the runs, in the same "
-          "folder or one of its own. Default: from SLURM_ARRAY_TASK_ID and "
-          "SLURM_ARRAY_TASK_COUNT; none: all of it."),
+          "folder or one of its own; auto: the share of this task of a SLURM array. Default: all "
+          "of them, in an array as well."),
     _flag("prune", Literal["none", "successive_halving"], "none",
           "Stop the worse settings early, by interquartile mean over seeds."),
     _flag("rungs", int, 3, "How many times settings are compared, the end included."),
@@ -97,7 +101,14 @@ _RUN = [
 def _places(kind: str, default: str) -> list[Flag]:
     return [
         _flag("out", str, "", f"{kind} folder (default: runs/{default})."),
-        _flag("resume", str, "", "Go on with the run or study in this folder, as it was begun."),
+        _flag(
+            "resume",
+            str,
+            "",
+            "Go on with the run or study in this folder, as it was begun; "
+            "with more --total-steps it trains longer. auto: go on in the folder of --out, or "
+            "begin there.",
+        ),
     ]
 
 

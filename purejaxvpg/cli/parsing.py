@@ -16,6 +16,7 @@ from purejaxvpg import presets
 from purejaxvpg.cli import flags
 from purejaxvpg.cli.terminal import UserError
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.serialize import plain
 
 
 def parse(argv: list[str]) -> Any:
@@ -90,6 +91,18 @@ def config_of(args: Any) -> tuple[VPGConfig, Hyperparams]:
 def pairs(flag: str, items: tuple[str, ...], example: str = "gravity=9.8") -> dict[str, Any]:
     """("size=10", ...) as {"size": 10, ...}; values are Python literals, or else strings."""
     return {name: literal(text) for name, text in texts(flag, items, example).items()}
+
+
+def flag_words(name: str, value: Any) -> list[str]:
+    """A flag and its value as words of a command line."""
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    if name in flags.PAIRS:
+        return [flag, *[f"{key}={plain(x)!r}" for key, x in dict(value).items()]]
+    if isinstance(value, tuple):
+        return [flag, *map(str, value)]
+    return [flag, str(plain(value))]
 
 
 def texts(flag: str, items: tuple[str, ...], example: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from purejaxvpg.cli import flags
+from purejaxvpg.cli.parsing import flag_words
 from purejaxvpg.cli.terminal import UserError, say, user_errors
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.devices import DETERMINISTIC, be_deterministic
@@ -15,9 +15,14 @@ from purejaxvpg.experiment.folder import load_study, read_spec
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.record import StudyRecord, compiler_flags, versions
+from purejaxvpg.experiment.settings import (
+    FLAGS,
+    changed_settings,
+    exported,
+    restore_settings,
+)
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.reproduce import python_call
-from purejaxvpg.serialize import plain
 
 
 def repro(args: Any) -> None:
@@ -41,6 +46,8 @@ def repro(args: Any) -> None:
         return
     if DETERMINISTIC in study.record.xla_flags:
         be_deterministic()
+    for line in restore_settings(study.record.jax_settings):
+        say(line)
     with user_errors():
         resources = make_resources(None, study.record.split, width, None)
         prepared = prepare(read_spec(folder)[0], Options(resources, command=repeat), again)
@@ -61,22 +68,11 @@ def command(study: Study, out: str, width: Any = "auto") -> str:
         for field in dataclasses.fields(given):
             value = getattr(given, field.name)
             if field.name != "env" and str(value) != str(field.default):  # -0.0 is not 0.0
-                words += _flag(field.name, value)
+                words += flag_words(field.name, value)
     words += ["--chunk-size", str(width)] if width != "auto" else []
     words += ["--split", study.record.split] if study.record.split != "runs" else []
     words += ["--deterministic"] if DETERMINISTIC in study.record.xla_flags else []
     return shlex.join(words)
-
-
-def _flag(name: str, value: Any) -> list[str]:
-    flag = f"--{name.replace('_', '-')}"
-    if isinstance(value, bool):
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    if name in flags.PAIRS:
-        return [flag, *[f"{key}={plain(x)!r}" for key, x in dict(value).items()]]
-    if isinstance(value, tuple):
-        return [flag, *map(str, value)]
-    return [flag, str(plain(value))]
 
 
 def _surroundings(record: StudyRecord) -> list[str]:
@@ -87,7 +83,8 @@ def _surroundings(record: StudyRecord) -> list[str]:
     lines.append(f"# pip install {libraries}")
     lines += [f"# git checkout {record.commit}"] if record.commit else []
     lines += [f"# export XLA_FLAGS='{record.xla_flags}'"] if record.xla_flags else []
-    return lines
+    settings = exported(record.jax_settings or {})
+    return lines + ([f"# export {' '.join(settings)}"] if settings else [])
 
 
 def _compare(study: Study, repeated: Study, folders: str) -> None:
@@ -107,5 +104,8 @@ def _compare(study: Study, repeated: Study, folders: str) -> None:
     ]
     if study.record.xla_flags != compiler_flags():
         changed.append("XLA_FLAGS differ")
+    before, is_now = study.record.jax_settings or {}, repeated.record.jax_settings or {}
+    others = [name for name in changed_settings(before, is_now) if name != FLAGS]
+    changed += [f"{name} was {before[name]}, is {is_now.get(name)}" for name in others]
     why = "; ".join(changed) or "another device or number of devices, perhaps"
     raise UserError(f"{folders} differ in {', '.join(different)} ({why})")

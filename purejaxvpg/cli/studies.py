@@ -7,7 +7,8 @@ import numpy as np
 from rich.table import Table
 
 from purejaxvpg import envs, presets
-from purejaxvpg.cli.arguments import resources_of, spec_of
+from purejaxvpg.cli import resuming
+from purejaxvpg.cli.arguments import resources_of, shard_of, spec_of
 from purejaxvpg.cli.output import print_results
 from purejaxvpg.cli.terminal import console, say, user_errors
 from purejaxvpg.experiment import planning
@@ -22,33 +23,42 @@ from purejaxvpg.report.page import write_report
 def plan(args: Any) -> None:
     """Print what a sweep would take, one line a compiled program."""
     with user_errors():
-        spec, resources = spec_of(args), resources_of(args)
+        if args.resume not in ("", resuming.AUTO):
+            raise ValueError("plan goes on with nothing; give ENV and the flags of the study")
+        spec, resources, shard = spec_of(args), resources_of(args), shard_of(args.shard)
         table = Table(title="one line a compiled program", title_justify="left")
         for heading in ("static", "runs", "at a time", "chunks", "MB/device", "compile", "run"):
             left = heading == "static"
             table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
         programs = measuring = runs = steps = 0
         compiling = running = 0.0
-        for group_plan, to_compile, to_run in planning.plan(spec, resources):
+        for group_plan, to_compile, to_run in planning.plan(spec, resources, shard):
             group = group_plan.group
             programs, measuring = programs + 1, measuring + group_plan.measuring
             runs = runs + group_plan.num_runs
-            steps = steps + group_plan.num_runs * group.config.total_steps
+            updates, _ = planning.updates_of(spec, group_plan)
+            steps = steps + updates * group.config.steps_per_update
             compiling, running = compiling + to_compile, running + to_run
             table.add_row(
                 _static_choices(spec, group.config),
                 f"{group_plan.num_runs:,}",
-                f"{group_plan.width} x {group_plan.num_devices}",
+                group_plan.at_a_time(resources),
                 f"{group_plan.chunks:,}",
                 f"{(group_plan.device_bytes or 0) / 1e6:,.1f}",
                 duration(to_compile),
                 duration(to_run),
             )
     console.print(table)
+    if spec.pruning:
+        left = " then ".join(map(str, spec.pruning.numbers(spec.design.size)))
+        console.print(f"settings, rung by rung: {left}")
+    rate = steps / running if running else 0.0  # a shard may have no runs
+    if shard:
+        console.print(f"shard {shard[0]} of {shard[1]} (from 0)")
     console.print(
         f"{runs:,} runs, {steps:,} steps: {programs} compilation{'s' * (programs > 1)}, "
         f"{measuring} small ones to measure memory, {duration(compiling)} to compile, "
-        f"{duration(running)} to run ({steps / running:,.0f} steps/s by a short probe)"
+        f"{duration(running)} to run ({rate:,.0f} steps/s by a short probe)"
     )
 
 

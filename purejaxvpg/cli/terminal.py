@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,16 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """An interrupt, with a line on the work that is kept: exit code 130."""
+    """An interrupt, with a line on the work that is kept, and the exit code."""
+
+    def __init__(self, line: str, code: int = 128 + signal.SIGINT):
+        super().__init__(line)
+        self.code = code
+
+
+def exit_code(signals: Sequence[Any]) -> int:
+    """128 and the number of the first signal: 143 for SIGTERM, 130 for Ctrl-C or none."""
+    return 128 + int(signals[0] if signals else signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -74,26 +83,26 @@ def out_of_memory() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stopping(stop: Callable[[], None]) -> Iterator[None]:
+def stopping(stop: Callable[[], None]) -> Iterator[list[int]]:
     """SIGINT and SIGTERM call `stop`, which ends the work after the segment that is running and
-    keeps it; a second one interrupts at once."""
-    signals = []
+    keeps it; a second one interrupts at once.  Gives the signals that came."""
+    signals: list[int] = []
 
-    def on_signal(*_: Any) -> None:
-        if signals:
-            raise KeyboardInterrupt
-        signals.append(True)
+    def on_signal(number: int, _: Any) -> None:
+        signals.append(number)
+        if len(signals) > 1:
+            raise KeyboardInterrupt(number)
         stop()
         console.print("stopping after this segment, to keep it; once more: at once, without it")
 
     if threading.current_thread() is not threading.main_thread():  # only there can they be caught
-        yield
+        yield signals
         return
     before = {
         number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -2,9 +2,8 @@
 
 import contextlib
 import functools
-import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,19 @@ import jax
 import numpy as np
 
 from purejaxvpg import presets
-from purejaxvpg.cli import arguments, flags
+from purejaxvpg.cli import arguments, resuming
 from purejaxvpg.cli.output import Bar, finite_returns, print_results
 from purejaxvpg.cli.terminal import (
     Interrupted,
     UserError,
+    exit_code,
     out_of_memory,
     say,
     stopping,
     user_errors,
 )
 from purejaxvpg.experiment import engine
-from purejaxvpg.experiment.checkpoints import Checkpoint
+from purejaxvpg.experiment.checkpoints import Checkpoint, OtherState
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.prepare import prepare
 from purejaxvpg.experiment.prepared import Options, Prepared
@@ -39,13 +39,16 @@ def run(args: Any, command: str) -> None:
     Raises: UserError for bad input; Interrupted, with a line on how to go on.
     """
     with user_errors():
-        spec = arguments.resumed_spec(args) if args.resume else arguments.spec_of(args)
+        spec = resuming.spec_of(args, shlex.split(command))
         shard = arguments.shard_of(getattr(args, "shard", ""))
-        folder = args.resume or args.out or arguments.default_folder(args, shard)
+        folder, resume = resuming.place(args, shard)
         arguments.join_cluster(args)
         options = arguments.options_of(args, shard, command)
-    with _resumable(folder, args), out_of_memory():
-        study = _train(args, spec, options, folder)
+    how_to_go_on = functools.partial(resuming.how_to_go_on, folder=folder, args=args, shard=shard)
+    with _resumable(folder, how_to_go_on), out_of_memory():
+        study, stopped = _train(args, spec, options, folder, resume)
+        if stopped:
+            raise Interrupted(how_to_go_on(study), stopped)
         if jax.process_index() > 0:  # the first one prints and reports for all
             return
         print_results(study)
@@ -54,7 +57,8 @@ def run(args: Any, command: str) -> None:
     say(f"{'study' if study.design.axes else 'run'} folder: {folder}")
 
 
-def _train(args: Any, spec: Spec, options: Options, folder: str) -> Study:
+def _train(args: Any, spec: Spec, options: Options, folder: str, resume: bool) -> tuple[Study, int]:
+    """The study, and the exit code if a signal stopped it before its end; else 0."""
     with Bar(str(spec.config.env)) as bar:
         options = options._replace(
             on_progress=bar.show,
@@ -63,16 +67,22 @@ def _train(args: Any, spec: Spec, options: Options, folder: str) -> Study:
         if args.debug_nans:
             options = options._replace(on_segment=_Finder(spec))
         with user_errors():
-            prepared = prepare(spec, options, folder, resume=bool(args.resume))
-        if not args.resume and args.preset and spec.config.env in presets.available():
+            prepared = prepare(spec, options, folder, resume)
+        fresh = args.resume in ("", resuming.AUTO) and not prepared.store.parts
+        if fresh and args.preset and spec.config.env in presets.available():
             say(f"defaults from the preset of {spec.config.env} (--no-preset: none)")
+        if options.shard and args.shard == "auto":
+            i, n = options.shard
+            say(f"shard {i} of {n} (from 0), by SLURM_ARRAY_TASK_ID")
+        if prepared.longer_than:
+            before, now = prepared.longer_than, spec.config.total_steps
+            say(f"training longer: {now:,} steps a run in place of {before:,}")
         if spec.design.axes:
             say(_plan_line(prepared))
-        with stopping(prepared.stop.set):
+        with stopping(prepared.stop.set) as signals:
             study = engine.run(prepared)
-    if prepared.stop.is_set() and not study.done.all():
-        raise Interrupted(_how_to_go_on(study, folder, args))
-    return study
+    stopped = prepared.stop.is_set() and not study.complete
+    return study, exit_code(signals) if stopped else 0
 
 
 def _draw(study: Study, folder: Path, report: bool) -> None:
@@ -100,7 +110,7 @@ def _plan_line(prepared: Prepared) -> str:
     """The programs and chunks to come, in a line."""
     plans = [group_plan for group_plan in prepared.plans if group_plan is not None]
     runs, chunks = sum(p.num_runs for p in plans), sum(p.chunks for p in plans)
-    widths = sorted({f"{p.width} x {p.num_devices}" for p in plans})
+    widths = sorted({p.at_a_time(prepared.options.resources) for p in plans})
     programs = f"{len(plans)} program{'s' * (len(plans) != 1)} to compile"
     return f"{runs:,} runs, {programs}, {chunks:,} chunks of {' or '.join(widths)} devices"
 
@@ -133,29 +143,20 @@ class _Finder:
 
 
 @contextlib.contextmanager
-def _resumable(folder: str, args: Any) -> Iterator[None]:
+def _resumable(folder: str, how_to_go_on: Callable[[Study], str]) -> Iterator[None]:
     """A study that ends early says what is kept of it and how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         with contextlib.suppress(FileNotFoundError, ValueError):
-            raise Interrupted(_how_to_go_on(load_study(folder), folder, args)) from None
+            code = exit_code(interrupt.args)
+            raise Interrupted(how_to_go_on(load_study(folder)), code) from None
         raise
+    except OtherState as error:
+        raise UserError(str(error)) from error
     except OSError as error:  # the disk is full, or the folder in use
         try:
             study = load_study(folder)
         except (OSError, ValueError):
             raise UserError(f"cannot write {folder}: {error}") from error
-        raise UserError(f"{error}; {_how_to_go_on(study, folder, args)}") from error
-
-
-def _how_to_go_on(study: Study, folder: str, args: Any) -> str:
-    name = "train" if isinstance(args, flags.Train) else "sweep"
-    how = [f"--split {args.split}"] if args.split != "runs" else []
-    how += [f"--shard {args.shard}"] if getattr(args, "shard", "") else []
-    how += [f"--chunk-size {args.chunk_size}"] if args.chunk_size != "auto" else []
-    command = " ".join([f"purejaxvpg {name} --resume", shlex.quote(str(folder)), *how])
-    done = f"{study.done.sum()} of {study.done.size} runs are done and kept"
-    if (furthest := study.updates[~study.done]).any():
-        done += f", the others up to update {furthest.max()}"
-    return re.sub(r"\s+", " ", f"{done}; go on with: {command}")
+        raise UserError(f"{error}; {how_to_go_on(study)}") from error

@@ -9,7 +9,8 @@ recurrence  returns and advantages in log2(T) rounds on an accelerator
 resets      reset states drawn ahead on a CPU
 sparse      a function of few rows among many
 divergence  runs that stay at their last finite state
-memo        functions that are made once for the same arguments
+memo        functions that are made once for the same arguments and settings of jax
+numerics    settings of jax that the numbers depend on
 
 Each computes what the plain expression computes, and nothing outside asks for the platform.
 """
@@ -18,6 +19,7 @@ from purejaxvpg.compute.compute import Compute, settled
 from purejaxvpg.compute.dense import dot
 from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite
 from purejaxvpg.compute.memo import forget, memoized
+from purejaxvpg.compute.numerics import NUMBERS, STUDY_KEYS, number_settings
 from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
 from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
@@ -26,7 +28,9 @@ from purejaxvpg.compute.sparse import replace_where
 
 __all__ = [
     "CPU_WORKING_SET",
+    "NUMBERS",
     "OVERFLOWS",
+    "STUDY_KEYS",
     "Compute",
     "ResetKeys",
     "Resets",
@@ -36,6 +40,7 @@ __all__ = [
     "forget",
     "keep_finite",
     "memoized",
+    "number_settings",
     "replace_where",
     "select",
     "settled",

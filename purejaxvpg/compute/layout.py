@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from purejaxvpg.compute.numerics import STUDY_KEYS
 from purejaxvpg.state import RewardStats, TrainState
 
 
@@ -75,7 +76,7 @@ def restore(like: TrainState, host_state: Any) -> TrainState:
 
     def one(like: Any, x: np.ndarray) -> jax.Array:
         is_key = jnp.issubdtype(like.dtype, jax.dtypes.prng_key)
-        array = jax.random.wrap_key_data(jnp.asarray(x)) if is_key else x
+        array = jax.random.wrap_key_data(jnp.asarray(x), impl=STUDY_KEYS) if is_key else x
         return jax.device_put(array, like.sharding)
 
     return jax.tree.map(one, like, host_state)

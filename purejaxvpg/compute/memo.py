@@ -1,28 +1,36 @@
-"""Functions that give the same object again for the same arguments, so that it compiles once."""
+"""Functions that give the same object again for the same arguments and settings of jax."""
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-Result = TypeVar("Result")
+from purejaxvpg.compute.numerics import traced_settings
 
-_CACHES: list[Any] = []
+P, R = ParamSpec("P"), TypeVar("R")
+
+_EMPTY: list[Callable[[], None]] = []  # one for each memoized function
 
 
-def memoized(
-    maxsize: int,
-) -> Callable[[Callable[..., Result]], "functools._lru_cache_wrapper[Result]"]:
-    """`functools.lru_cache`, emptied by `forget` as well."""
+def memoized(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """`functools.lru_cache` that tells jax's settings apart, and that `forget` empties."""
 
-    def decorate(function: Callable[..., Result]) -> "functools._lru_cache_wrapper[Result]":
-        cached = functools.lru_cache(maxsize)(function)
-        _CACHES.append(cached)
-        return cached
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.lru_cache(maxsize)
+        def made(_: tuple[Any, ...], *args: P.args, **kwargs: P.kwargs) -> R:
+            return function(*args, **kwargs)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return made(traced_settings(), *args, **kwargs)
+
+        call.cache_clear = made.cache_clear  # type: ignore[attr-defined]
+        _EMPTY.append(made.cache_clear)
+        return call
 
     return decorate
 
 
 def forget() -> None:
-    """Empty every memoized function: an environment's name stands for another environment now."""
-    for cached in _CACHES:
-        cached.cache_clear()
+    """Empty every memoized function: a name that configs hold stands for something else now."""
+    for empty in _EMPTY:
+        empty()

@@ -56,6 +56,7 @@ def assemble(
     steps = np.full((len(each), most), np.nan)
     for h, config in enumerate(each):
         steps[h, : num_updates[h]] = np.arange(1, num_updates[h] + 1) * config.steps_per_update
+    policies = _of_done(policies, updates == np.repeat(num_updates, index.num_seeds))
     updates = index.cube(updates)
     stopped = (updates.max(1, initial=0) < num_updates) & (spec.pruning is not None)
     alive = [h for h in record.settings_at_the_end or () if h < len(each)]
@@ -72,8 +73,19 @@ def assemble(
         num_updates=num_updates,
         pruned=stopped & record.complete,
         record=record,
-        policies=policies or Policies(),
+        policies=policies,
     )
+
+
+def _of_done(policies: Policies | None, done: np.ndarray) -> Policies:
+    """Without those of runs that go on, because the study was made longer.
+
+    Args: done: `[H * S]` bool.
+    """
+    blocks = policies.blocks if policies else ()
+    runs = [block.runs[block.runs < len(done)] for block in blocks]
+    pairs = zip(blocks, runs, strict=True)
+    return Policies(tuple(block for block, here in pairs if done[here].all()))
 
 
 def _no_evaluations(each: Sequence[VPGConfig], index: RunIndex) -> dict[str, np.ndarray]:

@@ -88,15 +88,17 @@ class Checkpoints:
         """The newest that is whole and of this chunk; others are set aside.
 
         Args: like: leaves of a state as the run has it, for their shapes and types.
+
+        Raises: OtherState if its state has others; every file stays.
         """
         for path in sorted(self.folder.glob("*.npz"), reverse=True):
             try:
                 checkpoint = _from_arrays(read_summed(path), self._origin)
-                _check_fits(checkpoint.state, like)
             except Exception as error:  # whatever zip or numpy raise on a file of another make
                 self.unusable.append((path, first_line(error)))
                 path.rename(path.with_suffix(".damaged"))
                 continue
+            _check_fits(path, checkpoint.state, like)
             self._last = (time.monotonic(), checkpoint.update)
             self._scores[path] = checkpoint.score
             return checkpoint
@@ -154,10 +156,17 @@ class Checkpoints:
             del self._scores[old]
 
 
-def _check_fits(state: Sequence[np.ndarray], like: Sequence[Any]) -> None:
+class OtherState(ValueError):
+    """A checkpoint that is whole, and whose state this process cannot go on from."""
+
+
+def _check_fits(path: Path, state: Sequence[np.ndarray], like: Sequence[Any]) -> None:
     given, wanted = ([(x.shape, str(x.dtype)) for x in leaves] for leaves in (state, like))
     if like and given != wanted:
-        raise ValueError("its state has other shapes: another version of a library made it")
+        raise OtherState(
+            f"{path} holds a state of other shapes or types than this process has (other versions "
+            f"or settings of jax made it); go on with those, or train anew in another folder"
+        )
 
 
 def _to_arrays(checkpoint: Checkpoint, origin: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from purejaxvpg.agent import check_episodes_fit, check_limit, make_setup
 from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.settings import check_same_settings
 
 RENAMED = {"part": "shard", "zip": "zipped"}  # arguments of earlier versions
 
@@ -68,14 +69,19 @@ def check_options(options: Any, pruning: Any, folder: Any, resume: bool) -> None
         raise ValueError("resume=True needs the folder of the study; pass folder=")
     if folder is None and several:
         raise ValueError("a study in several parts needs a place to keep them; pass folder=")
+    check_pruned_alone(pruning, several)
+    for name in ("checkpoint_minutes", "checkpoint_updates"):
+        if not 0 <= (given := getattr(options, name)) < float("inf"):
+            raise ValueError(f"{name}={given} is out of range; accepted: 0 or more")
+
+
+def check_pruned_alone(pruning: Any, several: bool) -> None:
+    """ValueError for a pruned study in several shards or processes."""
     if pruning and several:
         raise ValueError(
             "prune compares all settings, and a shard sees only its own; run it in one process "
             "(it uses all local devices)"
         )
-    for name in ("checkpoint_minutes", "checkpoint_updates"):
-        if not 0 <= (given := getattr(options, name)) < float("inf"):
-            raise ValueError(f"{name}={given} is out of range; accepted: 0 or more")
 
 
 def check_scores_alike(groups: list[Group]) -> None:
@@ -87,11 +93,18 @@ def check_scores_alike(groups: list[Group]) -> None:
         )
 
 
-def check_as_begun(before: StudyRecord, now: StudyRecord) -> None:
-    """ValueError for another split; a warning for other changes that may round otherwise."""
+def check_as_begun(
+    folder: Any, before: StudyRecord, now: StudyRecord, other_settings: bool
+) -> None:
+    """ValueError for another split, or other settings of jax that are not allowed; a warning for
+    those that are, and for other changes that may round otherwise."""
     if before.split != now.split:
         raise ValueError(f"the study was begun with split={before.split!r}; go on with the same")
-    was, is_now = ({**record.versions, "device": record.device} for record in (before, now))
+    settings = (before.jax_settings, now.jax_settings or {})
+    if announced := check_same_settings(folder, *settings, other_settings):
+        warnings.warn(announced, stacklevel=4)
+    device = {} if before.jax_settings else {"device": before.device}  # else it is among those
+    was, is_now = {**before.versions, **device}, {**now.versions, "device": now.device}
     changed = [name for name in was if was[name] and was[name] != is_now.get(name)]
     if changed:
         begun, goes_on = (

@@ -30,6 +30,7 @@ class Chunk(NamedTuple):
     most: int  # updates of a segment
     state: Sequence[np.ndarray] | None  # leaves [k, ...] at `start`; None at 0
     keep_policies: bool
+    keep_states: bool = False  # also of runs that are done, which may train longer
 
     @property
     def goes_on(self) -> bool:
@@ -80,9 +81,9 @@ def run_chunk(
         return None
     metrics, evaluations = jax.tree.map(lambda x: x[here], (outcome.metrics, outcome.evaluations))
     leaves = policies = None
-    if chunk.goes_on:
+    if chunk.goes_on or chunk.keep_states:
         leaves = [x[here] for x in jax.tree.leaves(fetch(outcome.state))]
-    elif chunk.keep_policies:
+    if chunk.keep_policies and not chunk.goes_on:
         policies = {name: x[here] for name, x in fetch(of_state(outcome.state)).items()}
     return Part(
         runs=chunk.runs[local],

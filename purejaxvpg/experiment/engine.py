@@ -18,7 +18,6 @@ from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
 from purejaxvpg.experiment.chunks import Chunk, run_chunk
 from purejaxvpg.experiment.devices import all_of_processes
 from purejaxvpg.experiment.files import locked
-from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.legacy import chunk_identity
 from purejaxvpg.experiment.memory import is_out_of_memory, return_freed_memory
 from purejaxvpg.experiment.parts import Part
@@ -28,7 +27,6 @@ from purejaxvpg.experiment.pruning import survivors
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.schedule import Track, Work, pending
 from purejaxvpg.experiment.segments import Segment, capacity
-from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.stacking import stack_hyperparams
 from purejaxvpg.experiment.store import Store, width_of
 from purejaxvpg.experiment.study import Study
@@ -57,9 +55,9 @@ def _alone(prepared: Prepared) -> Iterator[None]:
 
 def _run(prepared: Prepared) -> Study:
     spec, store, options = prepared.spec, prepared.store, prepared.options
-    tracks = [Track(group.settings, bounds(spec, group)) for group in prepared.groups]
+    tracks = [Track(group.settings, spec.bounds(group.config)) for group in prepared.groups]
     alive, unfinished = np.arange(spec.design.size), []
-    num_rungs = spec.pruning.rungs if spec.pruning else 1
+    num_rungs = len(tracks[0].bounds) - 1
     for rung in range(num_rungs):
         work = pending(tracks, spec.index, rung, alive, _done(store), options.shard or (0, 1))
         steps = [prepared.groups[w.group].config.steps_per_update for w in work]
@@ -73,14 +71,6 @@ def _run(prepared: Prepared) -> Study:
     if options.shard or jax.process_count() > 1:
         store.join_others()
     return _finish(prepared, alive, tuple(unfinished))
-
-
-def bounds(spec: Spec, group: Group) -> tuple[int, ...]:
-    """Updates between which the rungs of a group lie; (0, U) without pruning."""
-    config = group.config
-    if spec.pruning is None:
-        return (0, config.num_updates)
-    return spec.pruning.bounds(config.num_updates, config.eval_every)
 
 
 def _done(store: Store) -> Callable[[int, int], set[int]]:
@@ -174,6 +164,7 @@ def _chunk(prepared: Prepared, work: Work, runs: np.ndarray, hps: Any) -> Chunk:
         most=capacity(group.config.num_updates),
         state=prepared.store.states(runs, work.start) if work.start else None,
         keep_policies=prepared.record.keep_policies != "none",
+        keep_states=bool(prepared.record.keep_states),
     )
 
 
@@ -244,6 +235,9 @@ def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...])
     )
     if record.versions != prepared.record.versions:
         record = record.replace(versions_at_the_end=prepared.record.versions)
+    now = prepared.record.jax_settings
+    if record.jax_settings and record.jax_settings != now:
+        record = record.replace(jax_settings_at_the_end=now)
     study = store.study(record, unfinished)
     if jax.process_index() > 0:
         return study

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejaxvpg.agent import make_agent
-from purejaxvpg.compute import memoized
+from purejaxvpg.compute import STUDY_KEYS, memoized
 from purejaxvpg.config import VPGConfig
 from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.experiment.policies import restore
@@ -43,7 +43,7 @@ def evaluate_setting(
     return evaluate(evaluation_keys(seeds, seed), params, obs_stats, hp)
 
 
-@memoized(maxsize=64)
+@memoized(64)
 def _over_seeds(config: VPGConfig, num_episodes: int, greedy: bool) -> Callable[..., Evaluation]:
     """`make_evaluate` over seeds: one program for all settings of a config."""
     function = make_evaluate(config, num_episodes, greedy)
@@ -70,5 +70,5 @@ def evaluation_keys(seeds: np.ndarray, seed: int = 0) -> jax.Array:
     `fold_in(key, i)` is the key that `split(key, n)` gives at place i, so evaluating with
     `fold_in(seed's key, 1)` would draw the numbers again that the networks were made of.
     """
-    base = jax.random.fold_in(jax.random.key(seed), EVALUATION)
+    base = jax.random.fold_in(jax.random.key(seed, impl=STUDY_KEYS), EVALUATION)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(base, jnp.asarray(seeds, jnp.uint32))

@@ -24,11 +24,11 @@ from purejaxvpg.experiment.files import first_line, read_described
 from purejaxvpg.experiment.parts import Part, read_parts
 from purejaxvpg.experiment.policies import Policies, read_policies
 from purejaxvpg.experiment.record import StudyRecord
-from purejaxvpg.experiment.spec import FORMAT, Fingerprint, Spec
+from purejaxvpg.experiment.spec import FORMAT, LONGER, Fingerprint, Spec
 from purejaxvpg.experiment.study import Study
 
 FACES = ("study.json", "run.json")
-FORMATS = {"study.json": [1, FORMAT], "run.json": [2, FORMAT]}
+FORMATS = {"study.json": [1, FORMAT, LONGER], "run.json": [2, FORMAT, LONGER]}
 
 
 class Contents(NamedTuple):

@@ -10,10 +10,16 @@ import numpy as np
 
 from purejaxvpg.compute import working_set
 from purejaxvpg.experiment import memory
-from purejaxvpg.experiment.checks import check_group, check_resources
+from purejaxvpg.experiment.checks import (
+    check_group,
+    check_pruned_alone,
+    check_resources,
+    check_scores_alike,
+)
 from purejaxvpg.experiment.devices import smallest_of_processes
 from purejaxvpg.experiment.groups import Group, resolve
 from purejaxvpg.experiment.program import Split, compile_program
+from purejaxvpg.experiment.runs import Shard
 from purejaxvpg.experiment.segments import capacity
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.stacking import stack_hyperparams
@@ -40,6 +46,12 @@ class GroupPlan(NamedTuple):
     chunks: int
     device_bytes: int | None  # predicted, on each device; None where nothing was measured
     measuring: int  # programs compiled to measure memory
+
+    def at_a_time(self, resources: Resources) -> str:
+        """Runs at a time, in words."""
+        if resources.split == "envs":
+            return f"{self.width} over {len(resources.devices)}"
+        return f"{self.width} x {self.num_devices}"
 
     def devices(self, resources: Resources) -> Sequence[Any]:
         """The devices of its program: all that share a run's environments, or that have runs."""
@@ -79,16 +91,66 @@ def plan_group(group: Group, num_runs: int, resources: Resources) -> GroupPlan:
     return GroupPlan(group, num_runs, width, number, chunks, used, measuring)
 
 
-def plan(spec: Spec, resources: Resources) -> Iterator[tuple[GroupPlan, float, float]]:
-    """Plan of every group, with times: `(plan, compile seconds, seconds predicted)`.
+def plan_shard(
+    spec: Spec, group: Group, resources: Resources, shard: Shard | None = None
+) -> GroupPlan | None:
+    """Width and chunks of a group, or of a shard's runs of it; None if it has none.
+
+    Raises: as `plan_group`.
+    """
+    runs, shard = spec.index.of_settings(group.settings), shard or (0, 1)
+    in_shard = spec.index.in_shard(runs, shard)
+    if not len(in_shard):
+        return None
+    # All shards plan alike; and a chunk is not wider than what is left after pruning.
+    number = len(runs)
+    if spec.pruning:
+        number = spec.pruning.smallest(len(group.settings)) * len(spec.seeds)
+    group_plan = plan_group(group, math.ceil(number / shard[1]), resources)
+    chunks = math.ceil(len(in_shard) / (group_plan.width * group_plan.num_devices))
+    return group_plan._replace(num_runs=len(in_shard), chunks=chunks)
+
+
+def updates_of(spec: Spec, group_plan: GroupPlan) -> tuple[int, int]:
+    """Updates to run of a group: of all its runs together, and of one chunk after the other.
+
+    After each rung a group is taken to keep as large a share of its settings as all together do.
+    """
+    group, total = group_plan.group, spec.design.size
+    bounds = spec.bounds(group.config)
+    shares = [1.0] * (len(bounds) - 1)
+    if spec.pruning:
+        shares = [count / total for count in spec.pruning.numbers(total)]
+    of_runs = of_chunks = 0
+    for start, end, share in zip(bounds[:-1], bounds[1:], shares, strict=True):
+        runs = round(share * group_plan.num_runs)
+        rows = group_plan.width * group_plan.num_devices
+        of_runs += runs * (end - start)
+        of_chunks += math.ceil(runs / rows) * (end - start)
+    return of_runs, of_chunks
+
+
+def plan(
+    spec: Spec, resources: Resources, shard: Shard | None = None
+) -> Iterator[tuple[GroupPlan, float, float]]:
+    """Plan of every group that the shard has runs of, with times: `(plan, compile seconds, seconds
+    predicted)`.
 
     The time comes from a short probe: a few updates of one chunk at the width planned.
+
+    Raises: ValueError, in one line, for what a sweep would refuse.
     """
     check_resources(resources)
-    for group in resolve(spec.design, spec.config, spec.hyperparams):
+    check_pruned_alone(spec.pruning, shard is not None)
+    groups = resolve(spec.design, spec.config, spec.hyperparams)
+    if spec.pruning:
+        check_scores_alike(groups)
+    for group in groups:
         check_group(group, resources)
         begun, most = time.perf_counter(), capacity(group.config.num_updates)
-        group_plan = plan_group(group, len(group.settings) * len(spec.seeds), resources)
+        group_plan = plan_shard(spec, group, resources, shard)
+        if group_plan is None:
+            continue
         hps = stack_hyperparams(group.config, group.hyperparams)
         devices, width = group_plan.devices(resources), group_plan.width
         program = compile_program(group.config, most, width, devices, hps, resources.split)
@@ -100,6 +162,6 @@ def plan(spec: Spec, resources: Resources) -> Iterator[tuple[GroupPlan, float, f
         state, *_ = jax.block_until_ready(program.advance(state, hp_rows, 0, 1))  # to warm up
         begun = time.perf_counter()
         jax.block_until_ready(program.advance(state, hp_rows, 1, most))
-        updates = group.config.num_updates * group_plan.chunks
+        _, updates = updates_of(spec, group_plan)
         seconds = (time.perf_counter() - begun) / most * updates
         yield group_plan._replace(device_bytes=program.device_bytes), compiling, seconds

@@ -127,7 +127,7 @@ def read_policies(
     if (folder / "policies" / BEST).exists():
         try:
             runs, arrays = _read(folder / "policies" / BEST, fingerprint)
-            blocks.append(Block(runs, lambda: arrays))
+            blocks.insert(0, Block(runs, lambda: arrays))  # those of a longer study come after
         except ValueError as error:
             warnings.warn(f"{error}: the best policies are left out", stacklevel=4)
     return Policies(tuple(blocks))

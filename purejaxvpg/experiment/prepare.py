@@ -1,6 +1,5 @@
 """Checks, folder and widths of a study, before it runs."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,16 @@ from purejaxvpg.experiment.checks import (
     check_scores_alike,
 )
 from purejaxvpg.experiment.devices import use_every_core
-from purejaxvpg.experiment.folder import Contents
+from purejaxvpg.experiment.files import locked
+from purejaxvpg.experiment.folder import Contents, face_of, read_spec
 from purejaxvpg.experiment.groups import Group, resolve
-from purejaxvpg.experiment.planning import GroupPlan, Resources, plan_group
+from purejaxvpg.experiment.lengthening import as_begun, lengthened
+from purejaxvpg.experiment.planning import GroupPlan, Resources, plan_shard
 from purejaxvpg.experiment.prepared import Options, Prepared
 from purejaxvpg.experiment.progress import Clock
 from purejaxvpg.experiment.pruning import pruning_to_json
 from purejaxvpg.experiment.record import StudyRecord, commit, compiler_flags, versions
+from purejaxvpg.experiment.settings import jax_settings
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.store import Store, existing, width_of
 
@@ -58,23 +60,14 @@ def prepare(
         check_group(group, options.resources)
     if spec.pruning:
         check_scores_alike(groups)
-    contents = grown or existing(spec, folder, join=resume or _together(options))
-    now = StudyRecord(
-        command=options.command,
-        versions=versions(),
-        commit=commit(),
-        device=options.resources.devices[0].device_kind,
-        split=options.resources.split,
-        xla_flags=compiler_flags(),
-        keep_policies=options.keep_policies or "all",
-        prune=pruning_to_json(spec.pruning),
-    )
-    record = now
+    contents, begun_length = grown, 0
+    if contents is None:
+        contents, begun_length = _joined(spec, folder, resume, options)
+    now = record = _record_of_now(spec, options)
     if contents is not None:
         spec, record = (spec if grown else contents.spec), contents.record
-        check_as_begun(record, now)
-        if options.keep_policies:
-            record = record.replace(keep_policies=options.keep_policies)
+        check_as_begun(folder, record, now, options.other_settings)
+    record = _with_what_is_kept(record, spec, options)
     clock, num_devices = Clock(options.on_progress), len(options.resources.devices)
     planned = dict(enumerate(record.program_widths)) if record.num_devices == num_devices else {}
     parts, plans = contents.parts if contents else [], []
@@ -85,9 +78,56 @@ def prepare(
         widths = [group_plan.width if group_plan else 0 for group_plan in plans]
         record = record.replace(num_devices=num_devices, program_widths=widths)
     store = Store(spec, None if folder is None else Path(folder), record, contents)
-    return Prepared(
-        spec, groups, plans, store, now.replace(keep_policies=record.keep_policies), options, clock
+    if store.folder is not None and begun_length and jax.process_index() == 0:
+        with locked(store.folder):
+            store.describe(spec, record)
+    now = now.replace(keep_policies=record.keep_policies, keep_states=record.keep_states)
+    return Prepared(spec, groups, plans, store, now, options, clock, begun_length)
+
+
+def _record_of_now(spec: Spec, options: Options) -> StudyRecord:
+    device = options.resources.devices[0]
+    return StudyRecord(
+        command=options.command,
+        versions=versions(),
+        commit=commit(),
+        device=device.device_kind,
+        jax_settings=jax_settings(device),
+        split=options.resources.split,
+        xla_flags=compiler_flags(),
+        prune=pruning_to_json(spec.pruning),
     )
+
+
+def _with_what_is_kept(record: StudyRecord, spec: Spec, options: Options) -> StudyRecord:
+    """The record with what the options keep of each run; else as it was begun."""
+    if options.keep_policies:
+        record = record.replace(keep_policies=options.keep_policies)
+    if options.keep_states is not None:
+        return record.replace(keep_states=options.keep_states)
+    if record.keep_states is None:  # of one setting, the state is little beside all the rest
+        one_setting = not spec.design.axes and record.keep_policies != "none"
+        return record.replace(keep_states=one_setting)
+    return record
+
+
+def _joined(spec: Spec, folder: Any, resume: bool, options: Options) -> tuple[Contents | None, int]:
+    """Contents of the folder of this study, made as long as is asked for; and the total_steps that
+    it had before, or 0 if it is not made longer."""
+    join = resume or _together(options)
+    if folder is None or not join or face_of(folder) is None:
+        return existing(spec, folder, join), 0
+    contents = existing(as_begun(spec, read_spec(folder)[0], folder), folder, join)
+    assert contents is not None
+    longer, before = lengthened(contents, spec.config.total_steps), contents.spec.config.total_steps
+    if longer is contents:
+        return contents, 0
+    if options.shard is not None or not resume:
+        raise ValueError(
+            f"the study in {folder} has total_steps={before}, and {spec.config.total_steps} is "
+            f"given; make it longer in one process, without a shard (resume=True, --resume)"
+        )
+    return longer, before
 
 
 def _together(options: Options) -> bool:
@@ -100,19 +140,9 @@ def _plan(spec: Spec, group: Group, begun: int, options: Options, clock: Clock) 
 
     Args: begun: the width that it was begun with; 0 if it begins.
     """
-    runs, shard = spec.index.of_settings(group.settings), options.shard or (0, 1)
-    in_shard = spec.index.in_shard(runs, shard)
-    if not len(in_shard):
-        return None
     resources = options.resources
     # A study that goes on keeps the width it began with: another width rounds otherwise.
     if resources.chunk_size == "auto" and begun:
         resources = resources._replace(chunk_size=begun, memory_limit=None)
-    # All shards plan alike; and a chunk is not wider than what is left after pruning.
-    number = len(runs)
-    if spec.pruning:
-        number = spec.pruning.smallest(len(group.settings)) * len(spec.seeds)
     with clock.compiling("measuring memory"):
-        group_plan = plan_group(group, math.ceil(number / shard[1]), resources)
-    chunks = math.ceil(len(in_shard) / (group_plan.width * group_plan.num_devices))
-    return group_plan._replace(num_runs=len(in_shard), chunks=chunks)
+        return plan_shard(spec, group, resources, options.shard)

@@ -27,12 +27,14 @@ class Options(NamedTuple):
     resources: Resources
     shard: Shard | None = None
     keep_policies: KeepPolicies | None = None  # None: as it was begun, or all
+    keep_states: bool | None = None  # of runs that are done; None: as begun, or of one setting
     checkpoint_minutes: float = 1.0
     checkpoint_updates: int = 0
     on_progress: Callable[[Progress], None] = _ignore
     on_segment: Callable[[Segment], Any] = _ignore  # returns True to stop, with everything kept
     on_start: Callable[[Checkpoint | None], None] = _ignore  # of each chunk
     command: str = ""
+    other_settings: bool = False  # of jax, than the study was begun under: allowed
 
     def with_hooks(self, on_progress: Any, on_segment: Any) -> "Options":
         """The options with a user's hooks, where there are any."""
@@ -51,4 +53,5 @@ class Prepared:
     record: StudyRecord
     options: Options
     clock: Clock
+    longer_than: int = 0  # total_steps before this call made it longer; 0: it did not
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)

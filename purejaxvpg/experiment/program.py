@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from purejaxvpg.compute import memoized, untuned
+from purejaxvpg.compute import STUDY_KEYS, memoized, untuned
 from purejaxvpg.compute.layout import local_rows, over_environments, place
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.state import TrainResult, TrainState
@@ -89,12 +89,12 @@ def _likeness(hp_like: Hyperparams) -> tuple[Any, tuple]:
     return jax.tree.structure(hp_like), leaves
 
 
-@memoized(maxsize=256)
+@memoized(256)
 def _program_bytes(shape: _Shape) -> int:
     return _bytes(_Traced(shape).lower_advance().compile(_options(shape, tuned=False)))
 
 
-@memoized(maxsize=32)
+@memoized(32)
 def _compile(shape: _Shape) -> Program:
     traced = _Traced(shape)
     with ThreadPoolExecutor(1) as pool:  # the one is compiled while the other is traced
@@ -130,8 +130,10 @@ class _Traced:
         one_init = make_learner(shape.config, devices).init
         span = make_span(shape.config, shape.capacity, devices)
 
+        key = functools.partial(jax.random.key, impl=STUDY_KEYS)
+
         def init(seeds: jax.Array, hp: Hyperparams) -> TrainState:  # [W] uint32
-            return jax.vmap(lambda seed, hp: one_init(jax.random.key(seed), hp))(seeds, hp)
+            return jax.vmap(lambda seed, hp: one_init(key(seed), hp))(seeds, hp)
 
         # Partition specs: split whole runs over devices, or split each run's environments.
         rows_spec: Any = P("runs") if split_runs else P()

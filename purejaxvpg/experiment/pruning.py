@@ -33,11 +33,16 @@ class SuccessiveHalving(NamedTuple):
         fractions = [self.keep ** (self.rungs - 1 - k) for k in range(self.rungs)]
         return (0, *[max(round(fraction * units), 1) * unit for fraction in fractions])
 
+    def numbers(self, number: int) -> tuple[int, ...]:
+        """Settings of `number` that are in each rung."""
+        numbers = [number]
+        for _ in range(self.rungs - 1):
+            numbers.append(_survivors_of(numbers[-1], self.keep))
+        return tuple(numbers)
+
     def smallest(self, number: int) -> int:
         """Settings of `number` that go on to the end."""
-        for _ in range(self.rungs - 1):
-            number = _survivors_of(number, self.keep)
-        return number
+        return self.numbers(number)[-1]
 
 
 def _block(units: int) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from purejaxvpg.compute import NUMBERS
+from purejaxvpg.experiment.settings import FLAGS, flags_that_matter, jax_settings
 from purejaxvpg.serialize import plain
 
 LIBRARIES = ("purejaxvpg", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "numpy")
@@ -27,9 +29,12 @@ class StudyRecord:
     versions_at_the_end: Mapping[str, str] | None = None  # where they changed on the way
     commit: str = ""  # of the checkout that it ran from
     device: str = ""
+    jax_settings: Mapping[str, Any] | None = None  # see settings.py; None: begun before it was kept
+    jax_settings_at_the_end: Mapping[str, Any] | None = None  # where they changed on the way
     xla_flags: str = ""
     split: str = "runs"  # what was laid over the devices: runs, envs
     keep_policies: str = "all"
+    keep_states: bool | None = None  # of runs that are done; None: begun before that was asked
     num_devices: int = 0
     num_processes: int = 1
     seconds: float = 0.0  # running, summed over parts
@@ -100,21 +105,17 @@ def commit() -> str:
         return ""
 
 
-def made_with() -> dict[str, str]:
+def made_with() -> dict[str, Any]:
     """The things that the bits of a run depend on beside its settings."""
-    device = jax.devices()[0]
-    return {
-        **versions(),
-        "device": device.device_kind,
-        "platform": device.platform,
-        "XLA_FLAGS": " ".join(sorted(compiler_flags().split())),
-    }
+    return {**versions(), "platform": jax.devices()[0].platform, **jax_settings()}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A line for each of the things that the bits depend on and that are other ones now."""
+    before = {**before, FLAGS: flags_that_matter(before.get(FLAGS, ""))}  # once recorded whole
     return [
-        f"{name} was {before.get(name)}, and is {value}: the numbers agree but for rounding"
+        f"{name} was {before.get(name)}, and is {value}: "
+        + ("they are other numbers" if name in NUMBERS else "the numbers agree but for rounding")
         for name, value in now.items()
         if before.get(name, value) != value  # it was not always recorded
     ]

@@ -85,8 +85,8 @@ def search(
       folder: keep the study there: readable, and complete up to the last round, at all times.
       resume: go on with the search in `folder`, also to more rounds than it was begun with.
       on_round: called after every round.
-      how_to_run: chunk_size, memory_limit, devices, split, keep_policies, checkpoint_minutes,
-        checkpoint_updates, on_progress, on_segment, command of `sweep`.
+      how_to_run: chunk_size, memory_limit, devices, split, keep_policies, keep_states,
+        checkpoint_minutes, checkpoint_updates, on_progress, on_segment of `sweep`.
 
     A run that diverged counts as the worst run so far; a setting none of whose runs has a score
     is told as pruned, which samplers take for worse than any score.
@@ -195,9 +195,9 @@ def _first_settings(spec: Spec, grown: Contents) -> Study:
 
 # ------------------------------------------------------------------------------------ CHECKS
 
-HOW_TO_RUN = ("chunk_size", "memory_limit", "devices", "split", "keep_policies",
+HOW_TO_RUN = ("chunk_size", "memory_limit", "devices", "split", "keep_policies", "keep_states",
               "checkpoint_minutes", "checkpoint_updates", "on_progress", "on_segment",
-              "command")  # fmt: skip
+              "command", "other_settings")  # fmt: skip
 
 
 def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, Any]) -> Options:

@@ -20,6 +20,7 @@ from purejaxvpg.serialize import (
 )
 
 FORMAT = 3  # of study.json and run.json
+LONGER = 4  # of a study that was made longer; what reads 3 alone would not know its files
 
 
 class Spec(NamedTuple):
@@ -30,6 +31,7 @@ class Spec(NamedTuple):
     design: Design
     seeds: np.ndarray  # [S]
     pruning: SuccessiveHalving | None = None
+    lengths: tuple[int, ...] = ()  # total_steps before it was made longer, each time
 
     @property
     def index(self) -> RunIndex:
@@ -41,15 +43,26 @@ class Spec(NamedTuple):
         """Name of the file that describes it: a single setting is a run."""
         return "study.json" if self.design.axes else "run.json"
 
+    def bounds(self, config: VPGConfig) -> tuple[int, ...]:
+        """Updates between which the rungs of a setting lie: 0, ..., U.
+
+        Without pruning there is one rung; of a study that was made longer, one for each length.
+        """
+        if self.pruning is not None:
+            return self.pruning.bounds(config.num_updates, config.eval_every)
+        before = [steps // config.steps_per_update for steps in self.lengths]
+        return (0, *before, config.num_updates)
+
     def to_json(self) -> dict[str, Any]:
         """The study as its folder describes it.  Raises: TypeError as `config_to_json`."""
         fields = {
-            "format": FORMAT,
+            "format": LONGER if self.lengths else FORMAT,
             "config": config_to_json(self.config),
             "hyperparams": plain(self.hyperparams),
             "axes": [[axis.dim, list(axis.names), plain(axis.points)] for axis in self.design.axes],
             "seeds": self.seeds.tolist(),
             "prune": pruning_to_json(self.pruning),
+            **({"lengths": list(self.lengths)} if self.lengths else {}),
         }
         try:
             json.dumps(fields)
@@ -69,6 +82,7 @@ class Spec(NamedTuple):
             Design(axes),
             np.asarray(fields["seeds"]),
             pruning_from_json(fields["prune"]),
+            tuple(fields.get("lengths", ())),
         )
 
 
@@ -82,6 +96,8 @@ class Fingerprint:
 
     def __init__(self, identity: dict[str, Any]):
         whole = {name: identity[name] for name in ("config", "hyperparams", "seeds", "prune")}
+        if lengths := identity.get("lengths"):  # its files are those that it was begun with
+            whole["config"] = {**whole["config"], "total_steps": lengths[0]}
         whole["axes"] = [[dim, names] for dim, names, _ in identity["axes"]]
         self._study = digest(whole)
         self._points = list(itertools.product(*[points for _, _, points in identity["axes"]]))
@@ -95,5 +111,22 @@ class Fingerprint:
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> str:
     """Names of the parts in which two studies differ, joined by "and"; "" if they are the same."""
-    names = ("config", "hyperparams", "axes", "seeds", "prune")
-    return " and ".join(name for name in names if digest(one[name]) != digest(other[name]))
+    names = ("config", "hyperparams", "axes", "seeds", "prune", "lengths")
+    pairs = {name: (one.get(name), other.get(name)) for name in names}
+    return " and ".join(name for name, (x, y) in pairs.items() if digest(x) != digest(y))
+
+
+def named_differences(one: dict[str, Any], other: dict[str, Any]) -> str:
+    """The fields in which two studies differ, with the values of both; "" if they are the same."""
+    pairs = {}
+    for part in ("config", "hyperparams"):
+        names = dict.fromkeys([*one[part], *other[part]])
+        pairs |= {name: (one[part].get(name), other[part].get(name)) for name in names}
+    pairs |= {name: (one[name], other[name]) for name in ("axes", "prune")}
+    pairs["num_seeds"] = (len(one["seeds"]), len(other["seeds"]))
+    pairs["seed"] = (one["seeds"][0], other["seeds"][0])
+    return "; ".join(
+        f"{name} is {x!r} there, and {y!r} is given"
+        for name, (x, y) in pairs.items()
+        if digest(x) != digest(y)
+    )

@@ -39,7 +39,7 @@ def stack_hyperparams(config: VPGConfig, hps: Sequence[Hyperparams]) -> Hyperpar
     return Hyperparams(**stacked, env_params=jax.tree.map(stack, defaults, *params))
 
 
-@memoized(maxsize=64)
+@memoized(64)
 def _all_traceable(config: VPGConfig) -> bool:
     env = envs.make(config.env, **dict(config.env_kwargs))
     learner = make_learner(config)

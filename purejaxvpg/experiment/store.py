@@ -22,7 +22,7 @@ from purejaxvpg.experiment.policies import (
     write_policies,
 )
 from purejaxvpg.experiment.record import StudyRecord
-from purejaxvpg.experiment.spec import Fingerprint, Spec, differences
+from purejaxvpg.experiment.spec import Fingerprint, Spec, differences, named_differences
 from purejaxvpg.experiment.study import Study
 
 
@@ -43,17 +43,18 @@ def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
         return None
     if not join:
         raise FileExistsError(
-            f"{folder} holds a study already; resume it (resume=True, --resume) or choose another "
-            f"folder"
+            f"{folder} holds a study already; resume it (--resume auto beside --out, which begins "
+            f"it where there is none; in Python resume=True) or choose another folder"
         )
     contents = read_folder(folder)
     pruning = contents.spec.pruning
     if pruning and spec.pruning:  # rungs end where they ended in the format that it was begun in
         spec = spec._replace(pruning=spec.pruning._replace(blocks=pruning.blocks))
     if different := differences(contents.spec.to_json(), spec.to_json()):
+        fields = named_differences(contents.spec.to_json(), spec.to_json())
         raise ValueError(
-            f"{folder} holds another study (its {different} differ); choose another folder, or "
-            f"give the arguments that it was begun with"
+            f"{folder} holds another study (its {different} differ: {fields}); choose another "
+            f"folder, or give the arguments that it was begun with"
         )
     return read_folder(folder) if legacy.upgrade(folder) else contents
 

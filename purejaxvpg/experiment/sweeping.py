@@ -10,8 +10,8 @@
     study      all of it as one cube                                        assemble.py, study.py
 
 engine.py goes through all of them.  Every setting runs the same seeds, and a run's key is
-`jax.random.key(seed)`: its numbers depend neither on its place in the study nor on the chunk, the
-device or the shard it falls into.
+`jax.random.key(seed, impl="threefry2x32")`: its numbers depend neither on its place in the study
+nor on the chunk, the device or the shard it falls into.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,47 +61,45 @@ def sweep(
     folder: Any = None,
     resume: bool = False,
     keep_policies: KeepPolicies | None = None,
+    keep_states: bool | None = None,
     checkpoint_minutes: float = 1.0,
     checkpoint_updates: int = 0,
     on_progress: Callable[[Progress], None] | None = None,
     on_segment: Callable[[Segment], Any] | None = None,
     command: str = "",
+    other_settings: bool = False,
     **renamed: Any,
 ) -> Study:
     """Train every setting with every seed.
 
     Args:
-      config: of all settings but for the static fields that vary.
+      config, hp: of all settings but for what varies.
       grid: name -> values; every combination.  A name is a field of Hyperparams, a parameter of
         the environment (`env_params.gravity`) or a field of VPGConfig (a compilation per value).
       zipped: name -> values, all of one length; the first with the first, and so on.
       sample: name -> Uniform, LogUniform or Choice; `num_samples` points of their space, drawn by
         `sampler` from `sample_seed`.
       num_seeds: S; the seeds are first_seed, first_seed + 1, ...
-      hp: hyperparameters of all settings but for the ones that vary.
       chunk_size: runs at a time on each device; auto: the widest that fits (see memory.py).
-      memory_limit: bytes that a chunk may take on a device; None: as much as is free (on a CPU:
-        the cache, beyond which wider is slower).
+      memory_limit: bytes that a chunk may take on a device; None: what is free (a CPU: its cache).
       devices: the ones to use; None for all (of all processes, after `devices.join_cluster`).
-      split: runs: a run stays on one device.  envs: one run at a time, its environments split
-        over the devices, the same numbers but for rounding (see compute/compute.py).
+      split: runs: a run stays on one device.  envs: its environments are split over the devices.
       shard: (i, n) or "i/n": compute the i-th of n shares of the runs, i from 0; see `merge`.
       prune: stop the worse settings at each of `rungs` rungs; a share `keep` of them goes on.
       folder: keep parts there as they are done; None: in memory only.
-      resume: go on with the study in `folder`.
+      resume: go on with the study in `folder`, or begin it; more total_steps make it longer.
       keep_policies: all: parameters and observation statistics of every run at its end; best: of
         the best setting alone; none.  None: as the study was begun, or all.
-      checkpoint_minutes, checkpoint_updates: how often the running chunk is kept in the folder,
-        whichever comes first; 0: never.
+      keep_states: also states of runs at their end, to train longer; None: of one setting.
+      checkpoint_minutes, checkpoint_updates: how often the running chunk is kept; 0: never.
       on_progress: called before compiling and after every segment.
-      on_segment: called with a `Segment` between any two; if it returns True, the study stops
-        there with everything kept, and what is returned is the study so far.
+      on_segment: called with a `Segment` between any two; True stops the study, and keeps it.
       command: recorded with the study.
+      other_settings: go on under other settings of jax (generator, x64, ...) than it began under.
       renamed: arguments of earlier versions; refused, with their names of today.
 
     Raises: ValueError or TypeError, in one line, for settings, sizes or limits that cannot be,
-    before anything runs; FileExistsError or OSError for the folder.  A chunk that does not fit
-    after all is run again at half its width, with a warning.
+    before anything runs; FileExistsError or OSError for the folder.
     """
     check_renamed(renamed)
     design = make_design(grid, zipped, sample, num_samples, sampler, sample_seed)
@@ -111,9 +109,11 @@ def sweep(
         resources=make_resources(devices, split, chunk_size, memory_limit),
         shard=parse_shard(shard),
         keep_policies=keep_policies,
+        keep_states=keep_states,
         checkpoint_minutes=checkpoint_minutes,
         checkpoint_updates=checkpoint_updates,
         command=command,
+        other_settings=other_settings,
     ).with_hooks(on_progress, on_segment)
     return engine.run(prepare(Spec(config, hp, design, seeds, pruning), options, folder, resume))
 
@@ -134,9 +134,11 @@ def train(
       config, hp: the setting.
       num_seeds: S; the seeds are first_seed, first_seed + 1, ...
       folder: the run folder; None: in memory only.
-      resume: go on with the run in `folder`.
-      how_to_run: chunk_size, memory_limit, devices, split, keep_policies, checkpoint_minutes,
-        checkpoint_updates, on_progress, on_segment, command of `sweep`.
+      resume: go on with the run in `folder`, or begin it there; with a larger `total_steps` it
+        trains longer.
+      how_to_run: chunk_size, memory_limit, devices, split, keep_policies, keep_states,
+        checkpoint_minutes, checkpoint_updates, on_progress, on_segment, command,
+        other_settings of `sweep`.
 
     Returns: the study, with H = 1: `study.metrics["kl"][0]` is `[S, U]`.
 

@@ -1,0 +1,120 @@
+"""--resume: which study it is, which flags may differ, and the line that goes on with one."""
+
+import dataclasses
+import shlex
+from typing import Any
+
+from purejaxvpg.cli import arguments, flags, parsing
+from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.checks import make_seeds
+from purejaxvpg.experiment.folder import read_spec
+from purejaxvpg.experiment.pruning import METHOD, make_pruning
+from purejaxvpg.experiment.runs import Shard
+from purejaxvpg.experiment.spec import Spec
+from purejaxvpg.experiment.study import Study
+
+AUTO = "auto"  # --resume auto --out FOLDER: go on with what is there, or begin it
+DESIGN = ("grid", "zipped", "sample", "num_samples", "sampler", "sample_seed")
+PRUNING = ("prune", "rungs", "keep")
+SEEDS = ("num_seeds", "seed")
+# The study itself, and where it is; every other flag says how it is run.
+IDENTITY = {"env", "out", "resume", "preset", *DESIGN, *PRUNING, *SEEDS} | {
+    field.name for cls in (VPGConfig, Hyperparams) for field in dataclasses.fields(cls)
+}
+
+
+def place(args: Any, shard: Shard | None) -> tuple[str, bool]:
+    """The folder, and whether to go on with what it holds.  Raises: ValueError, in one line."""
+    if args.resume == AUTO:
+        if not args.out:
+            raise ValueError("--resume auto needs --out FOLDER, the same each time")
+        return args.out, True
+    if args.resume:
+        if args.out and args.out != args.resume:
+            raise ValueError(
+                f"--resume {args.resume} goes on in that folder; leave out --out {args.out} (or "
+                f"give --resume auto --out {args.resume})"
+            )
+        return args.resume, True
+    return args.out or arguments.default_folder(args, shard), False
+
+
+def spec_of(args: Any, argv: list[str]) -> Spec:
+    """The study that the flags describe; with --resume FOLDER, the one there, but for the flags
+    that are given.
+
+    Args: argv: the words of the command, which tell the flags that are given from defaults.
+
+    Raises: ValueError, TypeError or OSError, in one line.
+    """
+    if not args.resume or args.resume == AUTO:
+        return arguments.spec_of(args)
+    spec, record, _ = read_spec(args.resume)
+    wanted = _changed(spec, args, given_flags(args, argv))
+    longer = wanted.config.total_steps > spec.config.total_steps
+    if record.complete and not spec.design.axes and not longer:
+        raise ValueError(
+            f"the run in {args.resume} is done; see: purejaxvpg eval {args.resume}, or train "
+            f"longer: --total-steps"
+        )
+    return wanted
+
+
+def given_flags(args: Any, argv: list[str]) -> set[str]:
+    """Fields of a command whose flags are among its words."""
+    words = {word.partition("=")[0][2:].replace("-", "_") for word in argv if word[:2] == "--"}
+    words |= {word.removeprefix("no_") for word in words}
+    names = {field.name for field in dataclasses.fields(args)} & words
+    return names | ({"env"} if args.env else set())
+
+
+def _changed(spec: Spec, args: Any, given: set[str]) -> Spec:
+    """The study with the values that are given."""
+
+    def changes(cls: type) -> dict[str, Any]:
+        names = [field.name for field in dataclasses.fields(cls) if field.name in given]
+        pairs = {name: parsing.pairs(name, getattr(args, name)) for name in flags.PAIRS}
+        return {name: pairs[name] if name in pairs else getattr(args, name) for name in names}
+
+    config = dataclasses.replace(spec.config, **changes(VPGConfig))
+    hp = dataclasses.replace(spec.hyperparams, **changes(Hyperparams))
+    design, seeds, pruning = spec.design, spec.seeds, spec.pruning
+    if given & set(DESIGN):
+        design = arguments.design_of(args)
+    if given & set(SEEDS):
+        number = args.num_seeds if "num_seeds" in given else len(seeds)
+        seeds = make_seeds(number, args.seed if "seed" in given else int(seeds[0]))
+    if given & set(PRUNING):
+        as_begun = (METHOD, pruning.rungs, pruning.keep) if pruning else ("none", 3, 1 / 3)
+        values = zip(PRUNING, as_begun, strict=True)
+        method, rungs, keep = (getattr(args, n) if n in given else x for n, x in values)
+        pruning = make_pruning(None if method == "none" else method, rungs, keep)
+    return spec._replace(config=config, hyperparams=hp, design=design, seeds=seeds, pruning=pruning)
+
+
+# ------------------------------------------------------------------------------- HOW TO GO ON
+
+
+def how_to_go_on(study: Study, folder: str, args: Any, shard: Shard | None) -> str:
+    """How much of a study is done, and the command that goes on with it."""
+    done = f"{study.done.sum()} of {study.done.size} runs are done and kept"
+    if (furthest := study.updates[~study.done]).any():
+        done += f", the others up to update {furthest.max()}"
+    return f"{done}; go on with: {command(folder, args, shard)}"
+
+
+def command(folder: str, args: Any, shard: Shard | None = None) -> str:
+    """The command that goes on with the study in a folder, run as it was: every flag that is
+    neither a default nor kept in the folder.
+
+    Args: shard: the one that `--shard auto` was.
+    """
+    name = "train" if isinstance(args, flags.Train) else "sweep"
+    words = ["purejaxvpg", name, "--resume", str(folder)]
+    for field in dataclasses.fields(args):
+        value = getattr(args, field.name)
+        if field.name == "shard":
+            value = f"{shard[0]}/{shard[1]}" if shard else ""
+        if field.name not in IDENTITY and value != field.default:
+            words += parsing.flag_words(field.name, value)
+    return shlex.join(words)
