@@ -62,7 +62,8 @@ class VPGConfig:
         or a hashable function (Trajectory, Discounts) -> Psi [T, N].""")
     n_step: int = setting(5, "Real rewards before V, for estimator n_step.")
     normalize_advantages: bool = setting(True, """Shift and scale each batch of weights to mean 0 and standard deviation 1. Takes the
-        learning rate's scale off the reward's, and biases the gradient a little.""")
+        learning rate's scale off the reward's, and biases the gradient a little. Equal weights (standard deviation below 1e-5 of the
+        mean) become 0; one row alone is left as it is.""")
     value_target: ValueTarget = setting("future_return", "The target that V is regressed on.")
     value_iterations: int = setting(10, "Gradient steps of the value function per update (the policy takes one).")
 

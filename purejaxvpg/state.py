@@ -96,7 +96,7 @@ class Metrics(NamedTuple):
     value_loss: Array  # mean (V - R^)^2, before fitting
     value_loss_after: Array  # after fitting
     value_grad_norm: Array  # global norm at the first value iteration, before clipping
-    explained_variance: Array  # 1 - Var(R^ - V) / Var(R^), before fitting; 0 if R^ is constant
+    explained_variance: Array  # 1 - Var(R^ - V) / Var(R^), before fitting; 0 if all R^ are equal
     finite: Array  # bool: all so far, parameters, losses and gradients are below 1.8e19, none NaN
 
 

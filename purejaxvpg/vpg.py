@@ -207,10 +207,10 @@ def judge(
     target = VALUE_TARGETS[config.value_target](trajectory, discounts)
 
     alive = batch.alive.astype(jnp.float32)
-    share = alive / compute.sum(alive.sum())  # [T, N], sums to 1
-    if config.normalize_advantages:
-        mean, variance = compute.mean_and_variance(psi, share)
-        psi = (psi - mean) / (jnp.sqrt(variance) + 1e-8)
+    count = compute.sum(alive.sum())
+    share = alive / count  # [T, N], sums to 1
+    if config.normalize_advantages:  # (Psi - mean) / standard deviation; 0 where all are equal
+        psi = compute.standardized(psi, share, count)
     # episodes: a sum over steps, a mean over episodes, as in (1); segments: a mean over steps.
     weight = alive / config.num_envs if config.rollout == "episodes" else share
 

@@ -13,7 +13,7 @@ divergence  runs that stay at their last finite state
 Each computes what the plain expression computes, and nothing outside asks for the platform.
 """
 
-from purejaxvpg.compute.compute import Compute, settled
+from purejaxvpg.compute.compute import Compute, constant, settled
 from purejaxvpg.compute.dense import dot
 from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite
 from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
@@ -29,6 +29,7 @@ __all__ = [
     "ResetKeys",
     "Resets",
     "accumulate",
+    "constant",
     "dot",
     "flatten",
     "keep_finite",
