@@ -18,8 +18,10 @@ from jax.typing import ArrayLike
 
 from purejaxvpg.advantages import ESTIMATORS
 from purejaxvpg.fields import (
+    check_axes,
     check_hashable,
     check_number,
+    check_scalar,
     check_type,
     documented,
     require,
@@ -94,7 +96,7 @@ class VPGConfig:
     eval_episodes: int = setting(16, "E, episodes of an evaluation.")
     eval_steps: int = setting(1000, "Longest evaluation episode, for environments that declare no time limit.")
     diagnostics: bool = setting(True, """Measure KL, policy-loss change and value loss after the step. Costs a forward pass of each
-        network; where off, these metrics are NaN.""")
+        network; where off, these metrics are None (in studies and files: NaN).""")
     # fmt: on
 
     def __post_init__(self):
@@ -117,7 +119,7 @@ class VPGConfig:
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
-        """Metrics that are NaN by design."""
+        """Metrics that are None."""
         return () if self.diagnostics else ("kl", "policy_loss_change", "value_loss_after")
 
     def _check_ranges(self):
@@ -183,6 +185,7 @@ class Hyperparams:
 
     Leaves are scalars (or, outside `train`, arrays with leading sweep axes).  Concrete values
     are checked when the object is made; traced ones cannot be, and are taken on trust.
+    With None among them it is no run's, but says which leaves `jax.vmap(..., in_axes=)` maps.
 
     Raises (when made): ValueError or TypeError, one line that names the field.
     """
@@ -203,6 +206,8 @@ class Hyperparams:
     # fmt: on
 
     def __post_init__(self):
+        if any(getattr(self, name) is None for name in _HYPERPARAM_RANGES):
+            return check_axes({name: getattr(self, name) for name in _HYPERPARAM_RANGES})
         for name, (low, high, accepted) in _HYPERPARAM_RANGES.items():
             value = getattr(self, name)
             check_number(name, value, low, high, accepted)
@@ -231,11 +236,7 @@ def as_float32(hp: Hyperparams | None) -> Hyperparams:
     if not isinstance(hp, Hyperparams):
         raise TypeError(f"hp={hp!r} is not an instance of Hyperparams; pass Hyperparams(...)")
     for name in _HYPERPARAM_RANGES:
-        shape = jnp.shape(getattr(hp, name))
-        if shape:  # [N] would broadcast over the environments, and nothing would tell
-            raise ValueError(
-                f"{name} has shape {shape} where one run takes a scalar; sweep it with jax.vmap"
-            )
+        check_scalar(name, getattr(hp, name))
     cast = {name: jnp.asarray(getattr(hp, name), jnp.float32) for name in _HYPERPARAM_RANGES}
     return dataclasses.replace(hp, **cast)
 

@@ -9,6 +9,7 @@ from jax import Array, lax
 
 from purejaxvpg.agent import episode_limit, make_setup
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
+from purejaxvpg.fields import as_key
 from purejaxvpg.state import Evaluation, RunningStats, VectorState
 
 
@@ -56,7 +57,7 @@ def make_evaluate(
         policy = agent.policy(env_params)
         bound = max_steps if max_steps is not None else episode_limit(config, env_params)
         bound = config.eval_steps if bound is None else bound
-        reset_key, key = jax.random.split(key)
+        reset_key, key = jax.random.split(as_key(key))
         state, obs = env.reset(reset_key, env_params)
 
         def one_step(loop: Loop) -> Loop:

@@ -17,6 +17,7 @@ from purejaxvpg.agent.policy import Policy, make_policy
 from purejaxvpg.compute import Compute
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
+from purejaxvpg.fields import as_key
 from purejaxvpg.state import Params, RunningStats, TrainState
 
 
@@ -73,11 +74,11 @@ def make_setup(
 
 def first_state(setup: Setup, key: Array, hp: Hyperparams) -> TrainState:
     """Before the first update: networks at their initial weights, environments just reset."""
-    key, network_key, env_key = jax.random.split(key, 3)
+    key, network_key, env_key = jax.random.split(as_key(key), 3)
     env_state, obs = setup.env.reset(env_key, setup.agent.env_params(hp))
     params = setup.agent.networks.init(network_key, obs)
     optimizer = make_optimizer(setup.config, hp, learning_rate=0.0, update=0)
-    return TrainState(
+    state = TrainState(
         params=params,
         opt_state=Params(optimizer.init(params.policy), optimizer.init(params.value)),
         env_state=env_state,
@@ -88,6 +89,21 @@ def first_state(setup: Setup, key: Array, hp: Hyperparams) -> TrainState:
         update=jnp.zeros((), jnp.int32),
         finite=jnp.ones((), bool),
     )
+    return _unshared(state)
+
+
+def _unshared(state: TrainState) -> TrainState:
+    """The same state, no array twice.  An un-jitted `init` shares some (an observation that is part
+    of its environment's state), and a buffer cannot be donated twice."""
+    seen: set[int] = set()
+
+    def one(x: Array) -> Array:
+        if isinstance(x, jax.core.Tracer) or id(x) not in seen:
+            seen.add(id(x))
+            return x
+        return jnp.copy(x)
+
+    return jax.tree.map(one, state)
 
 
 def with_network(state: TrainState, name: str, params: Any, opt_state: Any) -> TrainState:
