@@ -83,6 +83,9 @@ class Metrics(NamedTuple):
 
     The first update that is not finite shows its numbers as they are; it changed nothing.  In
     the updates after it no episode ends, and all else is NaN.
+
+    Three are None without `VPGConfig.diagnostics`: kl, policy_loss_change and value_loss_after.
+    Studies and files have NaN in their place.
     """
 
     episode_return_sum: Array  # undiscounted, unnormalised, over the episodes that ended

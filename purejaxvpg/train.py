@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from purejaxvpg.compute import flatten
+from purejaxvpg.compute import flatten, with_key
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
@@ -102,7 +102,8 @@ def make_span(config: VPGConfig, capacity: int, devices: int = 1) -> Callable[..
             return result._replace(state=state, evaluations=evaluations)
 
         numbers = {name: jnp.zeros(capacity, jnp.float32) for name in Metrics._fields}
-        metrics = Metrics(**numbers | {"finite": jnp.zeros(capacity, bool)})
+        others = {"finite": jnp.zeros(capacity, bool)} | dict.fromkeys(config.unmeasured)
+        metrics = Metrics(**numbers | others)
         shape = (-(-capacity // (every or 1)), config.eval_episodes)
         types = (jnp.float32, jnp.int32, bool)
         evaluations = Evaluation(*[jnp.zeros(shape, dtype) for dtype in types]) if every else None
@@ -121,7 +122,7 @@ def _make_evaluation(
     def evaluation(state: TrainState, hp: Hyperparams | None) -> tuple[TrainState, Evaluation]:
         key, eval_key = jax.random.split(state.key)
         outcome = evaluate(eval_key, state.params.policy, state.obs_stats, hp)
-        return state._replace(key=key), outcome
+        return with_key(state, key), outcome
 
     return evaluation
 

@@ -74,7 +74,7 @@ def make_learner(config: VPGConfig, devices: int = 1) -> Learner:
         learned, numbers = learn(acted, batch, hp)
         # An update that is not finite is dropped, its key included: the run stays as it was, for
         # good, with `finite` False and metrics NaN.
-        return keep_finite(state, learned, episodes, numbers, unmeasured=config.unmeasured)
+        return keep_finite(state, learned, episodes, numbers)
 
     return Learner(init, update)
 
@@ -257,7 +257,6 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
     optimizer = agent.make_optimizer(config, hp, hp.policy_lr, state.update)
     new, opt_state = agent.take_step(optimizer, grads, state.opt_state.policy, state.params.policy)
     metrics["policy_grad_norm"] = optax.global_norm(grads)
-    metrics["kl"] = metrics["policy_loss_change"] = jnp.float32(jnp.nan)
     if config.diagnostics:
         outputs = networks.policy(new, rows.obs)  # [B, O], after the step
         kl = (rows.share * policy.kl(rows.outputs, outputs)).sum()
@@ -294,7 +293,8 @@ def fit(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Learned
 
     start = (state.params.value, state.opt_state.value)
     (params, opt_state), norms = lax.scan(one_step, start, length=config.value_iterations)
-    after = compute.sum(loss(params, data)[0]) if config.diagnostics else jnp.float32(jnp.nan)
     norm = norms[0] if config.value_iterations else jnp.zeros(())  # before the first step
-    metrics = {"value_loss_after": after, "value_grad_norm": norm}
+    metrics = {"value_grad_norm": norm}
+    if config.diagnostics:
+        metrics["value_loss_after"] = compute.sum(loss(params, data)[0])
     return agent.with_network(state, "value", params, opt_state), metrics

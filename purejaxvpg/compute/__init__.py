@@ -15,7 +15,7 @@ Each computes what the plain expression computes, and nothing outside asks for t
 
 from purejaxvpg.compute.compute import Compute, constant, settled
 from purejaxvpg.compute.dense import dot
-from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite
+from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite, with_key
 from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
 from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
@@ -37,5 +37,6 @@ __all__ = [
     "select",
     "settled",
     "untuned",
+    "with_key",
     "working_set",
 ]
