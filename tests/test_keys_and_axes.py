@@ -84,12 +84,14 @@ def test_hyperparams_say_what_vmap_maps():
 
 
 def test_axes_are_no_run():
-    with pytest.raises(TypeError, match="gamma=None is no number, and .* policy_lr=0.003 is no ax"):
+    with pytest.raises(
+        TypeError, match=r"gamma=None is no number, and .* policy_lr=0.003 is no ax"
+    ):
         Hyperparams(gamma=None)
     with pytest.raises(TypeError, match="value_lr=True is no axis"):
         Hyperparams(**dict.fromkeys(NAMES) | {"value_lr": True})
     axes = Hyperparams(**dict.fromkeys(NAMES) | {"policy_lr": 0})
-    with pytest.raises(TypeError, match="value_lr=None is no number; None is for jax.vmap"):
+    with pytest.raises(TypeError, match=r"value_lr=None is no number; None is for jax.vmap"):
         jax.eval_shape(make_train(CONFIG), jax.random.key(0), axes)
     with pytest.raises(ValueError, match=r"gamma has shape \(2,\) where one run takes a scalar"):
         make_learner(CONFIG).init(jax.random.key(0), Hyperparams(gamma=np.array([0.5, 0.9])))
