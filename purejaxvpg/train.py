@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from purejaxvpg.compute import flatten, with_key
+from purejaxvpg.compute import flatten, vary_like, with_key
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
@@ -59,7 +59,8 @@ def make_segment(
             state, evaluation = evaluate(state, hp)
             return state, (metrics, evaluation)
 
-        state, (metrics, evaluations) = lax.scan(updates, state, length=num_updates // every)
+        start = vary_like(state, (state, hp))
+        state, (metrics, evaluations) = lax.scan(updates, start, length=num_updates // every)
         return TrainResult(state, jax.tree.map(flatten, metrics), evaluations)
 
     return segment
@@ -107,7 +108,7 @@ def make_span(config: VPGConfig, capacity: int, devices: int = 1) -> Callable[..
         shape = (-(-capacity // (every or 1)), config.eval_episodes)
         types = (jnp.float32, jnp.int32, bool)
         evaluations = Evaluation(*[jnp.zeros(shape, dtype) for dtype in types]) if every else None
-        begin = TrainResult(state, metrics, evaluations)
+        begin = vary_like(TrainResult(state, metrics, evaluations), (state, hp))
         return lax.fori_loop(0, count, one_update, begin)
 
     return span

@@ -14,7 +14,7 @@ from purejaxvpg.agent.networks import Networks, make_networks
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
 from purejaxvpg.agent.optimize import check_optimizer, make_optimizer
 from purejaxvpg.agent.policy import Policy, make_policy
-from purejaxvpg.compute import Compute
+from purejaxvpg.compute import Compute, vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
 from purejaxvpg.fields import as_key
@@ -89,7 +89,7 @@ def first_state(setup: Setup, key: Array, hp: Hyperparams) -> TrainState:
         update=jnp.zeros((), jnp.int32),
         finite=jnp.ones((), bool),
     )
-    return _unshared(state)
+    return _unshared(vary_like(state, (state, hp)))
 
 
 def _unshared(state: TrainState) -> TrainState:

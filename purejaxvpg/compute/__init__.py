@@ -9,6 +9,7 @@ recurrence  returns and advantages in log2(T) rounds on an accelerator
 resets      reset states drawn ahead on a CPU
 sparse      a function of few rows among many
 divergence  runs that stay at their last finite state
+varying     loops inside the user's own `jax.shard_map`
 
 Each computes what the plain expression computes, and nothing outside asks for the platform.
 """
@@ -21,6 +22,7 @@ from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
 from purejaxvpg.compute.rows import flatten, select
 from purejaxvpg.compute.sparse import replace_where
+from purejaxvpg.compute.varying import vary_like
 
 __all__ = [
     "CPU_WORKING_SET",
@@ -37,6 +39,7 @@ __all__ = [
     "select",
     "settled",
     "untuned",
+    "vary_like",
     "with_key",
     "working_set",
 ]

@@ -20,6 +20,7 @@ from jax import Array, lax
 from purejaxvpg.compute.platform import on_cpu
 from purejaxvpg.compute.rows import map_rows, summed_grad
 from purejaxvpg.compute.turns import one_by_one
+from purejaxvpg.compute.varying import vary_like
 
 STEPS_AT_A_TIME = 8  # on an accelerator a loop's overhead is as large as its body: unroll
 
@@ -80,6 +81,7 @@ class Compute(NamedTuple):
 
     def scan(self, step: Callable[..., Any], start: Any, xs: Any) -> tuple[Any, Any]:
         """`lax.scan`, unrolled where that is faster."""
+        start = vary_like(start, (start, xs))
         return lax.scan(step, start, xs, unroll=1 if on_cpu() else STEPS_AT_A_TIME)
 
     def in_turn(self, function: Callable[..., Any]) -> Callable[..., Any]:
