@@ -195,8 +195,9 @@ class Hyperparams:
     value_lr: ArrayLike = setting(3e-3, "Learning rate of the value function.")
     gamma: ArrayLike = setting(0.99, "Discount per step.")
     gae_lambda: ArrayLike = setting(0.95, "Weight of longer n-step estimates (gae and lambda_return).")
-    entropy_coef: ArrayLike = setting(0.0, "Weight of the entropy bonus in the policy's loss.")
-    value_coef: ArrayLike = setting(0.5, "Weight of the value's loss in the joint step (shared_torso only).")
+    entropy_coef: ArrayLike = setting(0.0, """Weight of the entropy, in nats a step, beside log pi Psi. Alike in both kinds of rollout: with
+        episodes every term is summed over the episode, so the loss is the mean episode length times as large and its terms' ratio stays.""")
+    value_coef: ArrayLike = setting(0.5, "Weight of the value's squared error beside Psi in the joint step, as entropy_coef (shared_torso only).")
     max_grad_norm: ArrayLike = setting(0.5, "Clip each gradient, of policy and of value, to this global norm (inf: never).")
     adam_eps: ArrayLike = setting(1e-5, "Epsilon of Adam and RMSProp.")
     greedy_start: ArrayLike = setting(0.0, "Fraction of greedy actions at the first update; any above 0 biases the gradient.")

@@ -233,7 +233,7 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
         g = E[ sum_t grad log pi(a_t | s_t) Psi_t ]                                            (1)
 
     The gradient of  L = -sum_rows weight ( log pi(a|s) Psi + entropy_coef H(pi(.|s)) )  is -g, less
-    that of the entropy bonus; a shared torso adds value_coef times the error (2).  The value of L
+    that of the entropy bonus; a shared torso adds weight value_coef (V(s) - R^)^2.  The value of L
     measures nothing: Psi comes from the old policy, so a lower L is not a better policy.
     """
     config, networks, compute = setup.config, setup.agent.networks, setup.compute
@@ -250,7 +250,7 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
         if config.shared_torso:
             inputs = networks.value_inputs(params, rows.obs)
             errors = networks.value(state.params.value, inputs) - rows.target
-            total += hp.value_coef * (rows.share * jnp.square(errors)).sum()
+            total += hp.value_coef * (rows.weight * jnp.square(errors)).sum()
         return total, {"policy_loss": loss_pi, "entropy": (rows.share * entropy).sum()}
 
     (_, metrics), grads = compute.grad(loss, state.params.policy, rows)
