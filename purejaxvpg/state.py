@@ -35,6 +35,7 @@ class EpisodeStats(NamedTuple):
 
     returns: Array  # [N] float32, undiscounted sum of the rewards so far
     lengths: Array  # [N] int32, steps so far
+    lost: Array  # [N] float32, what the sum has lost to rounding so far
 
 
 class Spares(NamedTuple):

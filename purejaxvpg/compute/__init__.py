@@ -8,6 +8,7 @@ turns       runs under vmap that learn one after the other on a CPU
 recurrence  returns and advantages in log2(T) rounds on an accelerator
 resets      reset states drawn ahead on a CPU
 sparse      a function of few rows among many
+sums        returns of long episodes, in two float32
 divergence  runs that stay at their last finite state
 varying     loops inside the user's own `jax.shard_map`
 
@@ -22,6 +23,7 @@ from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
 from purejaxvpg.compute.rows import flatten, select
 from purejaxvpg.compute.sparse import replace_where
+from purejaxvpg.compute.sums import add
 from purejaxvpg.compute.varying import vary_like
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "ResetKeys",
     "Resets",
     "accumulate",
+    "add",
     "constant",
     "dot",
     "flatten",

@@ -17,8 +17,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from purejaxvpg.compute.layout import completed
 from purejaxvpg.experiment.files import (
     digest,
     first_line,
@@ -84,15 +86,16 @@ class Checkpoints:
         self._writer = ThreadPoolExecutor(1)
         self._pending: Future | None = None
 
-    def newest(self, like: Sequence[Any] = ()) -> Checkpoint | None:
+    def newest(self, like: Any = ()) -> Checkpoint | None:
         """The newest that is whole and of this chunk; others are set aside.
 
-        Args: like: leaves of a state as the run has it, for their shapes and types.
+        Args: like: a state as the run has it, for its shapes and types.
         """
         for path in sorted(self.folder.glob("*.npz"), reverse=True):
             try:
                 checkpoint = _from_arrays(read_summed(path), self._origin)
-                _check_fits(checkpoint.state, like)
+                checkpoint = checkpoint._replace(state=completed(checkpoint.state, like))
+                _check_fits(checkpoint.state, jax.tree.leaves(like))
             except Exception as error:  # whatever zip or numpy raise on a file of another make
                 self.unusable.append((path, first_line(error)))
                 path.rename(path.with_suffix(".damaged"))

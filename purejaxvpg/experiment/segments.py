@@ -74,8 +74,7 @@ def run_segments(
     """
     done, end = span
     seconds, pieces, pace = 0.0, [], _Pace(most, checkpoints)
-    like = jax.tree.leaves(fetched_like(state))
-    checkpoint = checkpoints.newest(like) if checkpoints else None
+    checkpoint = checkpoints.newest(fetched_like(state)) if checkpoints else None
     if on_start:
         on_start(checkpoint)
     if checkpoint is not None:
