@@ -19,8 +19,10 @@ from jax.typing import ArrayLike
 from purejaxvpg.advantages import ESTIMATORS
 from purejaxvpg.envs import flat_params
 from purejaxvpg.fields import (
+    check_axes,
     check_hashable,
     check_number,
+    check_scalar,
     check_type,
     documented,
     require,
@@ -63,7 +65,8 @@ class VPGConfig:
         or a hashable function (Trajectory, Discounts) -> Psi [T, N].""")
     n_step: int = setting(5, "Real rewards before V, for estimator n_step.")
     normalize_advantages: bool = setting(True, """Shift and scale each batch of weights to mean 0 and standard deviation 1. Takes the
-        learning rate's scale off the reward's, and biases the gradient a little.""")
+        learning rate's scale off the reward's, and biases the gradient a little. Equal weights (standard deviation below 1e-5 of the
+        mean) become 0; one row alone is left as it is.""")
     value_target: ValueTarget = setting("future_return", "The target that V is regressed on.")
     value_iterations: int = setting(10, "Gradient steps of the value function per update (the policy takes one).")
 
@@ -94,7 +97,7 @@ class VPGConfig:
     eval_episodes: int = setting(16, "E, episodes of an evaluation.")
     eval_steps: int = setting(1000, "Longest evaluation episode, for environments that declare no time limit.")
     diagnostics: bool = setting(True, """Measure KL, policy-loss change and value loss after the step. Costs a forward pass of each
-        network; where off, these metrics are NaN.""")
+        network; where off, these metrics are None (in studies and files: NaN).""")
     # fmt: on
 
     def __post_init__(self):
@@ -117,7 +120,7 @@ class VPGConfig:
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
-        """Metrics that are NaN by design."""
+        """Metrics that are None."""
         return () if self.diagnostics else ("kl", "policy_loss_change", "value_loss_after")
 
     def _check_ranges(self):
@@ -183,6 +186,7 @@ class Hyperparams:
 
     Leaves are scalars (or, outside `train`, arrays with leading sweep axes).  Concrete values
     are checked when the object is made; traced ones cannot be, and are taken on trust.
+    With None among them it is no run's, but says which leaves `jax.vmap(..., in_axes=)` maps.
 
     Raises (when made): ValueError or TypeError, one line that names the field.
     """
@@ -192,8 +196,9 @@ class Hyperparams:
     value_lr: ArrayLike = setting(3e-3, "Learning rate of the value function.")
     gamma: ArrayLike = setting(0.99, "Discount per step.")
     gae_lambda: ArrayLike = setting(0.95, "Weight of longer n-step estimates (gae and lambda_return).")
-    entropy_coef: ArrayLike = setting(0.0, "Weight of the entropy bonus in the policy's loss.")
-    value_coef: ArrayLike = setting(0.5, "Weight of the value's loss in the joint step (shared_torso only).")
+    entropy_coef: ArrayLike = setting(0.0, """Weight of the entropy, in nats a step, beside log pi Psi. Alike in both kinds of rollout: with
+        episodes every term is summed over the episode, so the loss is the mean episode length times as large and its terms' ratio stays.""")
+    value_coef: ArrayLike = setting(0.5, "Weight of the value's squared error beside Psi in the joint step, as entropy_coef (shared_torso only).")
     max_grad_norm: ArrayLike = setting(0.5, "Clip each gradient, of policy and of value, to this global norm (inf: never).")
     adam_eps: ArrayLike = setting(1e-5, "Epsilon of Adam and RMSProp.")
     greedy_start: ArrayLike = setting(0.0, "Fraction of greedy actions at the first update; any above 0 biases the gradient.")
@@ -203,6 +208,8 @@ class Hyperparams:
     # fmt: on
 
     def __post_init__(self):
+        if any(getattr(self, name) is None for name in _HYPERPARAM_RANGES):
+            return check_axes({name: getattr(self, name) for name in _HYPERPARAM_RANGES})
         for name, (low, high, accepted) in _HYPERPARAM_RANGES.items():
             value = getattr(self, name)
             check_number(name, value, low, high, accepted)
@@ -231,11 +238,7 @@ def as_float32(hp: Hyperparams | None) -> Hyperparams:
     if not isinstance(hp, Hyperparams):
         raise TypeError(f"hp={hp!r} is not an instance of Hyperparams; pass Hyperparams(...)")
     for name in _HYPERPARAM_RANGES:
-        shape = jnp.shape(getattr(hp, name))
-        if shape:  # [N] would broadcast over the environments, and nothing would tell
-            raise ValueError(
-                f"{name} has shape {shape} where one run takes a scalar; sweep it with jax.vmap"
-            )
+        check_scalar(name, getattr(hp, name))
     cast = {name: jnp.asarray(getattr(hp, name), jnp.float32) for name in _HYPERPARAM_RANGES}
     return dataclasses.replace(hp, **cast)
 

@@ -1,6 +1,5 @@
 """Find the operation that turned a run non-finite: its update again, each operation checked."""
 
-import dataclasses
 import inspect
 import traceback
 from pathlib import Path
@@ -32,7 +31,8 @@ def find_operation(config: VPGConfig, hp: Hyperparams | None, state: TrainState)
         return f"the first NaN comes from {exception.prim} {_place(exception.traceback_info)}"
     if after.finite:
         return "the update is finite"
-    large = [name for name, x in metrics._asdict().items() if not np.abs(x) < OVERFLOWS]
+    numbers = {name: x for name, x in metrics._asdict().items() if x is not None}
+    large = [name for name, x in numbers.items() if not np.abs(x) < OVERFLOWS]
     where = f"in {', '.join(large)}" if large else "among the parameters"
     return f"no operation gives NaN, and there are numbers beyond 1.8e19 {where}"
 
@@ -40,8 +40,6 @@ def find_operation(config: VPGConfig, hp: Hyperparams | None, state: TrainState)
 @memoized(8)
 def _checked_update(config: VPGConfig) -> Any:
     """(state, hp) -> error, (state, metrics)."""
-    # Metrics that are not measured are NaN by design.
-    config = dataclasses.replace(config, diagnostics=True)
     update = checkify.checkify(make_learner(config).update, errors=checkify.nan_checks)
     # It runs once or twice: tuning its code would take longer than that.
     return jax.jit(update, compiler_options=untuned(jax.devices()[0]))

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from purejaxvpg.agent import episode_limit, make_setup
+from purejaxvpg.compute import vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
+from purejaxvpg.fields import as_key
 from purejaxvpg.state import Evaluation, RunningStats, VectorState
 
 
@@ -56,7 +58,7 @@ def make_evaluate(
         policy = agent.policy(env_params)
         bound = max_steps if max_steps is not None else episode_limit(config, env_params)
         bound = config.eval_steps if bound is None else bound
-        reset_key, key = jax.random.split(key)
+        reset_key, key = jax.random.split(as_key(key))
         state, obs = env.reset(reset_key, env_params)
 
         def one_step(loop: Loop) -> Loop:
@@ -78,6 +80,8 @@ def make_evaluate(
         alive, returns = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes, jnp.float32)
         lengths = jnp.zeros(num_episodes, jnp.int32)
         start = Loop(jnp.zeros((), jnp.int32), state, obs, alive, returns, lengths)
+        inputs = key, policy_params, obs_stats, env_params
+        start = vary_like(start, (start, inputs))
         end = lax.while_loop(lambda x: x.alive.any() & (x.step < bound), one_step, start)
         return Evaluation(end.returns, end.lengths, ~end.alive)
 

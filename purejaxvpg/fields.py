@@ -3,6 +3,7 @@
 Every refusal is one line: the value given, the values accepted and, where it helps, the remedy.
 """
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -10,6 +11,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -58,6 +61,44 @@ def check_number(name: str, value: Any, low: float, high: float, accepted: str) 
     if bad.any():
         given = array[bad].flat[0]
         raise ValueError(f"{name}={given:g} is out of range; {name} accepts {accepted}")
+
+
+def check_axes(axes: Mapping[str, Any]) -> None:
+    """TypeError for others than None and integers: axes, as vmap's in_axes has them."""
+    for name, axis in axes.items():
+        if axis is not None and (isinstance(axis, bool) or not isinstance(axis, int)):
+            nones = ", ".join(f"{other}=None" for other, value in axes.items() if value is None)
+            raise TypeError(
+                f"{nones} is no number, and beside it {name}={axis!r} is no axis; pass numbers "
+                f"alone for a run, or None and integers alone for jax.vmap's in_axes"
+            )
+
+
+def check_scalar(name: str, value: Any) -> None:
+    """A run's hyperparameter has no axes; TypeError for None, ValueError for a shape."""
+    if value is None:
+        raise TypeError(f"{name}=None is no number; None is for jax.vmap's in_axes alone")
+    if shape := np.shape(value):  # [N] would broadcast over the environments, and nothing tell
+        raise ValueError(
+            f"{name} has shape {shape} where one run takes a scalar; sweep it with jax.vmap"
+        )
+
+
+def as_key(key: Any) -> jax.Array:
+    """The PRNG key of a run: as it is, or wrapped if it is raw (of `jax.random.PRNGKey`).
+
+    Raises: TypeError for anything else; ValueError for an array of keys.
+    """
+    dtype, given = getattr(key, "dtype", None), key
+    if dtype == np.uint32 and np.shape(key):
+        with contextlib.suppress(ValueError, TypeError):  # of another length than a key's
+            key = jax.random.wrap_key_data(key)
+    if dtype is None or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        kind = type(given).__name__ if dtype is None else f"{dtype}{list(np.shape(given))}"
+        raise TypeError(f"key is {kind}; pass jax.random.key(seed)")
+    if key.shape:
+        raise ValueError(f"key has shape {key.shape} where one run takes one key; use jax.vmap")
+    return key
 
 
 def require(condition: bool, owner: Any, name: str, accepted: str) -> None:

@@ -35,6 +35,7 @@ class EpisodeStats(NamedTuple):
 
     returns: Array  # [N] float32, undiscounted sum of the rewards so far
     lengths: Array  # [N] int32, steps so far
+    lost: Array  # [N] float32, what the sum has lost to rounding so far
 
 
 class Spares(NamedTuple):
@@ -83,6 +84,9 @@ class Metrics(NamedTuple):
 
     The first update that is not finite shows its numbers as they are; it changed nothing.  In
     the updates after it no episode ends, and all else is NaN.
+
+    Three are None without `VPGConfig.diagnostics`: kl, policy_loss_change and value_loss_after.
+    Studies and files have NaN in their place.
     """
 
     episode_return_sum: Array  # undiscounted, unnormalised, over the episodes that ended
@@ -96,7 +100,7 @@ class Metrics(NamedTuple):
     value_loss: Array  # mean (V - R^)^2, before fitting
     value_loss_after: Array  # after fitting
     value_grad_norm: Array  # global norm at the first value iteration, before clipping
-    explained_variance: Array  # 1 - Var(R^ - V) / Var(R^), before fitting; 0 if R^ is constant
+    explained_variance: Array  # 1 - Var(R^ - V) / Var(R^), before fitting; 0 if all R^ are equal
     finite: Array  # bool: all so far, parameters, losses and gradients are below 1.8e19, none NaN
 
 

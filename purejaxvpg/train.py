@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from purejaxvpg.compute import flatten, memoized
+from purejaxvpg.compute import flatten, memoized, vary_like, with_key
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
 from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
@@ -58,7 +58,8 @@ def make_segment(
             state, evaluation = evaluate(state, hp)
             return state, (metrics, evaluation)
 
-        state, (metrics, evaluations) = lax.scan(updates, state, length=num_updates // every)
+        start = vary_like(state, (state, hp))
+        state, (metrics, evaluations) = lax.scan(updates, start, length=num_updates // every)
         return TrainResult(state, jax.tree.map(flatten, metrics), evaluations)
 
     return segment
@@ -101,11 +102,12 @@ def make_span(config: VPGConfig, capacity: int, devices: int = 1) -> Callable[..
             return result._replace(state=state, evaluations=evaluations)
 
         numbers = {name: jnp.zeros(capacity, jnp.float32) for name in Metrics._fields}
-        metrics = Metrics(**numbers | {"finite": jnp.zeros(capacity, bool)})
+        others = {"finite": jnp.zeros(capacity, bool)} | dict.fromkeys(config.unmeasured)
+        metrics = Metrics(**numbers | others)
         shape = (-(-capacity // (every or 1)), config.eval_episodes)
         types = (jnp.float32, jnp.int32, bool)
         evaluations = Evaluation(*[jnp.zeros(shape, dtype) for dtype in types]) if every else None
-        begin = TrainResult(state, metrics, evaluations)
+        begin = vary_like(TrainResult(state, metrics, evaluations), (state, hp))
         return lax.fori_loop(0, count, one_update, begin)
 
     return span
@@ -120,7 +122,7 @@ def _make_evaluation(
     def evaluation(state: TrainState, hp: Hyperparams | None) -> tuple[TrainState, Evaluation]:
         key, eval_key = jax.random.split(state.key)
         outcome = evaluate(eval_key, state.params.policy, state.obs_stats, hp)
-        return state._replace(key=key), outcome
+        return with_key(state, key), outcome
 
     return evaluation
 

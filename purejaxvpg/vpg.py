@@ -74,7 +74,7 @@ def make_learner(config: VPGConfig, devices: int = 1) -> Learner:
         learned, numbers = learn(acted, batch, hp)
         # An update that is not finite is dropped, its key included: the run stays as it was, for
         # good, with `finite` False and metrics NaN.
-        return keep_finite(state, learned, episodes, numbers, unmeasured=config.unmeasured)
+        return keep_finite(state, learned, episodes, numbers)
 
     return Learner(init, update)
 
@@ -207,10 +207,10 @@ def judge(
     target = VALUE_TARGETS[config.value_target](trajectory, discounts)
 
     alive = batch.alive.astype(jnp.float32)
-    share = alive / compute.sum(alive.sum())  # [T, N], sums to 1
-    if config.normalize_advantages:
-        mean, variance = compute.mean_and_variance(psi, share)
-        psi = (psi - mean) / (jnp.sqrt(variance) + 1e-8)
+    count = compute.sum(alive.sum())
+    share = alive / count  # [T, N], sums to 1
+    if config.normalize_advantages:  # (Psi - mean) / standard deviation; 0 where all are equal
+        psi = compute.standardized(psi, share, count)
     # episodes: a sum over steps, a mean over episodes, as in (1); segments: a mean over steps.
     weight = alive / config.num_envs if config.rollout == "episodes" else share
 
@@ -233,7 +233,7 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
         g = E[ sum_t grad log pi(a_t | s_t) Psi_t ]                                            (1)
 
     The gradient of  L = -sum_rows weight ( log pi(a|s) Psi + entropy_coef H(pi(.|s)) )  is -g, less
-    that of the entropy bonus; a shared torso adds value_coef times the error (2).  The value of L
+    that of the entropy bonus; a shared torso adds weight value_coef (V(s) - R^)^2.  The value of L
     measures nothing: Psi comes from the old policy, so a lower L is not a better policy.
     """
     config, networks, compute = setup.config, setup.agent.networks, setup.compute
@@ -250,14 +250,13 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
         if config.shared_torso:
             inputs = networks.value_inputs(params, rows.obs)
             errors = networks.value(state.params.value, inputs) - rows.target
-            total += hp.value_coef * (rows.share * jnp.square(errors)).sum()
+            total += hp.value_coef * (rows.weight * jnp.square(errors)).sum()
         return total, {"policy_loss": loss_pi, "entropy": (rows.share * entropy).sum()}
 
     (_, metrics), grads = compute.grad(loss, state.params.policy, rows)
     optimizer = agent.make_optimizer(config, hp, hp.policy_lr, state.update)
     new, opt_state = agent.take_step(optimizer, grads, state.opt_state.policy, state.params.policy)
     metrics["policy_grad_norm"] = optax.global_norm(grads)
-    metrics["kl"] = metrics["policy_loss_change"] = jnp.float32(jnp.nan)
     if config.diagnostics:
         outputs = networks.policy(new, rows.obs)  # [B, O], after the step
         kl = (rows.share * policy.kl(rows.outputs, outputs)).sum()
@@ -294,7 +293,8 @@ def fit(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Learned
 
     start = (state.params.value, state.opt_state.value)
     (params, opt_state), norms = lax.scan(one_step, start, length=config.value_iterations)
-    after = compute.sum(loss(params, data)[0]) if config.diagnostics else jnp.float32(jnp.nan)
     norm = norms[0] if config.value_iterations else jnp.zeros(())  # before the first step
-    metrics = {"value_loss_after": after, "value_grad_norm": norm}
+    metrics = {"value_grad_norm": norm}
+    if config.diagnostics:
+        metrics["value_loss_after"] = compute.sum(loss(params, data)[0])
     return agent.with_network(state, "value", params, opt_state), metrics

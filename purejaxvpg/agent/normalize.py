@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from purejaxvpg.advantages import Trajectory
-from purejaxvpg.compute import Compute, accumulate
+from purejaxvpg.compute import Compute, accumulate, constant
 from purejaxvpg.state import RewardStats, RunningStats, TrainState
 
 ONE_DEVICE = Compute()
@@ -95,6 +95,7 @@ def scale_rewards(
     running = jnp.where(done[-1], 0, returns[-1])
     stats = merge(before.stats, returns.reshape(-1), trajectory.alive.reshape(-1), compute)
     # Returns that do not vary have no scale; dividing by almost nothing would make them huge.
-    scale = jnp.where(stats.var > 1e-8, jnp.sqrt(stats.var), 1.0)
+    none = (stats.var <= 1e-8) | constant(stats.mean, stats.var)
+    scale = jnp.where(none, 1.0, jnp.sqrt(stats.var))
     state = state._replace(reward_stats=RewardStats(running, stats))
     return state, trajectory._replace(rewards=rewards / scale)

@@ -23,7 +23,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from purejaxvpg.config import VPGConfig
 
@@ -56,7 +56,7 @@ def make_policy(config: VPGConfig, space: Any, default_space: Any = None) -> Pol
     from gymnax.environments import spaces  # here, for importing gymnax takes a while
 
     if isinstance(space, spaces.Discrete):
-        return categorical(space.n)
+        return _in_dtype(categorical(space.n), space.dtype)
     if isinstance(space, spaces.Box) and jnp.issubdtype(space.dtype, jnp.floating):
         low, high, bounded = box_bounds(space, default_space or space)
         if config.bounding == "tanh" and not bounded.all():
@@ -64,14 +64,21 @@ def make_policy(config: VPGConfig, space: Any, default_space: Any = None) -> Pol
                 f"bounding='tanh' needs finite bounds in every dimension of the action space "
                 f"{space}; use bounding='clip'"
             )
-        return gaussian(config, space.shape, low, high, bounded)
+        return _in_dtype(gaussian(config, space.shape, low, high, bounded), space.dtype)
     raise ValueError(
         f"action space {space} is not supported; supported are Discrete and Box of floats"
     )
 
 
+def _in_dtype(policy: Policy, dtype: Any) -> Policy:
+    """The policy, whose actions reach the environment in the dtype that its space says."""
+    dtype = jax.dtypes.canonicalize_dtype(dtype)  # float64 is float32 unless x64 is on
+    cast = policy._replace(to_env=lambda raw: policy.to_env(raw).astype(dtype))
+    return policy if dtype == jnp.float32 else cast  # float32: as the networks compute
+
+
 def categorical(num_actions: int) -> Policy:
-    """pi(a|s) = softmax(outputs)_a.
+    """pi(a|s) = softmax(outputs)_a; an output of -inf is a probability of 0.
 
     Computed over `[A, B]`, actions first: a row of A = 2 numbers is too short for the vector
     units of a CPU, B of them are not (1.2x for the whole step of the policy).
@@ -86,26 +93,31 @@ def categorical(num_actions: int) -> Policy:
         # Unnormalised: the noise is stretched to their sum instead.
         odds = jnp.exp(outputs.T - outputs.max(-1))  # [A, B]
         sums = jnp.cumsum(odds, axis=0)  # [A, B]
-        return (sums[:-1] <= noise * sums[-1]).sum(0)
+        return (sums[:-1] <= noise * sums[-1]).sum(0, dtype=jnp.int32)
 
     def log_prob(outputs: Array, raw: Array) -> Array:
         taken = jnp.arange(num_actions)[:, None] == raw  # [A, B]
         return jnp.where(taken, log_probs(outputs), 0).sum(0)
 
+    def expected(log_p: Array, x: Array) -> Array:
+        """sum_a p(a) x(a).  Of an action that is never taken x counts nothing: 0 * inf is NaN."""
+        p = jnp.exp(log_p)
+        return (p * jnp.where(p > 0, x, 0)).sum(0)
+
     def entropy(outputs: Array, raw: Array) -> Array:
         log_p = log_probs(outputs)
-        return -(jnp.exp(log_p) * log_p).sum(0)
+        return -expected(log_p, log_p)
 
     def kl(old: Array, new: Array) -> Array:
         log_p, log_q = log_probs(old), log_probs(new)
-        return (jnp.exp(log_p) * (log_p - log_q)).sum(0)
+        return expected(log_p, log_p - log_q)
 
     return Policy(
         num_outputs=num_actions,
         free_std=False,
         noise=lambda key, rows: jax.random.uniform(key, rows, jnp.float32),
         sample=sample,
-        mode=lambda outputs: jnp.argmax(outputs.T, axis=0),
+        mode=lambda outputs: lax.argmax(outputs.T, 0, jnp.int32),
         log_prob=log_prob,
         entropy=entropy,
         kl=kl,

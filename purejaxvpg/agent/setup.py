@@ -15,9 +15,10 @@ from purejaxvpg.agent.networks import Networks, make_networks
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
 from purejaxvpg.agent.optimize import check_optimizer, make_optimizer
 from purejaxvpg.agent.policy import Policy, make_policy
-from purejaxvpg.compute import Compute, memoized
+from purejaxvpg.compute import Compute, memoized, vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
+from purejaxvpg.fields import as_key
 from purejaxvpg.state import Params, RunningStats, TrainState
 
 
@@ -74,13 +75,13 @@ def make_setup(
 
 def first_state(setup: Setup, key: Array, hp: Hyperparams) -> TrainState:
     """Before the first update: networks at their initial weights, environments just reset."""
-    key, network_key, env_key = jax.random.split(key, 3)
+    key, network_key, env_key = jax.random.split(as_key(key), 3)
     env_params = setup.agent.env_params(hp)
     check_limit(setup.config, setup.agent.env, env_params)
     env_state, obs = setup.env.reset(env_key, env_params)
     params = setup.agent.networks.init(network_key, obs)
     optimizer = make_optimizer(setup.config, hp, learning_rate=0.0, update=0)
-    return TrainState(
+    state = TrainState(
         params=params,
         opt_state=Params(optimizer.init(params.policy), optimizer.init(params.value)),
         env_state=env_state,
@@ -91,6 +92,21 @@ def first_state(setup: Setup, key: Array, hp: Hyperparams) -> TrainState:
         update=jnp.zeros((), jnp.int32),
         finite=jnp.ones((), bool),
     )
+    return _unshared(vary_like(state, (state, hp)))
+
+
+def _unshared(state: TrainState) -> TrainState:
+    """The same state, no array twice.  An un-jitted `init` shares some (an observation that is part
+    of its environment's state), and a buffer cannot be donated twice."""
+    seen: set[int] = set()
+
+    def one(x: Array) -> Array:
+        if isinstance(x, jax.core.Tracer) or id(x) not in seen:
+            seen.add(id(x))
+            return x
+        return jnp.copy(x)
+
+    return jax.tree.map(one, state)
 
 
 def with_network(state: TrainState, name: str, params: Any, opt_state: Any) -> TrainState:

@@ -8,16 +8,18 @@ turns       runs under vmap that learn one after the other on a CPU
 recurrence  returns and advantages in log2(T) rounds on an accelerator
 resets      reset states drawn ahead on a CPU
 sparse      a function of few rows among many
+sums        returns of long episodes, in two float32
 divergence  runs that stay at their last finite state
 memo        functions that are made once for the same arguments and settings of jax
 numerics    settings of jax that the numbers depend on
+varying     loops inside the user's own `jax.shard_map`
 
 Each computes what the plain expression computes, and nothing outside asks for the platform.
 """
 
-from purejaxvpg.compute.compute import Compute, settled
+from purejaxvpg.compute.compute import Compute, constant, settled
 from purejaxvpg.compute.dense import dot
-from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite
+from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite, with_key
 from purejaxvpg.compute.memo import forget, memoized
 from purejaxvpg.compute.numerics import NUMBERS, STUDY_KEYS, number_settings
 from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
@@ -25,6 +27,8 @@ from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
 from purejaxvpg.compute.rows import flatten, select
 from purejaxvpg.compute.sparse import replace_where
+from purejaxvpg.compute.sums import add
+from purejaxvpg.compute.varying import vary_like
 
 __all__ = [
     "CPU_WORKING_SET",
@@ -35,6 +39,8 @@ __all__ = [
     "ResetKeys",
     "Resets",
     "accumulate",
+    "add",
+    "constant",
     "dot",
     "flatten",
     "forget",
@@ -45,5 +51,7 @@ __all__ = [
     "select",
     "settled",
     "untuned",
+    "vary_like",
+    "with_key",
     "working_set",
 ]

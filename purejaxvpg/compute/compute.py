@@ -20,6 +20,7 @@ from jax import Array, lax
 from purejaxvpg.compute.platform import on_cpu
 from purejaxvpg.compute.rows import map_rows, summed_grad
 from purejaxvpg.compute.turns import one_by_one
+from purejaxvpg.compute.varying import vary_like
 
 STEPS_AT_A_TIME = 8  # on an accelerator a loop's overhead is as large as its body: unroll
 
@@ -40,12 +41,33 @@ class Compute(NamedTuple):
         mean = self.sum((share * x).sum())
         return mean, self.sum((share * jnp.square(x - mean)).sum())
 
+    def standardized(self, x: Array, share: Array, count: Array) -> Array:
+        """(x - mean) / standard deviation, of the shape of x.
+
+        Equal x have no signal and become 0: divided by the deviation of their rounding, they would
+        be as large as any.  A single row has nothing to be compared with and stays as it is: less
+        its mean it would always be 0.
+
+        Args: share: weights that sum to 1 over all environments.  count: `[]`, rows with a weight.
+        """
+        mean, variance = self.mean_and_variance(x, share)
+        equal = self._equal(x, share, mean, variance)
+        deviation = jnp.sqrt(jnp.where(equal, 1, variance))  # sqrt has no derivative at 0
+        scaled = jnp.where(equal, 0, (x - mean) / (deviation + 1e-8))
+        return jnp.where(count == 1, x, scaled)
+
     def explained_variance(self, target: Array, values: Array, share: Array) -> Array:
         """1 - Var(target - values) / Var(target) `[]`; 0 if the target is constant."""
         _, unexplained = self.mean_and_variance(target - values, share)
-        _, variance = self.mean_and_variance(target, share)
-        ratio = unexplained / jnp.where(variance > 0, variance, 1.0)
-        return jnp.where(variance > 0, 1 - ratio, 0.0)
+        mean, variance = self.mean_and_variance(target, share)
+        equal = self._equal(target, share, mean, variance)
+        return jnp.where(equal, 0.0, 1 - unexplained / jnp.where(equal, 1.0, variance))
+
+    def _equal(self, x: Array, share: Array, mean: Array, variance: Array) -> Array:
+        """Whether all x are equal, up to rounding.  `[]` bool"""
+        # The mean of a million equal rows is off by more than 1e-5 of it; its square is taken off.
+        off = self.sum((share * (x - mean)).sum())
+        return constant(mean, variance - jnp.square(off))
 
     def grad(
         self, loss: Callable[[Any, Any], tuple[Array, Any]], params: Any, rows: Any
@@ -59,6 +81,7 @@ class Compute(NamedTuple):
 
     def scan(self, step: Callable[..., Any], start: Any, xs: Any) -> tuple[Any, Any]:
         """`lax.scan`, unrolled where that is faster."""
+        start = vary_like(start, (start, xs))
         return lax.scan(step, start, xs, unroll=1 if on_cpu() else STEPS_AT_A_TIME)
 
     def in_turn(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,6 +122,11 @@ class Compute(NamedTuple):
         return lambda arrays, other: self.local(
             function(jax.tree.map(gather, arrays), other), axis=1
         )
+
+
+def constant(mean: Array, variance: Array) -> Array:
+    """Whether a variance is that of equal numbers: below (1e-5 mean)^2 it is their rounding."""
+    return variance <= jnp.square(1e-5 * mean)
 
 
 def settled(params: Any) -> Any:

@@ -18,7 +18,6 @@ def keep_finite(
     after: TrainState,
     episodes: EpisodeSums,
     numbers: dict[str, Array],
-    unmeasured: tuple[str, ...],
 ) -> tuple[TrainState, Metrics]:
     """The update's outcome, unless the run has diverged: then the state before it, for good.
 
@@ -27,19 +26,24 @@ def keep_finite(
     Args:
       before, after: the states around the update.
       episodes, numbers: its metrics, all but `finite`.
-      unmeasured: metrics that are NaN by design.
 
     Returns: the state to go on with, and the metrics: NaN (and 0 episodes) for updates after
-      divergence.
+      divergence, None for those that were not measured.
     """
     numbers = {**episodes._asdict(), **numbers}
-    measured = [x for name, x in numbers.items() if name not in unmeasured]
-    leaves = jax.tree.leaves((after.params, measured))
+    leaves = jax.tree.leaves((after.params, list(numbers.values())))
     finite = before.finite & jnp.all(jnp.array([(jnp.abs(x) < OVERFLOWS).all() for x in leaves]))
     state = _select_state(finite, after._replace(update=after.update + 1), before)
     nothing = {name: 0.0 if name in EpisodeSums._fields else jnp.nan for name in numbers}
     shown = {name: jnp.where(before.finite, x, nothing[name]) for name, x in numbers.items()}
-    return state, Metrics(**shown, finite=finite)
+    return state, Metrics(**dict.fromkeys(Metrics._fields) | shown | {"finite": finite})
+
+
+def with_key(state: TrainState, key: Array) -> TrainState:
+    """The state with a new key.  A run that has diverged keeps its own."""
+    keys = (jax.random.key_data(x) for x in (key, state.key))  # as data, see below
+    impl = jax.random.key_impl(state.key)
+    return state._replace(key=jax.random.wrap_key_data(jnp.where(state.finite, *keys), impl=impl))
 
 
 def _select_state(finite: Array, after: TrainState, before: TrainState) -> TrainState:

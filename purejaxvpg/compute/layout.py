@@ -1,5 +1,6 @@
 """Where the rows of a chunk lie: on which devices, and their way to the host and back."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -62,6 +63,22 @@ def fetched_like(tree: Any) -> Any:
     """Shapes and types of the arrays that `fetch` would bring, if all devices are this
     process's."""
     return jax.eval_shape(lambda tree: jax.tree.map(_data, tree), tree)
+
+
+def completed(leaves: Sequence[np.ndarray], like: Any) -> Sequence[np.ndarray]:
+    """Leaves of a state that an earlier version saved, with those that it did not have.
+
+    Before format 3 of states, episodes did not know what their returns lost to rounding: 0.
+
+    Args: like: a whole state of `[S, ...]`, or its shapes.  Leaves without a path stay as they are.
+    """
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(like)]
+    places = [n for n, path in enumerate(paths) if path.endswith(".episode.lost")]
+    if len(leaves) != len(paths) - 1 or not places:
+        return leaves
+    (place,) = places
+    shape = (len(leaves[place]), *jax.tree.leaves(like)[place].shape[1:])
+    return [*leaves[:place], np.zeros(shape, np.float32), *leaves[place:]]
 
 
 def _data(x: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ from jax import Array, lax
 
 from purejaxvpg.compute.compute import Compute
 from purejaxvpg.compute.platform import on_cpu
+from purejaxvpg.compute.varying import vary_like
 from purejaxvpg.state import Spares
 
 RENEWAL = 8
@@ -68,8 +69,10 @@ class Resets(NamedTuple):
             key, draw_key = jax.random.split(carry[1])
             obs, inner = self.draw(self.compute.keys(draw_key, self.num_envs), params)
             unused = jnp.zeros(self.num_envs, bool)
-            return jnp.zeros((), bool), key, Spares(inner, obs, unused)
+            drawn = jnp.zeros((), bool), key, Spares(inner, obs, unused)
+            return vary_like(drawn, carry)
 
         # One turn or none: a `cond` that stays one under vmap.  The key is carried, or XLA would
         # see that every turn does the same, and do it once before the loop, needed or not.
-        return lax.while_loop(missing, draw_all, (keys.renew, keys.keys, spares))[-1]
+        start = keys.renew, keys.keys, spares
+        return lax.while_loop(missing, draw_all, vary_like(start, (start, params)))[-1]

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from purejaxvpg.compute.platform import on_cpu
+from purejaxvpg.compute.varying import vary_like
 
 CPU_ROWS, ACCELERATOR_ROWS = 4096, 2**20
 _AT_A_TIME = 2  # chunks
@@ -59,7 +60,7 @@ def summed_grad(
 
     first = jax.tree.map(lambda x: x[0], chunks)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad, params, first))
-    return lax.scan(add, zeros, chunks, unroll=_AT_A_TIME)[0]
+    return lax.scan(add, vary_like(zeros, (params, rows)), chunks, unroll=_AT_A_TIME)[0]
 
 
 def select(mask: Array, on_true: Any, on_false: Any) -> Any:

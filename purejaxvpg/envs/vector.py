@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from purejaxvpg.compute import Compute, ResetKeys, Resets, select
+from purejaxvpg.compute import Compute, ResetKeys, Resets, add, select
 from purejaxvpg.envs.protocol import Environment
 from purejaxvpg.state import EpisodeStats, VectorState
 
@@ -76,7 +76,9 @@ def vectorize(
         keys: StepKeys, state: VectorState, action: Array, params: Any
     ) -> tuple[VectorState, VectorStep]:
         out = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys.step, state.inner, action, params)
-        episode = EpisodeStats(state.episode.returns + out.reward, state.episode.lengths + 1)
+        steps = state.episode.lengths + 1
+        returns, lost = add(state.episode.returns, state.episode.lost, out.reward, steps)
+        episode = EpisodeStats(returns, steps, lost)
 
         truncated = out.truncated
         if max_episode_steps is not None:
@@ -98,4 +100,5 @@ def vectorize(
 
 
 def _no_steps(num_envs: int) -> EpisodeStats:
-    return EpisodeStats(jnp.zeros(num_envs, jnp.float32), jnp.zeros(num_envs, jnp.int32))
+    zeros = jnp.zeros(num_envs, jnp.float32)
+    return EpisodeStats(zeros, jnp.zeros(num_envs, jnp.int32), zeros)

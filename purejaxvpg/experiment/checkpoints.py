@@ -17,8 +17,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from purejaxvpg.compute.layout import completed
 from purejaxvpg.experiment.files import (
     digest,
     first_line,
@@ -84,10 +86,10 @@ class Checkpoints:
         self._writer = ThreadPoolExecutor(1)
         self._pending: Future | None = None
 
-    def newest(self, like: Sequence[Any] = ()) -> Checkpoint | None:
+    def newest(self, like: Any = ()) -> Checkpoint | None:
         """The newest that is whole and of this chunk; others are set aside.
 
-        Args: like: leaves of a state as the run has it, for their shapes and types.
+        Args: like: a state as the run has it, for its shapes and types.
 
         Raises: OtherState if its state has others; every file stays.
         """
@@ -98,7 +100,8 @@ class Checkpoints:
                 self.unusable.append((path, first_line(error)))
                 path.rename(path.with_suffix(".damaged"))
                 continue
-            _check_fits(path, checkpoint.state, like)
+            checkpoint = checkpoint._replace(state=completed(checkpoint.state, like))
+            _check_fits(path, checkpoint.state, jax.tree.leaves(like))
             self._last = (time.monotonic(), checkpoint.update)
             self._scores[path] = checkpoint.score
             return checkpoint

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purejaxvpg.compute.layout import fetch, restore
+from purejaxvpg.compute.layout import completed, fetch, restore
 from purejaxvpg.config import Hyperparams
 from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
 from purejaxvpg.experiment.parts import Part
@@ -110,5 +110,5 @@ def _first_rows(program: Program, chunk: Chunk) -> tuple[TrainState, Any]:
     if chunk.state is None:
         return program.init(padded(chunk.seeds).astype(np.uint32), hp), hp
     structure = jax.tree.structure(program.state_like)
-    leaves = jax.tree.unflatten(structure, padded(list(chunk.state)))
-    return restore(program.state_like, leaves), hp
+    leaves = padded(list(completed(chunk.state, program.state_like)))
+    return restore(program.state_like, jax.tree.unflatten(structure, leaves)), hp

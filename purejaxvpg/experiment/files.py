@@ -127,7 +127,9 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     }
 
 
-STATES = 2  # version of a state's leaves; 1, which is not written, ends before `finite`
+# Version of a state's leaves.  Not written any more: 1 ends before `finite`, and 2 has no
+# `episode.lost` (see compute.layout.completed).
+STATES = 3
 
 
 def pack(metrics: Metrics, evaluations: Evaluation | None, state: Any) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from purejaxvpg.experiment.schedule import Work
 from purejaxvpg.experiment.segments import Segment
 
@@ -57,8 +59,8 @@ class Clock:
         steps = len(segment.runs) * (segment.updates - self._updates) * steps_per_update
         self._updates = segment.updates
         self._steps_done, self._steps_left = self._steps_done + steps, self._steps_left - steps
-        sums = segment.metrics.episode_return_sum.sum(1)  # [k]
-        counts = segment.metrics.episode_count.sum(1)
+        sums = segment.metrics.episode_return_sum.sum(1, np.float64)  # [k]
+        counts = segment.metrics.episode_count.sum(1, np.float64)
         means = sums[counts > 0] / counts[counts > 0]  # runs weigh the same, however long episodes
         self._return = float(means.mean()) if len(means) else self._return
         self._running = segment.seconds - self._before

@@ -74,8 +74,7 @@ def run_segments(
     """
     done, end = span
     seconds, pieces, pace = 0.0, [], _Pace(most, checkpoints)
-    like = jax.tree.leaves(fetched_like(state))
-    checkpoint = checkpoints.newest(like) if checkpoints else None
+    checkpoint = checkpoints.newest(fetched_like(state)) if checkpoints else None
     if on_start:
         on_start(checkpoint)
     if checkpoint is not None:
@@ -133,6 +132,8 @@ class _Pace:
 def _rows(result: TrainResult, count: int, evaluations: int) -> tuple[Metrics, Any]:
     """The rows of a result that mean something, as numpy arrays."""
     metrics = jax.tree.map(lambda x: x[:, :count], fetch(result.metrics))
+    unmeasured = np.full(metrics.finite.shape, np.nan, np.float32)
+    metrics = Metrics(*[unmeasured if x is None else x for x in metrics])
     return metrics, jax.tree.map(lambda x: x[:, :evaluations], fetch(result.evaluations))
 
 

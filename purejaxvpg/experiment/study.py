@@ -96,7 +96,7 @@ class Study(NamedTuple):
         else:
             score = np.take_along_axis(self.returns(), last, -1)[..., 0]
             counts = np.nansum(self.metrics["episode_count"], -1)
-            sums = np.nansum(self.metrics["episode_return_sum"], -1)
+            sums = np.nansum(self.metrics["episode_return_sum"], -1, np.float64)
             few = (counts > 0) & (counts < LAST_EPISODES)
             score = np.where(few, sums / np.maximum(counts, 1), score)
         return np.where(self.diverged | (self.updates == 0), np.nan, score)

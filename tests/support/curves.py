@@ -51,7 +51,8 @@ def trained(name):
     config, hp = settings(name)
     keys = jax.vmap(jax.random.key)(np.arange(SEEDS, dtype=np.uint32))
     result = jax.jit(jax.vmap(make_train(config), in_axes=(0, None)))(keys, hp)
-    arrays = dict(result.metrics._asdict())
+    nan = np.full((SEEDS, UPDATES), np.nan, np.float32)  # for what is not measured
+    arrays = {k: nan if x is None else x for k, x in result.metrics._asdict().items()}
     if result.evaluations is not None:
         arrays["evaluation_returns"] = result.evaluations.returns
     return {key: np.asarray(value) for key, value in arrays.items()}
