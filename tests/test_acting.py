@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.probes import Identity, linear_policy
+from support.named import by_hand
+from support.probes import linear_policy
 
 from purejaxvpg import VPGConfig
 from purejaxvpg.agent import init_stats, make_agent
@@ -139,16 +140,10 @@ def test_a_space_is_discrete_if_the_network_sees_it_one_hot():
 # ------------------------------------------------------------------------------------- IN FILES
 
 
-@pytest.fixture
-def by_state(monkeypatch):
-    """A policy for FrozenLake that takes action s mod 4 in state s, by a torso of no weights."""
-    params = linear_policy(np.eye(4)[np.arange(16) % 4], np.zeros(4))
-    monkeypatch.setattr("purejaxvpg.agent.networks.MLP", lambda *_: Identity())
-    return dataclasses.replace(CONFIG, env="FrozenLake-misc"), params
-
-
-def test_a_discrete_environment_gives_integers(by_state, tmp_path):
-    save_policy(tmp_path, *by_state)
+def test_a_discrete_environment_gives_integers(tmp_path):
+    """A policy for FrozenLake that takes action s mod 4 in state s."""
+    config = dataclasses.replace(CONFIG, env="FrozenLake-misc", network=by_hand)
+    save_policy(tmp_path, config, linear_policy(np.eye(4)[np.arange(16) % 4], np.zeros(4)))
     act = load_policy(tmp_path).act
     np.testing.assert_array_equal([act(state) for state in range(16)], np.arange(16) % 4)
     np.testing.assert_array_equal(act(np.arange(16)), np.arange(16) % 4)

@@ -9,8 +9,7 @@ from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
 
 # Fields that take Python objects in the library take names here, or name=value pairs.
-_NAMES: dict[str, Any] = {"network": Literal["auto", "mlp", "cnn"], "kernel_init": str}
-_NAMES |= {name: Literal[names] for name, names in NAMES.items()}  # type: ignore[valid-type]
+_CHOICES = {"network": ("auto", "mlp", "cnn"), "kernel_init": ("NAME",), **NAMES}
 PAIRS = {
     "env_kwargs": "Constructor arguments of the environment",
     "env_params": "Environment parameters that differ from the environment's defaults",
@@ -19,8 +18,8 @@ PAIRS = {
 Flag = tuple[str, Any, Any]  # as dataclasses.make_dataclass takes a field
 
 
-def _flag(name: str, kind: Any, default: Any, text: str) -> Flag:
-    annotated = Annotated[kind, tyro.conf.arg(help=text)]
+def _flag(name: str, kind: Any, default: Any, text: str, metavar: str | None = None) -> Flag:
+    annotated = Annotated[kind, tyro.conf.arg(help=text, metavar=metavar)]
     return name, annotated, dataclasses.field(default=default)
 
 
@@ -31,11 +30,13 @@ def _flags(cls: type) -> list[Flag]:
         if field.name == "env":
             continue
         kind = float if cls is Hyperparams else field.type
-        kind, text, default = _NAMES.get(field.name, kind), doc_of(field), field.default
+        text, default, metavar = doc_of(field), field.default, None
+        if field.name in _CHOICES:
+            kind, metavar = str, "|".join([*_CHOICES[field.name], "MODULE:NAME"])
         if field.name in PAIRS:
             kind, default = tuple[str, ...], ()
             text = f"{PAIRS[field.name]}; as name=value, several apart by spaces"
-        flags.append(_flag(field.name, kind, default, text))
+        flags.append(_flag(field.name, kind, default, text, metavar))
     return flags
 
 

@@ -88,7 +88,7 @@ def _check_key(key: Any) -> None:
     if key is None:
         return
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
-    if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         if shape == ():
             return
     elif str(dtype) == "uint32" and shape is not None and len(shape) == 1:

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from purejaxvpg.agent import init_stats, make_agent
-from purejaxvpg.agent.networks import make_networks
+from purejaxvpg.agent import init_stats, make_agent, with_imported
+from purejaxvpg.agent.networks import Networks, make_networks
 from purejaxvpg.agent.normalize import normalize
-from purejaxvpg.agent.policy import describe_actions, policy_for
+from purejaxvpg.agent.policy import Policy, describe_actions, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.acting import describe_observations, make_act
 from purejaxvpg.experiment.files import first_line, read_described, write_described, write_whole
@@ -59,9 +59,9 @@ def save_policy(
       hp: the bounds of actions may depend on `hp.env_params`.
       scores: for the card.
 
-    Raises: TypeError for a config that holds objects rather than names; ValueError for parameters
-    of another shape than the config says, or statistics that are missing; ImportError without the
-    extra `cli`; OSError.
+    Raises: TypeError for a config with objects that no `module:Name` gives back; ValueError for
+    parameters of another shape than the config says, or statistics that are missing; ImportError
+    without the extra `cli`; OSError.
     """
     safetensors = require("safetensors.numpy", "cli")
     agent = make_agent(config)
@@ -103,7 +103,8 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
     integers that are out of range, and for a key that is none.
 
     Raises: FileNotFoundError or ValueError, in one line, if the folder holds no policy or a damaged
-    one; ImportError without the extra `cli`.
+    one; ImportError without the extra `cli`, or if a network that is kept as `module:Name` cannot
+    be imported (no other code is named by a policy's files and run).
     """
     safetensors = require("safetensors.numpy", "cli")
     folder = Path(folder)
@@ -117,6 +118,8 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
             raise ValueError("policy.safetensors was changed or damaged: its sum is wrong")
         config = config_from_json(card["config"])
         params, stats = _restore(safetensors.load(data), config, card)
+    except ImportError as error:  # of a network of the user's
+        raise ImportError(f"the policy in {folder} needs a module: {error}") from None
     except Exception as error:  # of json, safetensors or the config: all mean damage
         raise ValueError(f"the policy in {folder} cannot be read: {first_line(error)}") from error
     if config.normalize_obs and not float(stats.count):  # versions before this one allowed it
@@ -148,8 +151,7 @@ def compiled(policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS) -> byt
 def _actor(
     config: VPGConfig, card: dict[str, Any], params: Any, stats: RunningStats
 ) -> Callable[..., Any]:
-    policy, shape = policy_for(config, card["actions"]), tuple(card["obs_shape"])
-    networks = make_networks(config, shape, policy.num_outputs, policy.free_std)
+    policy, networks = _policy_and_networks(config, card)
 
     @jax.jit
     def rows(obs: Array, key: Array | None) -> Array:  # [B, *obs_shape]
@@ -177,6 +179,11 @@ def _restore(
     arrays: dict[str, np.ndarray], config: VPGConfig, card: dict[str, Any]
 ) -> tuple[Any, RunningStats]:
     """The arrays in the structure that the config's network has.  Raises: ValueError."""
+    return restore(arrays, _policy_and_networks(config, card)[1], tuple(card["obs_shape"]))
+
+
+def _policy_and_networks(config: VPGConfig, card: dict[str, Any]) -> tuple[Policy, Networks]:
+    """Made of the card alone, without the environment.  Raises: ImportError, as `with_imported`."""
     policy, shape = policy_for(config, card["actions"]), tuple(card["obs_shape"])
-    networks = make_networks(config, shape, policy.num_outputs, policy.free_std)
-    return restore(arrays, networks, shape)
+    config = with_imported(config)
+    return policy, make_networks(config, shape, policy.num_outputs, policy.free_std)
