@@ -44,6 +44,9 @@ class VPGConfig:
 
     Letters: T = num_steps, N = num_envs, U = num_updates = total_steps / (N T).
 
+    The defaults are the same for every environment.  `purejaxvpg.presets.load(env)` gives a config
+    and hyperparameters that were tuned for one.
+
     Raises (when made): ValueError or TypeError, one line that names the field.
     """
 
