@@ -49,7 +49,7 @@ def test_changes_of_both_halves():
 
 
 def test_changes_that_cannot_be_are_one_line():
-    with pytest.raises(TypeError, match="num_env=3 is no field of .*; did you mean num_envs"):
+    with pytest.raises(TypeError, match=r"num_env=3 is no field of .*; did you mean num_envs"):
         presets.load("CartPole-v1", num_env=3)
     with pytest.raises(ValueError, match="gamma=2 is out of range"):
         presets.load("CartPole-v1", gamma=2)

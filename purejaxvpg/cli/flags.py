@@ -1,7 +1,8 @@
 """Flags: every field of `VPGConfig` and `Hyperparams` is one, with its explanation as the help."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -32,7 +33,7 @@ def _flags(cls: type) -> list[Flag]:
         kind = float if cls is Hyperparams else field.type
         text, default, metavar = doc_of(field), field.default, None
         if field.name in _CHOICES:
-            kind, metavar = str, "|".join([*_CHOICES[field.name], "MODULE:NAME"])
+            kind, metavar = str, " | ".join([*_CHOICES[field.name], "MODULE:NAME"])
         if field.name in PAIRS:
             kind, default = tuple[str, ...], ()
             text = f"{PAIRS[field.name]}; as name=value, several apart by spaces"
@@ -93,6 +94,19 @@ _RUN = [
     *_flags(VPGConfig),
     *_flags(Hyperparams),
 ]
+
+
+def with_hints(command: type, values: Iterable[str], hint: str) -> type:
+    """The command with another hint behind the help of these flags: {} stands for the default."""
+    fields = []
+    for field in dataclasses.fields(command):
+        kind, *marks = get_args(field.type)
+        if field.name in values:
+            marks = [tyro.conf.arg(help=marks[0].help, metavar=marks[0].metavar,
+                                   help_behavior_hint=hint.format)]  # fmt: skip
+        again = dataclasses.field(default=field.default)
+        fields.append((field.name, Annotated[kind, *marks], again))
+    return dataclasses.make_dataclass(command.__name__, fields)
 
 
 def _places(kind: str, default: str) -> list[Flag]:

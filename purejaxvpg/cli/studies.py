@@ -9,6 +9,7 @@ from rich.table import Table
 from purejaxvpg import envs, presets
 from purejaxvpg.cli.arguments import resources_of, spec_of
 from purejaxvpg.cli.output import print_results
+from purejaxvpg.cli.parsing import preset_line
 from purejaxvpg.cli.terminal import console, say, user_errors
 from purejaxvpg.experiment import planning
 from purejaxvpg.experiment.design import STATIC
@@ -44,6 +45,7 @@ def plan(args: Any) -> None:
                 duration(to_compile),
                 duration(to_run),
             )
+    say(*preset_line(args, spec.design.names))
     console.print(table)
     console.print(
         f"{runs:,} runs, {steps:,} steps: {programs} compilation{'s' * (programs > 1)}, "

@@ -11,8 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from purejaxvpg import presets
-from purejaxvpg.cli import arguments, flags
+from purejaxvpg.cli import arguments, flags, parsing
 from purejaxvpg.cli.output import Bar, finite_returns, print_results
 from purejaxvpg.cli.terminal import (
     Interrupted,
@@ -64,8 +63,8 @@ def _train(args: Any, spec: Spec, options: Options, folder: str) -> Study:
             options = options._replace(on_segment=_Finder(spec))
         with user_errors():
             prepared = prepare(spec, options, folder, resume=bool(args.resume))
-        if not args.resume and args.preset and spec.config.env in presets.available():
-            say(f"defaults from the preset of {spec.config.env} (--no-preset: none)")
+        if not args.resume:
+            say(*parsing.preset_line(args, spec.design.names))
         if spec.design.axes:
             say(_plan_line(prepared))
         with stopping(prepared.stop.set):
