@@ -4,6 +4,7 @@ import dataclasses
 
 import gymnasium
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from purejaxvpg import VPGConfig
 from purejaxvpg.agent import init_stats, make_agent
 from purejaxvpg.experiment import load_policy, save_policy
 from purejaxvpg.experiment.acting import describe_observations, make_act
+from purejaxvpg.experiment.policy_files import SavedPolicy, compiled
 
 CONFIG = VPGConfig(num_envs=2, num_steps=4, total_steps=16, hidden_sizes=(8,))
 
@@ -80,6 +82,19 @@ def test_where_it_is_traced_it_gives_jax():
     np.testing.assert_array_equal(drawn, act(obs, key))
 
 
+def test_the_compiled_program_draws_if_it_is_to():
+    """It takes a key's data, and draws as `act` does with that key."""
+    act, obs, key = act_of(larger, "discrete"), np.tile(np.float32([0, 1]), (32, 1)), KEY
+    policy = SavedPolicy(act, {"obs_shape": [2]})
+    program = jax.export.deserialize(bytearray(compiled(policy, ("cpu",), sampled=True)))
+    drawn = program.call(obs, jax.random.key_data(key))
+    np.testing.assert_array_equal(drawn, act(obs, key))
+    assert 0 < drawn.sum() < 32
+    greedy = jax.export.deserialize(bytearray(compiled(policy, ("cpu",))))
+    np.testing.assert_array_equal(greedy.call(obs), act(obs))
+
+
+KEY = jax.random.key(5)
 STATES = {"kind": "discrete", "number": 4}
 SAME = (4,)  # one-hot
 

@@ -24,6 +24,13 @@ def _flag(name: str, kind: Any, default: Any, text: str, metavar: str | None = N
     return name, annotated, dataclasses.field(default=default)
 
 
+def _switch(name: str, text: str) -> Flag:
+    """A flag that is off unless given, and has no --no- form."""
+    mark = tyro.conf.arg(help=text, help_behavior_hint="")
+    kind = Annotated[bool, tyro.conf.FlagCreatePairsOff, mark]
+    return name, kind, dataclasses.field(default=False)
+
+
 def _flags(cls: type) -> list[Flag]:
     """Fields of a dataclass as fields of a command's dataclass."""
     flags = []
@@ -116,6 +123,10 @@ def _places(kind: str, default: str) -> list[Flag]:
     ]
 
 
+_EPISODES = [
+    _flag("num_episodes", int, 32, "E, episodes of each policy."),
+    _flag("eval_seed", int, 0, "Seed of the evaluation."),
+]
 _CHOICE = [
     _flag("best", bool, False, "Of a study: the setting with the best interquartile mean."),
     _flag("where", _AXES, (), "Of a study: the settings with these values, as name=value."),
@@ -137,16 +148,22 @@ Eval = _command(
     _FOLDER,
     *_CHOICE,
     _flag("seed", int, -1, "Training seed whose policy it is; -1: all of them."),
-    _flag("num_episodes", int, 32, "E, episodes of each policy."),
-    _flag("greedy", bool, True, "Take the policy's mode; otherwise sample from it."),
-    _flag("eval_seed", int, 0, "Seed of the evaluation."),
+    *_EPISODES,
+    _switch("greedy", "Only with the policy's mode (default: both ways)."),
+    _switch("sampled", "Only with actions drawn from the policy, as in training."),
 )
 Export = _command(
     "Export",
     _FOLDER,
     *_CHOICE,
     _flag("out", str, "", "Folder of the policy (default: FOLDER/policy)."),
-    _flag("seed", int, -1, "Training seed whose policy it is; -1: that of the best score."),
+    _flag("seed", int, -1, "Training seed whose policy it is; -1: the best, by evaluation."),
+    *_EPISODES,
+    _switch(
+        "sampled",
+        "For act(obs, key): the seed is chosen by, and policy.jax takes, actions drawn from the "
+        "policy (default: its mode, as in act(obs)).",
+    ),
     _flag("compiled", bool, True, "Also write policy.jax, a program that needs jax alone."),
 )
 Repro = _command(
@@ -179,4 +196,4 @@ COMMANDS: list[tuple[type, str, str]] = [
     (Report, "report", "Write the report of a study: a page and its pictures."),
     (Envs, "envs", "List the environments."),
 ]
-RENAMED = {"zip": "zipped"}  # flags of earlier versions
+RENAMED = {"zip": "zipped", "no-greedy": "sampled"}  # flags of earlier versions

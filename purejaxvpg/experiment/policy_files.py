@@ -131,11 +131,14 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
     return SavedPolicy(_actor(config, card, params, stats), card)
 
 
-def compiled(policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS) -> bytes:
-    """The greedy policy as a program for any number of observations, that needs jax alone.
+def compiled(
+    policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS, sampled: bool = False
+) -> bytes:
+    """The policy as a program for any number of observations, that needs jax alone.
 
-    `jax.export.deserialize(bytearray(data)).call(obs [B, *obs_shape])` gives the actions, with jax
-    and flatbuffers.
+    `jax.export.deserialize(bytearray(data)).call(obs [B, *obs_shape])` gives the greedy actions,
+    with jax and flatbuffers.  With `sampled` the program takes `jax.random.key_data(key)` as well,
+    uint32 `[2]`, and draws.  Observations are float32; Discrete ones are one-hot.
 
     Raises: ImportError without the extra `cli`.
     """
@@ -144,7 +147,13 @@ def compiled(policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS) -> byt
     require("flatbuffers", "cli")  # jax writes programs with it, and does not bring it
     (batch,) = export.symbolic_shape("B")
     obs = jax.ShapeDtypeStruct((batch, *policy.card["obs_shape"]), jnp.float32)
-    exported = export.export(jax.jit(lambda obs: policy.act(obs)), platforms=platforms)(obs)
+    arguments = (obs, jax.ShapeDtypeStruct((2,), jnp.uint32)) if sampled else (obs,)
+
+    def act(obs: Array, *key: Array) -> Array:
+        keys = [jax.random.wrap_key_data(data, impl="threefry2x32") for data in key]
+        return policy.act(obs, *keys)
+
+    exported = export.export(jax.jit(act), platforms=platforms)(*arguments)
     return bytes(exported.serialize())
 
 
