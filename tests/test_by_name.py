@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import named
+from support import named, probes
 
-from purejaxvpg import VPGConfig, by_name
+from purejaxvpg import VPGConfig, by_name, envs
 from purejaxvpg.agent import make_agent, make_setup, with_imported
 from purejaxvpg.cli import parsing
 from purejaxvpg.experiment import load_policy, save_policy
@@ -142,3 +142,14 @@ def test_on_the_command_line():
     words = "train CartPole-v1 --network support.named:Wide --estimator support.named:psi"
     config, _ = parsing.config_of(parsing.parse(words.split()))
     assert (config.network, config.estimator) == ("support.named:Wide", "support.named:psi")
+
+
+def test_a_policy_of_a_custom_environment_is_loaded_without_it(tmp_path, monkeypatch):
+    """The card names it; nothing of it is imported or made."""
+    monkeypatch.setattr(envs, "_user_factories", {"gone.away:Line": probes.ConstantValue})
+    config = change(env="gone.away:Line", network="support.probes:Identity")
+    save_policy(tmp_path, config, probes.linear_policy([[-1.0, 1.0]], [0.0, 0.0]))
+    monkeypatch.setattr(envs, "_user_factories", {})
+    policy = load_policy(tmp_path)
+    assert policy.card["config"]["env"] == "gone.away:Line"
+    np.testing.assert_array_equal(policy.act([[3.0], [-3.0]]), [1, 0])
