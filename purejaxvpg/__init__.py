@@ -5,7 +5,7 @@ VPGConfig, Hyperparams                                   its settings, static an
 experiment    train, sweep, search: with everything that is kept of them
 statistics    honest numbers over seeds and settings
 envs          environments by name, and your own
-presets       tuned settings
+presets       tuned settings: `config, hp = presets.load(env)`
 """
 
 import importlib

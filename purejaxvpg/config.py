@@ -47,6 +47,9 @@ class VPGConfig:
 
     Letters: T = num_steps, N = num_envs, U = num_updates = total_steps / (N T).
 
+    The defaults are the same for every environment.  `purejaxvpg.presets.load(env)` gives a config
+    and hyperparameters that were tuned for one.
+
     Raises (when made): ValueError or TypeError, one line that names the field.
     """
 
@@ -62,7 +65,7 @@ class VPGConfig:
         episodes: N whole episodes from fresh resets, masked after their end; the gradient is divided by the number of episodes.""")
 
     estimator: str | Callable[..., Any] = setting("gae", """The weight Psi_t of the policy gradient: a name of advantages.ESTIMATORS,
-        or a hashable function (Trajectory, Discounts) -> Psi [T, N].""")
+        or a hashable function (Trajectory, Discounts) -> Psi [T, N], or its module:name.""")
     n_step: int = setting(5, "Real rewards before V, for estimator n_step.")
     normalize_advantages: bool = setting(True, """Shift and scale each batch of weights to mean 0 and standard deviation 1. Takes the
         learning rate's scale off the reward's, and biases the gradient a little. Equal weights (standard deviation below 1e-5 of the
@@ -71,10 +74,10 @@ class VPGConfig:
     value_iterations: int = setting(10, "Gradient steps of the value function per update (the policy takes one).")
 
     network: Any = setting("auto", """Torso: mlp, cnn, auto (cnn for (H, W, C) observations), or a flax module that maps
-        observations [B, ...] to features [B, F].""")
+        observations [B, ...] to features [B, F], or module:Name to import one or its class.""")
     hidden_sizes: tuple[int, ...] = setting((64, 64), "Widths of the hidden layers of mlp, and of the dense layers that follow cnn.")
     activation: str = setting("tanh", "Activation function, by its name in flax.linen.")
-    kernel_init: Any = setting("orthogonal", "Initializer of the hidden layers: a name in flax.linen.initializers, or an initializer.")
+    kernel_init: Any = setting("orthogonal", "Initializer of the hidden layers: a name in flax.linen.initializers, an initializer, or its module:name.")
     shared_torso: bool = setting(False, """One torso for policy and value. It takes the policy's step, on the policy's loss plus value_coef
         times the value's; the value iterations then move the value head alone.""")
 
@@ -88,7 +91,8 @@ class VPGConfig:
     normalize_rewards: bool = setting(False, "Divide rewards by the running standard deviation of the discounted return.")
 
     optimizer: str | Callable[..., Any] = setting("adam", """Gradient rule of policy and value: adam, sgd, rmsprop, or a hashable function
-        learning_rate -> optax.GradientTransformation whose state holds arrays alone. Gradients are clipped before it.""")
+        learning_rate -> optax.GradientTransformation whose state holds arrays alone, or its module:name.
+        Gradients are clipped before it.""")
     lr_schedule: Schedule = setting("constant", "Both learning rates over the run: constant, or down to zero (linear, cosine).")
     gradient_rows: int | None = setting(None, """Rows of a batch that the networks see at once; larger batches are taken in chunks (None:
         4,096 rows on a CPU, where they fit the cache, and 1,048,576 elsewhere).""")

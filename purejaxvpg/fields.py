@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from purejaxvpg import by_name
+
 
 def setting(default: Any, doc: str) -> Any:
     """A dataclass field with a default and an explanation."""
@@ -167,9 +169,9 @@ def _unknown(name: str, value: Any, choices: Any, more: str = "") -> ValueError:
 def _name_or_function(name: str, value: Any, choices: Any) -> Any:
     if callable(value):
         return value
-    if not isinstance(value, str) or value not in choices:
-        raise _unknown(name, value, choices, ", or pass a function")
-    return value
+    if by_name.is_path(value) or (isinstance(value, str) and value in choices):
+        return value
+    raise _unknown(name, value, choices, ", or pass a function or its module:name")
 
 
 def _sorted_pairs(value: Any) -> tuple[tuple[str, Any], ...]:

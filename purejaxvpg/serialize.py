@@ -7,27 +7,41 @@ from typing import Any
 import jax
 import numpy as np
 
+from purejaxvpg import by_name
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import flat_params
 
+OBJECTS = ("env", "network", "kernel_init", "estimator", "optimizer")  # imported by module:Name
+
 
 def config_to_json(config: VPGConfig) -> dict[str, Any]:
-    """The fields of a config as JSON has them.
+    """The fields of a config as JSON has them; objects of a user as `module:Name`.
 
-    Raises: TypeError for a config that holds objects (an environment, a network, an estimator of
-    your own) rather than names.
+    Raises: TypeError for an object (an environment, a network, an estimator of your own) that
+    cannot be imported by a name.
     """
     fields = {f.name: _numbers(getattr(config, f.name)) for f in dataclasses.fields(config)}
     for name, value in fields.items():
         try:
             json.dumps(value)
         except TypeError:
-            text = " ".join(repr(value).split())  # flax shows a module on many lines
-            raise TypeError(
-                f"{name}={text} cannot be written to a folder; give it by name (for "
-                f"environments: purejaxvpg.envs.register)"
-            ) from None
+            fields[name] = _path(name, value)
     return fields | {"env_kwargs": dict(fields["env_kwargs"])}
+
+
+def _path(field: str, value: Any) -> str:
+    """`module:Name` of an object.  Raises: TypeError if importing that would give another."""
+    if field in OBJECTS:
+        path = by_name.path_of(value)
+        path = by_name.path_of_equal(value) if path is None and field == "network" else path
+        if path is not None:
+            return path
+    text = " ".join(repr(value).split())  # flax shows a module on many lines
+    more = ", or purejaxvpg.envs.register" if field == "env" else ""
+    raise TypeError(
+        f"{field}={text} cannot be written to a folder; give it by name: module:Name of a module "
+        f"that can be imported (not of a script or notebook){more}"
+    )
 
 
 def config_from_json(fields: dict[str, Any]) -> VPGConfig:

@@ -59,9 +59,9 @@ def test_train_prints_a_table_and_leaves_a_run_folder(trained):
 def test_eval_uses_the_environment_that_training_used(trained, capsys):
     assert cli.main(["eval", str(trained[0]), "--num-episodes", "3"]) == 0
     printed = capsys.readouterr().out
-    assert "3 greedy episodes a seed" in printed
-    row = next(line for line in printed.splitlines() if "episode length" in line)
-    assert re.findall(r"\d+\.\d", row)[0] == "5.0"  # not CartPole's own 500
+    assert "3 greedy and 3 sampled episodes a seed" in printed
+    rows = [line for line in printed.splitlines() if "length" in line]
+    assert [re.findall(r"\d+\.\d", row)[0] for row in rows] == ["5.0"] * 2  # not CartPole's 500
 
 
 def test_version(capsys):

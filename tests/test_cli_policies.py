@@ -6,12 +6,14 @@ import re
 import jax
 import numpy as np
 import pytest
+from support.studies import make_part, make_spec, make_study
 from support.sweeps import CONFIG, ONE, RATES
 
 from purejaxvpg import Hyperparams, cli
 from purejaxvpg.cli import policies as command
 from purejaxvpg.experiment import load_policy, load_study, save_policy, sweep, train
 from purejaxvpg.experiment.evaluation import policies_of
+from purejaxvpg.state import Evaluation
 
 LIMITS = [3, 5]
 GRID = {"policy_lr": RATES, "env_params.max_steps_in_episode": LIMITS}
@@ -76,12 +78,16 @@ def test_eval_of_a_study_has_a_row_for_each_setting(folder, evaluated, capsys, m
     monkeypatch.setattr(command.console, "width", 200)
     capsys.readouterr()
     assert cli.main(["eval", str(folder), "--num-episodes", "2"]) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if "policy_lr=" in line]
-    assert len(rows) == 6
-    for row, limit in zip(rows, LIMITS * 3, strict=True):
-        assert f"max_steps_in_episode={limit}" in row
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if re.search("greedy|sampled", line)][1:]  # below the title
+    assert len(rows) == 12
+    for number, row in enumerate(rows):
+        limit = LIMITS[number // 2 % 2]
+        assert (f"max_steps_in_episode={limit}" in row) == (number % 2 == 0)
+        assert ("greedy", "sampled")[number % 2] in row
         assert re.findall(r"\d+\.\d\b", row)[-1] == f"{limit}.0"
-    assert evaluated == [(h, [1, 2, 3], 2, True, 0) for h in range(6)]
+    both = [(h, [1, 2, 3], 2, greedy, 0) for h in range(6) for greedy in (True, False)]
+    assert evaluated == both
 
 
 def test_settings_of_one_config_are_evaluated_by_one_program(folder, capsys):
@@ -91,26 +97,39 @@ def test_settings_of_one_config_are_evaluated_by_one_program(folder, capsys):
         if "backend_compile" in event:
             compiled.append(event)
 
-    run(f"eval {folder} --num-episodes 3 {WHERE}", capsys)
+    run(f"eval {folder} --num-episodes 3 --greedy {WHERE}", capsys)
     jax.monitoring.register_event_duration_secs_listener(count)
-    run(f"eval {folder} --num-episodes 3", capsys)
+    run(f"eval {folder} --num-episodes 3 --greedy", capsys)
     assert not compiled
-    run(f"eval {folder} --num-episodes 4 --best", capsys)
+    run(f"eval {folder} --num-episodes 4 --greedy --best", capsys)
     assert compiled  # else nothing would be counted
 
 
 def test_eval_of_the_best_setting(folder, evaluated, capsys):
     best = load_study(folder).best()
     printed = run(f"eval {folder} --best --num-episodes 2 --eval-seed 7", capsys)
-    assert evaluated == [(best, [1, 2, 3], 2, True, 7)]
-    assert "2 greedy episodes a seed" in printed
+    assert evaluated == [(best, [1, 2, 3], 2, greedy, 7) for greedy in (True, False)]
+    assert "2 greedy and 2 sampled episodes a seed" in printed
+    rows = [printed.index(f"{way} {x}") for x in ("return", "length") for way in WAYS]
+    assert rows == sorted(rows)
+
+
+WAYS = ("greedy", "sampled")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_eval_of_one_way_alone(way, folder, evaluated, capsys):
+    printed = run(f"eval {folder} --best --num-episodes 2 --{way}", capsys)
+    assert [call[3] for call in evaluated] == [way == "greedy"]
+    assert f"2 {way} episodes a seed" in printed
+    assert "--no-greedy is called --sampled now" in refused(f"eval {folder} --no-greedy", capsys)
 
 
 def test_eval_of_a_setting_by_its_values_and_of_one_training_seed(folder, evaluated, capsys):
-    printed = run(f"eval {folder} {WHERE} --seed 2 --num-episodes 2 --no-greedy", capsys)
+    printed = run(f"eval {folder} {WHERE} --seed 2 --num-episodes 2 --sampled", capsys)
     assert evaluated == [(3, [2], 2, False, 0)]
     assert "2 sampled episodes a seed (policy_lr=0.003, env_params.max_steps" in printed
-    run(f"eval {folder} --where policy_lr=3e-3 --seed 2 --num-episodes 2", capsys)
+    run(f"eval {folder} --where policy_lr=3e-3 --seed 2 --num-episodes 2 --greedy", capsys)
     assert [call[:2] for call in evaluated[1:]] == [(2, [2]), (3, [2])]
 
 
@@ -139,11 +158,76 @@ def test_what_cannot_be_chosen_is_one_line(line, folder, capsys):
 # -------------------------------------------------------------------------------------- EXPORT
 
 
+RETURNS = {  # of 2 episodes of the seeds 1, 2, 3
+    True: [[9.0, 1.0], [8.0, 8.0], [1.0, 1.0]],
+    False: [[3.0, 3.0], [1.0, 1.0], [5.0, 7.0]],
+}
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """Evaluations that give `RETURNS`; the calls, as of `evaluated`."""
+    calls = []
+
+    def outcome(study, setting, seeds, episodes, greedy, seed):
+        calls.append((setting, list(seeds), episodes, greedy, seed))
+        rows = np.asarray(RETURNS[greedy])[[{1: 0, 2: 1, 3: 2}[s] for s in seeds]]
+        return Evaluation(rows, np.ones(rows.shape, int), np.ones(rows.shape, bool))
+
+    monkeypatch.setattr(command, "evaluate_setting", outcome)
+    return calls
+
+
+@pytest.mark.parametrize(("flag", "seed", "mean"), [("", 2, 8.0), ("--sampled", 3, 6.0)])
+def test_export_chooses_by_the_way_that_the_policy_will_act(
+    flag, seed, mean, folder, judged, tmp_path, capsys
+):
+    """And says which, with the number that it chose by."""
+    words = f"{WHERE} {flag} --num-episodes 2 --eval-seed 4 --no-compiled --out {tmp_path}/policy"
+    printed = run(f"export {folder} {words}", capsys)
+    assert judged == [(3, [1, 2, 3], 2, not flag, 4)]
+    way = "sampled" if flag else "greedy"
+    name = f"mean return of 2 {way} episodes"
+    assert f"seed {seed}: the best of 3 by a {name}, {mean} policy of seed {seed}: " in printed
+    card = json.loads((tmp_path / "policy" / "card.json").read_text())
+    assert card["scores"][name] == mean
+    assert_exported(tmp_path / "policy", load_study(folder), 3, seed)
+
+
+def test_the_seed_that_is_asked_for_is_judged_alone(folder, judged, tmp_path, capsys):
+    words = f"{WHERE} --seed 1 --num-episodes 2 --no-compiled --out {tmp_path}/policy"
+    printed = run(f"export {folder} {words}", capsys)
+    assert judged == [(3, [1], 2, True, 0)]
+    assert "seed 1: as asked for, with a mean return of 2 greedy episodes, 5.0" in printed
+
+
+def test_of_equal_returns_the_best_in_training_is_chosen_and_no_nan():
+    best, nan = command._best, np.nan
+    assert best(np.array([5.0, 7.0, 7.0, nan]), np.array([9.0, 1.0, 2.0, 9.0])) == 2
+    assert best(np.array([7.0, 7.0]), np.array([nan, 1.0])) == 1
+    assert best(np.array([nan, nan]), np.array([nan, nan])) == 0
+
+
+def test_runs_that_diverged_or_are_not_done_are_not_chosen():
+    spec = make_spec({}, num_seeds=3)
+
+    def study(lost, ends):
+        parts = [
+            make_part(spec, [run], end=end, finite=run not in lost) for run, end in enumerate(ends)
+        ]
+        return make_study(spec, parts)
+
+    assert command._candidates(study([], [4, 4, 2]), 0).tolist() == [5, 6]
+    assert command._candidates(study([0], [4, 4, 4]), 0).tolist() == [6, 7]
+    assert command._candidates(study([0, 1, 2], [4, 4, 4]), 0).tolist() == [5, 6, 7]
+
+
 def test_export_of_the_best_setting_is_of_its_best_seed(folder, tmp_path, capsys):
     study = load_study(folder)
     best = study.best()
-    seed = int(study.seeds[np.nanargmax(study.scores()[best])])
-    printed = run(f"export {folder} --best --out {tmp_path}/policy", capsys)
+    returns = np.asarray(command.evaluate_setting(study, best, study.seeds, 3).returns).mean(1)
+    seed = int(study.seeds[np.argmax(returns)])
+    printed = run(f"export {folder} --best --num-episodes 3 --out {tmp_path}/policy", capsys)
     assert f"policy of seed {seed}: {tmp_path}/policy" in printed
     assert (tmp_path / "policy" / "policy.jax").stat().st_size > 0
     assert_exported(tmp_path / "policy", study, best, seed)
@@ -180,7 +264,7 @@ def test_a_study_without_policies_says_so(without, capsys):
 
 def test_of_a_study_that_keeps_the_best_only_those_can_be_used(without, evaluated, capsys):
     best = load_study(without["best"]).best()
-    run("eval {best} --best --num-episodes 2", capsys, **without)
+    run("eval {best} --best --num-episodes 2 --greedy", capsys, **without)
     assert evaluated == [(best, [0, 1], 2, True, 0)]
     other = RATES[1 - best]
     message = refused(f"eval {{best}} --where policy_lr={other}", capsys, **without)
@@ -205,7 +289,7 @@ def test_seeds_that_are_done_can_be_used_before_the_others_are(tmp_path, evaluat
         return len(seen) == 12
 
     train(CONFIG, Hyperparams(), 4, folder=tmp_path / "run", on_segment=stop, **ONE)
-    run("eval {run} --seed 1 --num-episodes 2", capsys, run=tmp_path / "run")
+    run("eval {run} --seed 1 --num-episodes 2 --greedy", capsys, run=tmp_path / "run")
     assert evaluated == [(0, [1], 2, True, 0)]
     message = refused("eval {run} --seed 2", capsys, run=tmp_path / "run")
     assert "the policy of run 2 is not kept (the run is not done" in message

@@ -135,7 +135,7 @@ def test_errors_list_what_is_accepted():
         ("estimator", "GAE", ", ".join(ESTIMATORS)),
     ):
         message = f"{field}='{given}' is unknown; choose one of: {names}, or pass a function"
-        with pytest.raises(ValueError, match=f"^{message}$"):
+        with pytest.raises(ValueError, match=f"^{message} or its module:name$"):
             VPGConfig(**{field: given})
     with pytest.raises(ValueError, match=r"^lr_schedule='exp' is unknown; .* linear, cosine$"):
         VPGConfig(lr_schedule="exp")

@@ -21,6 +21,7 @@ TRAIN_OR_SWEEP = [
     "--greedy-end -1", "--estimator gea", "--estimator", "--estimator total_return",
     "--value-target x", "--rollout whole", "--rollout episodes", "--std none",
     "--bounding squash", "--optimizer adma", "--lr-schedule step", "--network rnn",
+    "--network no.such:Net", "--estimator json:no_such", "--optimizer json:__doc__",
     "--activation reluu", "--kernel-init orthogonall", "--n-step 0", "--gradient-rows 0",
     "--eval-every 3", "--eval-every -1", "--eval-episodes 0", "--eval-steps 0", "--init-std 0",
     "--init-std -1", "--min-std 2", "--obs-clip 0", "--obs-clip inf", "--max-episode-steps 0",

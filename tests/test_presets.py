@@ -1,5 +1,8 @@
 """Presets: one file for each environment, valid, and as good as the README says."""
 
+import dataclasses
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -24,6 +27,34 @@ def test_an_environment_without_preset_is_told_which_have_one():
     """The error names the environment and lists those that have a preset."""
     with pytest.raises(ValueError, match=r"'Pong-misc' has no preset.*CartPole-v1"):
         presets.load("Pong-misc")
+
+
+def test_an_unknown_environment_is_told_the_close_ones():
+    for name, close in (("CartPole", "CartPole-v1"), ("pendulum-v1", "Pendulum-v1")):
+        with pytest.raises(ValueError, match=f"no preset; did you mean {close}") as error:
+            presets.load(name)
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=r"environment namespace\(.* has no preset"):
+        presets.load(types.SimpleNamespace(name="CartPole-v1"))
+
+
+def test_changes_of_both_halves():
+    """Static and traced fields by name; everything else stays the preset's."""
+    before = presets.load("CartPole-v1")
+    config, hp = presets.load("CartPole-v1", num_envs=16, gamma=0.5, env_params={"gravity": 5.0})
+    assert config == dataclasses.replace(before.config, num_envs=16)
+    assert hp == dataclasses.replace(before.hyperparams, gamma=0.5, env_params={"gravity": 5.0})
+    assert hp.gae_lambda == 0.98  # which VPGConfig alone could not hold
+    assert presets.load("CartPole-v1", env="Acrobot-v1").config.env == "Acrobot-v1"
+
+
+def test_changes_that_cannot_be_are_one_line():
+    with pytest.raises(TypeError, match=r"num_env=3 is no field of .*; did you mean num_envs"):
+        presets.load("CartPole-v1", num_env=3)
+    with pytest.raises(ValueError, match="gamma=2 is out of range"):
+        presets.load("CartPole-v1", gamma=2)
+    with pytest.raises(ValueError, match="does not divide total_steps"):
+        presets.load("CartPole-v1", num_envs=3)
 
 
 @pytest.mark.slow

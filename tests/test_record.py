@@ -39,7 +39,11 @@ def test_a_config_comes_back_equal(config):
 
 @pytest.mark.parametrize("name", ["env", "network", "kernel_init", "env_kwargs"])
 def test_objects_in_a_config_are_refused_by_name(name):
-    value = {"env": object(), "network": nn.Dense(3), "kernel_init": jax.nn.initializers.ones}
+    value = {
+        "env": object(),
+        "network": nn.Dense(3),
+        "kernel_init": jax.nn.initializers.constant(2),
+    }
     value["env_kwargs"] = {"inner": object()}
     line = rf"{name}=.* cannot be written .* give it by name"
     with pytest.raises(TypeError, match=line) as error:

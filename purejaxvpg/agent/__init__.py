@@ -4,9 +4,11 @@ setup       `make_setup`: agent, N environments and compute, put together
 policy      from an action space to a distribution over its actions
 networks    torsos and heads
 normalize   running statistics of observations and rewards
+imported    parts that a config gives as `module:Name`
 optimize    optax rules with traced learning rates
 """
 
+from purejaxvpg.agent.imported import with_imported
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, merge, restart, scale_rewards
 from purejaxvpg.agent.optimize import make_optimizer, take_step
 from purejaxvpg.agent.setup import (
@@ -37,5 +39,6 @@ __all__ = [
     "restart",
     "scale_rewards",
     "take_step",
+    "with_imported",
     "with_network",
 ]

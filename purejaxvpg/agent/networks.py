@@ -170,7 +170,8 @@ def _make_torso(config: VPGConfig, obs_shape: tuple[int, ...]) -> nn.Module:
         return MinAtarCNN(*arguments)
     else:
         raise ValueError(
-            f"network={network!r} is unknown; choose auto, mlp, cnn, or pass a flax module"
+            f"network={network!r} is unknown; choose auto, mlp, cnn, or pass a flax module or "
+            f"its module:Name"
         )
 
 

@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from purejaxvpg import envs
 from purejaxvpg.advantages import COMPARES_ENVIRONMENTS, ESTIMATORS, Discounts, Trajectory
+from purejaxvpg.agent.imported import with_imported
 from purejaxvpg.agent.networks import Networks, make_networks
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
 from purejaxvpg.agent.optimize import check_optimizer, make_optimizer
@@ -61,6 +62,7 @@ def make_setup(
     Raises: as `make_agent`; ValueError if D does not divide N.
     """
     agent = make_agent(config)
+    config = with_imported(config)
     num_envs = config.num_envs if num_envs is None else num_envs
     if num_envs % devices:
         raise ValueError(
@@ -121,12 +123,14 @@ def with_network(state: TrainState, name: str, params: Any, opt_state: Any) -> T
 def make_agent(config: VPGConfig) -> Agent:
     """The agent of a config; the same object for equal configs.
 
-    Raises: ValueError, TypeError or RuntimeError, in one line, for an environment, an action
-    space, a network or an optimizer that cannot be had (see `envs.make`, `make_policy`,
-    `make_networks`, `check_optimizer`), and for whole episodes that are longer than a rollout.
+    Raises: ValueError, TypeError, RuntimeError or ImportError, in one line, for an environment, an
+    action space, a network or an optimizer that cannot be had (see `envs.make`, `make_policy`,
+    `make_networks`, `check_optimizer`, `with_imported`), and for whole episodes that are longer
+    than a rollout.
     """
     if not isinstance(config, VPGConfig):
         raise TypeError(f"config={config!r} is not a VPGConfig; pass VPGConfig(...)")
+    config = with_imported(config)
     env = envs.make(config.env, **dict(config.env_kwargs))
     check_episodes_fit(config, env, env.default_params)
     default_space = env.action_space(env.default_params)

@@ -1,7 +1,8 @@
 """Flags: every field of `VPGConfig` and `Hyperparams` is one, with its explanation as the help."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -9,8 +10,7 @@ from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
 
 # Fields that take Python objects in the library take names here, or name=value pairs.
-_NAMES: dict[str, Any] = {"network": Literal["auto", "mlp", "cnn"], "kernel_init": str}
-_NAMES |= {name: Literal[names] for name, names in NAMES.items()}  # type: ignore[valid-type]
+_CHOICES = {"network": ("auto", "mlp", "cnn"), "kernel_init": ("NAME",), **NAMES}
 PAIRS = {
     "env_kwargs": "Constructor arguments of the environment",
     "env_params": "Environment parameters that differ from the environment's defaults",
@@ -19,9 +19,16 @@ PAIRS = {
 Flag = tuple[str, Any, Any]  # as dataclasses.make_dataclass takes a field
 
 
-def _flag(name: str, kind: Any, default: Any, text: str) -> Flag:
-    annotated = Annotated[kind, tyro.conf.arg(help=text)]
+def _flag(name: str, kind: Any, default: Any, text: str, metavar: str | None = None) -> Flag:
+    annotated = Annotated[kind, tyro.conf.arg(help=text, metavar=metavar)]
     return name, annotated, dataclasses.field(default=default)
+
+
+def _switch(name: str, text: str) -> Flag:
+    """A flag that is off unless given, and has no --no- form."""
+    mark = tyro.conf.arg(help=text, help_behavior_hint="")
+    kind = Annotated[bool, tyro.conf.FlagCreatePairsOff, mark]
+    return name, kind, dataclasses.field(default=False)
 
 
 def _flags(cls: type) -> list[Flag]:
@@ -31,11 +38,13 @@ def _flags(cls: type) -> list[Flag]:
         if field.name == "env":
             continue
         kind = float if cls is Hyperparams else field.type
-        kind, text, default = _NAMES.get(field.name, kind), doc_of(field), field.default
+        text, default, metavar = doc_of(field), field.default, None
+        if field.name in _CHOICES:
+            kind, metavar = str, " | ".join([*_CHOICES[field.name], "MODULE:NAME"])
         if field.name in PAIRS:
             kind, default = tuple[str, ...], ()
             text = f"{PAIRS[field.name]}; as name=value, several apart by spaces"
-        flags.append(_flag(field.name, kind, default, text))
+        flags.append(_flag(field.name, kind, default, text, metavar))
     return flags
 
 
@@ -98,6 +107,19 @@ _RUN = [
 ]
 
 
+def with_hints(command: type, values: Iterable[str], hint: str) -> type:
+    """The command with another hint behind the help of these flags: {} stands for the default."""
+    fields = []
+    for field in dataclasses.fields(command):
+        kind, *marks = get_args(field.type)
+        if field.name in values:
+            marks = [tyro.conf.arg(help=marks[0].help, metavar=marks[0].metavar,
+                                   help_behavior_hint=hint.format)]  # fmt: skip
+        again = dataclasses.field(default=field.default)
+        fields.append((field.name, Annotated[kind, *marks], again))
+    return dataclasses.make_dataclass(command.__name__, fields)
+
+
 def _places(kind: str, default: str) -> list[Flag]:
     return [
         _flag("out", str, "", f"{kind} folder (default: runs/{default})."),
@@ -112,6 +134,10 @@ def _places(kind: str, default: str) -> list[Flag]:
     ]
 
 
+_EPISODES = [
+    _flag("num_episodes", int, 32, "E, episodes of each policy."),
+    _flag("eval_seed", int, 0, "Seed of the evaluation."),
+]
 _CHOICE = [
     _flag("best", bool, False, "Of a study: the setting with the best interquartile mean."),
     _flag("where", _AXES, (), "Of a study: the settings with these values, as name=value."),
@@ -133,16 +159,22 @@ Eval = _command(
     _FOLDER,
     *_CHOICE,
     _flag("seed", int, -1, "Training seed whose policy it is; -1: all of them."),
-    _flag("num_episodes", int, 32, "E, episodes of each policy."),
-    _flag("greedy", bool, True, "Take the policy's mode; otherwise sample from it."),
-    _flag("eval_seed", int, 0, "Seed of the evaluation."),
+    *_EPISODES,
+    _switch("greedy", "Only with the policy's mode (default: both ways)."),
+    _switch("sampled", "Only with actions drawn from the policy, as in training."),
 )
 Export = _command(
     "Export",
     _FOLDER,
     *_CHOICE,
     _flag("out", str, "", "Folder of the policy (default: FOLDER/policy)."),
-    _flag("seed", int, -1, "Training seed whose policy it is; -1: that of the best score."),
+    _flag("seed", int, -1, "Training seed whose policy it is; -1: the best, by evaluation."),
+    *_EPISODES,
+    _switch(
+        "sampled",
+        "For act(obs, key): the seed is chosen by, and policy.jax takes, actions drawn from the "
+        "policy (default: its mode, as in act(obs)).",
+    ),
     _flag("compiled", bool, True, "Also write policy.jax, a program that needs jax alone."),
 )
 Repro = _command(
@@ -175,4 +207,4 @@ COMMANDS: list[tuple[type, str, str]] = [
     (Report, "report", "Write the report of a study: a page and its pictures."),
     (Envs, "envs", "List the environments."),
 ]
-RENAMED = {"zip": "zipped"}  # flags of earlier versions
+RENAMED = {"zip": "zipped", "no-greedy": "sampled"}  # flags of earlier versions

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import io
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import tyro
@@ -18,21 +19,54 @@ from purejaxvpg.cli.terminal import UserError
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.serialize import plain
 
+HELP = ("-h", "--help")
+
 
 def parse(argv: list[str]) -> Any:
     """The arguments as an object of a command's class.  Raises: UserError, in one line."""
     _check_renamed(argv)
-    args = _tyro(argv, None)
+    words = [word for word in argv if word not in HELP]
+    try:
+        args = _tyro(words, None)
+    except UserError:
+        _tyro(argv, None)  # ends here if help is asked for
+        raise
+    preset = _preset_of(args)
+    if preset is None:
+        return args if words == argv else _tyro(argv, None)
+    # The preset's values become the defaults; values of the command line stay.
+    defaults = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
+    defaults |= {
+        field.name: getattr(half, field.name)
+        for half in preset
+        for field in dataclasses.fields(half)
+        if field.name not in ("env", *flags.PAIRS)
+    }
+    return _tyro(argv, type(args)(**defaults))
+
+
+def _preset_of(args: Any) -> presets.Preset | None:
+    """The preset whose values are the defaults, or None."""
     tunable = isinstance(args, flags.Train | flags.Sweep | flags.Plan)
     if not tunable or not args.preset or args.env not in presets.available():
-        return args
-    # The preset's values become the defaults; values of the command line stay.
-    preset = presets.load(args.env)
-    defaults = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
-    for part in preset:
-        names = [f.name for f in dataclasses.fields(part) if f.name not in ("env", *flags.PAIRS)]
-        defaults |= {name: getattr(part, name) for name in names}
-    return _tyro(argv, type(args)(**defaults))
+        return None
+    return presets.load(args.env)
+
+
+def preset_line(args: Any, varying: Iterable[str] = ()) -> list[str]:
+    """A line with the values that come from the preset and are not the usual defaults, if any do.
+
+    Args: varying: names of a design, whose values do not come from the preset.
+    """
+    values = [
+        f"{field.name}={value}"
+        for half in _preset_of(args) or ()
+        for field in dataclasses.fields(half)
+        if field.name not in ("env", *flags.PAIRS, *varying)
+        and (value := getattr(half, field.name)) != field.default
+        and value == getattr(args, field.name)
+    ]
+    return [f"preset of {args.env} (--no-preset: none): {', '.join(values)}"] if values else []
 
 
 def _check_renamed(argv: list[str]) -> None:
@@ -46,6 +80,11 @@ def _tyro(argv: list[str], defaults: Any) -> Any:
     """One parse by tyro, its message about bad input as one line."""
     commands: Any = None
     for cls, name, text in flags.COMMANDS:
+        if isinstance(defaults, cls) and set(HELP) & set(argv):
+            tuned = presets.values(defaults.env)
+            cls = flags.with_hints(cls, tuned, "(preset: {})")
+            defaults = cls(**{f.name: getattr(defaults, f.name) for f in dataclasses.fields(cls)})
+            text += f" Values marked preset are {defaults.env}'s; --no-preset: the usual defaults."
         default = {"default": defaults} if isinstance(defaults, cls) else {}
         command = Annotated[cls, tyro.conf.subcommand(name, description=text, **default)]
         commands = command if commands is None else commands | command

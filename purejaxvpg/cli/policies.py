@@ -20,35 +20,46 @@ from purejaxvpg.report.digest import setting_labels
 from purejaxvpg.state import Evaluation
 from purejaxvpg.statistics import LAST_EPISODES, bootstrap
 
+WAYS = ("greedy", "sampled")  # the mode of the policy, or draws from it
+
 
 def evaluate(args: Any) -> None:
-    """Evaluate policies of a run or study, with the environment parameters they trained on."""
+    """Evaluate policies of a run or study, with the environment parameters they trained on.
+
+    Greedily and with actions drawn from them, unless one of the two is asked for: they may score
+    very differently.
+    """
     with user_errors():
-        if args.num_episodes < 1:
-            given = args.num_episodes
-            raise ValueError(f"num_episodes={given} is out of range; accepted: an integer >= 1")
+        _check_episodes(args)
         study = _finished(args.folder)
         settings = _settings(study, args)
         seeds = study.seeds if args.seed == -1 else np.asarray([args.seed])
-        how = (seeds, args.num_episodes, args.greedy, args.eval_seed)
-        outcomes = [evaluate_setting(study, int(h), *how) for h in settings]
-    kind = "greedy" if args.greedy else "sampled"
-    title = f"{study.config.env}: {args.num_episodes} {kind} episodes a seed"
+        ways = [way for way in WAYS if getattr(args, way)] or list(WAYS)
+        outcomes = [
+            {way: _outcome(study, int(h), seeds, args, way) for way in ways} for h in settings
+        ]
+    episodes = " and ".join(f"{args.num_episodes} {way}" for way in ways)
+    title = f"{study.config.env}: {episodes} episodes a seed"
     labels = setting_labels(study.design.settings())
     if len(settings) == 1:
         label = f" ({labels[settings[0]]})" if study.design.axes else ""
-        console.print(tables.summary(title + label, _columns(outcomes[0])))
+        console.print(tables.summary(title + label, _rows(outcomes[0])))
     else:
         console.print(_table(title, [labels[h] for h in settings], outcomes))
     print_diverged(study)
-    cut = sum(int((~np.asarray(outcome.finished)).sum()) for outcome in outcomes)
-    if cut:
-        console.print(f"{cut} episodes reached the step bound; their returns are partial")
+    for way in ways:
+        cut = sum(int((~np.asarray(outcome[way].finished)).sum()) for outcome in outcomes)
+        if cut:
+            console.print(f"{cut} {way} episodes reached the step bound; their returns are partial")
 
 
 def export(args: Any) -> None:
-    """Write the policy of one run, with a card of what it is."""
+    """Write the policy of one run, with a card of what it is.
+
+    The run is the best of its setting by episodes in which policies act as this one will.
+    """
     with user_errors():
+        _check_episodes(args)
         study = _finished(args.folder)
         settings = _settings(study, args)
         if len(settings) > 1:
@@ -56,21 +67,53 @@ def export(args: Any) -> None:
                 f"{len(settings)} settings are left to choose from; pass --best, or --where with "
                 f"values of {', '.join(study.design.names)}"
             )
-        setting, scores = int(settings[0]), study.scores()[settings[0]]  # [S]
-        best = int(np.nanargmax(np.where(np.isnan(scores), -np.inf, scores)))
-        seed = int(study.seeds[best]) if args.seed == -1 else args.seed
+        setting, way = int(settings[0]), "sampled" if args.sampled else "greedy"
+        seeds = _candidates(study, setting) if args.seed == -1 else np.asarray([args.seed])
+        outcome = _outcome(study, setting, seeds, args, way)
+        returns = np.asarray(outcome.returns, np.float64).mean(1)  # [K]
+        trained = study.scores()[setting, np.searchsorted(study.seeds, seeds)]  # [K]
+        place = _best(returns, trained)
+        seed, judged = int(seeds[place]), f"mean return of {args.num_episodes} {way} episodes"
+        last = "evaluation" if study.evaluations else f"{LAST_EPISODES} episodes"
+        scores = {judged: returns[place], f"return of the last {last}": trained[place]}
         params, obs_stats = policies_of(study, setting, np.asarray([seed]))
         params, obs_stats = jax.tree.map(lambda x: x[0], (params, obs_stats))
         config, hp = study.setting(setting)
-        row = int(np.flatnonzero(study.seeds == seed)[0])
-        last = "evaluation" if study.evaluations else f"{LAST_EPISODES} episodes"
-        card = {f"return of the last {last}": scores[row], "seed": seed}
         folder = Path(args.out or Path(args.folder) / "policy")
+        card = {**scores, "seed": seed}
         policy_files.save_policy(folder, config, params, obs_stats, hp, card)
         if args.compiled:
-            data = policy_files.compiled(policy_files.load_policy(folder))
+            policy = policy_files.load_policy(folder)
+            data = policy_files.compiled(policy, sampled=args.sampled)
             write_whole(folder / "policy.jax", data)
+    chosen = f"the best of {len(seeds)} by" if args.seed == -1 else "as asked for, with"
+    say(f"seed {seed}: {chosen} a {judged}, {returns[place]:.1f}")
     say(f"policy of seed {seed}: {folder}")
+
+
+def _check_episodes(args: Any) -> None:
+    if args.num_episodes < 1:
+        given = args.num_episodes
+        raise ValueError(f"num_episodes={given} is out of range; accepted: an integer >= 1")
+
+
+def _outcome(study: Study, setting: int, seeds: np.ndarray, args: Any, way: str) -> Evaluation:
+    how = (seeds, args.num_episodes, way == "greedy", args.eval_seed)
+    return evaluate_setting(study, setting, *how)
+
+
+def _candidates(study: Study, setting: int) -> np.ndarray:
+    """Seeds to choose from: those that are done, and did not diverge if any did not.  [K]"""
+    done, diverged = study.done[setting], study.diverged[setting]  # [S]
+    eligible = done & ~diverged if (done & ~diverged).any() else done
+    return study.seeds[eligible]
+
+
+def _best(returns: np.ndarray, trained: np.ndarray) -> int:
+    """Place of the highest return; of several, of the highest score in training.  `[K]` each."""
+    pairs = [np.nan_to_num(x, nan=-np.inf).tolist() for x in (returns, trained)]
+    order = list(zip(*pairs, strict=True))
+    return order.index(max(order))
 
 
 def _finished(folder: str) -> Study:
@@ -95,24 +138,30 @@ def _settings(study: Study, args: Any) -> np.ndarray:
     return np.flatnonzero(study.done.all(1)) if study.done.all(1).any() else np.arange(1)
 
 
-def _columns(outcome: Evaluation) -> dict[str, np.ndarray]:
-    """Means over the episodes of each seed."""
-    return {
-        "return": np.asarray(outcome.returns, np.float64).mean(1),
-        "episode length": np.asarray(outcome.lengths, np.float64).mean(1),
-    }
+def _means(outcome: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    """Returns and lengths, means over the episodes of each seed.  `[S]` each"""
+    returns, lengths = (np.asarray(x, np.float64) for x in (outcome.returns, outcome.lengths))
+    return returns.mean(1), lengths.mean(1)
 
 
-def _table(title: str, labels: list[str], outcomes: list[Evaluation]) -> Table:
-    """One row a setting: the interquartile mean over seeds, and the mean length."""
+def _rows(outcomes: dict[str, Evaluation]) -> dict[str, np.ndarray]:
+    """Rows of a table of one setting: both ways of a number beneath each other."""
+    means = {way: _means(outcome) for way, outcome in outcomes.items()}
+    kinds = ("return", "length")
+    return {f"{way} {kind}": means[way][i] for i, kind in enumerate(kinds) for way in means}
+
+
+def _table(title: str, labels: list[str], outcomes: list[dict[str, Evaluation]]) -> Table:
+    """A row for each setting and way: the interquartile mean over seeds, and the mean length."""
     table = Table(title=title, title_justify="left")
     table.add_column("setting")
-    for heading in ("IQM of returns", "95% of IQM", "episode length", "seeds"):
+    for heading in ("actions", "IQM of returns", "95% of IQM", "length", "seeds"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for label, outcome in zip(labels, outcomes, strict=True):
-        columns = _columns(outcome)
-        iqm = bootstrap(columns["return"])
-        interval = "-" if np.isnan(iqm.low) else f"[{iqm.low:.1f}, {iqm.high:.1f}]"
-        length = f"{columns['episode length'].mean():.1f}"
-        table.add_row(label, f"{iqm.value:.1f}", interval, length, f"{len(columns['return'])}")
+    for label, ways in zip(labels, outcomes, strict=True):
+        for number, (way, outcome) in enumerate(ways.items()):
+            returns, lengths = _means(outcome)
+            iqm = bootstrap(returns)
+            interval = "-" if np.isnan(iqm.low) else f"[{iqm.low:.1f}, {iqm.high:.1f}]"
+            numbers = (f"{iqm.value:.1f}", interval, f"{lengths.mean():.1f}", f"{len(returns)}")
+            table.add_row("" if number else label, way, *numbers)
     return table

@@ -10,6 +10,7 @@ from purejaxvpg import envs, presets
 from purejaxvpg.cli import resuming
 from purejaxvpg.cli.arguments import resources_of, shard_of, spec_of
 from purejaxvpg.cli.output import print_results
+from purejaxvpg.cli.parsing import preset_line
 from purejaxvpg.cli.terminal import console, say, user_errors
 from purejaxvpg.experiment import planning
 from purejaxvpg.experiment.design import STATIC
@@ -48,6 +49,7 @@ def plan(args: Any) -> None:
                 duration(to_compile),
                 duration(to_run),
             )
+    say(*preset_line(args, spec.design.names))
     console.print(table)
     if spec.pruning:
         left = " then ".join(map(str, spec.pruning.numbers(spec.design.size)))

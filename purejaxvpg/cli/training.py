@@ -10,8 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from purejaxvpg import presets
-from purejaxvpg.cli import arguments, resuming
+from purejaxvpg.cli import arguments, parsing, resuming
 from purejaxvpg.cli.output import Bar, finite_returns, print_results
 from purejaxvpg.cli.terminal import (
     Interrupted,
@@ -69,8 +68,8 @@ def _train(args: Any, spec: Spec, options: Options, folder: str, resume: bool) -
         with user_errors():
             prepared = prepare(spec, options, folder, resume)
         fresh = args.resume in ("", resuming.AUTO) and not prepared.store.parts
-        if fresh and args.preset and spec.config.env in presets.available():
-            say(f"defaults from the preset of {spec.config.env} (--no-preset: none)")
+        if fresh:
+            say(*parsing.preset_line(args, spec.design.names))
         if options.shard and args.shard == "auto":
             i, n = options.shard
             say(f"shard {i} of {n} (from 0), by SLURM_ARRAY_TASK_ID")

@@ -9,6 +9,7 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from purejaxvpg.agent import init_stats, make_agent
-from purejaxvpg.agent.networks import make_networks
+from purejaxvpg.agent import init_stats, make_agent, with_imported
+from purejaxvpg.agent.networks import Networks, make_networks
 from purejaxvpg.agent.normalize import normalize
-from purejaxvpg.agent.policy import describe_actions, policy_for
+from purejaxvpg.agent.policy import Policy, describe_actions, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.acting import describe_observations, make_act
 from purejaxvpg.experiment.files import first_line, read_described, write_described, write_whole
 from purejaxvpg.experiment.policies import leaves_of, restore
 from purejaxvpg.experiment.record import versions
@@ -37,7 +39,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 class SavedPolicy(NamedTuple):
     """A policy that acts, and its card."""
 
-    act: Callable[..., Array]  # (obs [*obs_shape] or [B, *obs_shape], key=None) -> action(s)
+    act: Callable[..., Any]  # (obs, key=None) -> action(s), see `load_policy`
     card: dict[str, Any]
 
 
@@ -52,22 +54,27 @@ def save_policy(
     """Write one policy, without a leading axis of seeds.
 
     Args:
-      params: `state.params.policy` of one run.  obs_stats: `state.obs_stats`; needed with
-        `normalize_obs`.
+      params: `state.params.policy` of one run.  obs_stats: `state.obs_stats`; a config with
+        `normalize_obs` is refused without.
       hp: the bounds of actions may depend on `hp.env_params`.
       scores: for the card.
 
-    Raises: TypeError for a config that holds objects rather than names; ValueError for parameters
-    of another shape than the config says; ImportError without the extra `cli`; OSError.
+    Raises: TypeError for a config with objects that no `module:Name` gives back; ValueError for
+    parameters of another shape than the config says, or statistics that are missing; ImportError
+    without the extra `cli`; OSError.
     """
     safetensors = require("safetensors.numpy", "cli")
     agent = make_agent(config)
+    _check_stats(config, obs_stats)
     env_params = agent.env_params(Hyperparams() if hp is None else hp)
     card = {
         "format": FORMAT,
         "config": config_to_json(config),
         "env_params": plain(None if hp is None else hp.env_params),
         "obs_shape": list(agent.env.obs_shape),
+        "observations": describe_observations(
+            agent.env.observation_space(env_params), agent.env.obs_shape
+        ),
         "actions": describe_actions(agent.env.action_space(env_params)),
         "versions": versions(),
         "scores": plain(scores or {}),
@@ -83,14 +90,21 @@ def save_policy(
 
 
 def load_policy(folder: str | os.PathLike) -> SavedPolicy:
-    """Read a policy.  It acts as it did in training: the mode, or with a key a draw.
+    """Read a policy.  `act(obs, key=None)` is greedy, the distribution's mode; with a key it draws,
+    as in training.
 
-    `act` takes observations as this package's environments give them (float32; Discrete ones as
-    one-hot), and gives actions as the environment takes them.  It raises ValueError, in one line,
-    for observations of another shape.
+    `act` takes what its environment gives: an array of numbers `[*obs_shape]`, or `[B, *obs_shape]`
+    of them; of a Discrete observation an integer, `[B]` integers, or one-hot floats.  It gives
+    numpy, as `gymnasium.Env.step` takes it and within the bounds of the action space: an int64 or
+    float32 `[*action_shape]`, or `[B]` and `[B, *action_shape]` of them.  Where obs or key are
+    traced (in `jax.jit`, `jax.vmap`, `jax.lax.scan`) it is a pure function and gives jax arrays.
+
+    It raises ValueError or TypeError, in one line, for observations of another shape or type, for
+    integers that are out of range, and for a key that is none.
 
     Raises: FileNotFoundError or ValueError, in one line, if the folder holds no policy or a damaged
-    one; ImportError without the extra `cli`.
+    one; ImportError without the extra `cli`, or if a network that is kept as `module:Name` cannot
+    be imported (no other code is named by a policy's files and run).
     """
     safetensors = require("safetensors.numpy", "cli")
     folder = Path(folder)
@@ -104,16 +118,27 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
             raise ValueError("policy.safetensors was changed or damaged: its sum is wrong")
         config = config_from_json(card["config"])
         params, stats = _restore(safetensors.load(data), config, card)
+    except ImportError as error:  # of a network of the user's
+        raise ImportError(f"the policy in {folder} needs a module: {error}") from None
     except Exception as error:  # of json, safetensors or the config: all mean damage
         raise ValueError(f"the policy in {folder} cannot be read: {first_line(error)}") from error
+    if config.normalize_obs and not float(stats.count):  # versions before this one allowed it
+        warnings.warn(
+            f"the policy in {folder} normalises observations, and was saved without statistics of "
+            f"them: it acts on the observations as they are",
+            stacklevel=2,
+        )
     return SavedPolicy(_actor(config, card, params, stats), card)
 
 
-def compiled(policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS) -> bytes:
-    """The greedy policy as a program for any number of observations, that needs jax alone.
+def compiled(
+    policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS, sampled: bool = False
+) -> bytes:
+    """The policy as a program for any number of observations, that needs jax alone.
 
-    `jax.export.deserialize(bytearray(data)).call(obs [B, *obs_shape])` gives the actions, with jax
-    and flatbuffers.
+    `jax.export.deserialize(bytearray(data)).call(obs [B, *obs_shape])` gives the greedy actions,
+    with jax and flatbuffers.  With `sampled` the program takes `jax.random.key_data(key)` as well,
+    uint32 `[2]`, and draws.  Observations are float32; Discrete ones are one-hot.
 
     Raises: ImportError without the extra `cli`.
     """
@@ -122,15 +147,20 @@ def compiled(policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS) -> byt
     require("flatbuffers", "cli")  # jax writes programs with it, and does not bring it
     (batch,) = export.symbolic_shape("B")
     obs = jax.ShapeDtypeStruct((batch, *policy.card["obs_shape"]), jnp.float32)
-    exported = export.export(jax.jit(lambda obs: policy.act(obs)), platforms=platforms)(obs)
+    arguments = (obs, jax.ShapeDtypeStruct((2,), jnp.uint32)) if sampled else (obs,)
+
+    def act(obs: Array, *key: Array) -> Array:
+        keys = [jax.random.wrap_key_data(data, impl="threefry2x32") for data in key]
+        return policy.act(obs, *keys)
+
+    exported = export.export(jax.jit(act), platforms=platforms)(*arguments)
     return bytes(exported.serialize())
 
 
 def _actor(
     config: VPGConfig, card: dict[str, Any], params: Any, stats: RunningStats
-) -> Callable[..., Array]:
-    policy, shape = policy_for(config, card["actions"]), tuple(card["obs_shape"])
-    networks = make_networks(config, shape, policy.num_outputs, policy.free_std)
+) -> Callable[..., Any]:
+    policy, networks = _policy_and_networks(config, card)
 
     @jax.jit
     def rows(obs: Array, key: Array | None) -> Array:  # [B, *obs_shape]
@@ -140,21 +170,29 @@ def _actor(
             return policy.to_env(policy.mode(outputs))
         return policy.to_env(policy.sample(outputs, policy.noise(key, (obs.shape[0],))))
 
-    def act(obs: Any, key: Array | None = None) -> Array:
-        obs = jnp.asarray(obs, jnp.float32)
-        if obs.shape == shape:
-            return rows(obs[None], key)[0]
-        if obs.ndim != len(shape) + 1 or obs.shape[1:] != shape:
-            raise ValueError(f"obs has shape {obs.shape}; accepted: {shape}, or [B, ...] of them")
-        return rows(obs, key)
+    return make_act(rows, card)
 
-    return act
+
+def _check_stats(config: VPGConfig, stats: Any) -> None:
+    """Refuse a policy that would see other numbers than the one that was trained."""
+    if stats is None and config.normalize_obs:
+        raise ValueError(
+            "obs_stats is missing, and with normalize_obs=True the policy acts on observations "
+            "that they normalise; pass obs_stats=state.obs_stats"
+        )
+    if stats is not None and not isinstance(stats, RunningStats):
+        raise TypeError(f"obs_stats is a {type(stats).__name__}; pass state.obs_stats")
 
 
 def _restore(
     arrays: dict[str, np.ndarray], config: VPGConfig, card: dict[str, Any]
 ) -> tuple[Any, RunningStats]:
     """The arrays in the structure that the config's network has.  Raises: ValueError."""
+    return restore(arrays, _policy_and_networks(config, card)[1], tuple(card["obs_shape"]))
+
+
+def _policy_and_networks(config: VPGConfig, card: dict[str, Any]) -> tuple[Policy, Networks]:
+    """Made of the card alone, without the environment.  Raises: ImportError, as `with_imported`."""
     policy, shape = policy_for(config, card["actions"]), tuple(card["obs_shape"])
-    networks = make_networks(config, shape, policy.num_outputs, policy.free_std)
-    return restore(arrays, networks, shape)
+    config = with_imported(config)
+    return policy, make_networks(config, shape, policy.num_outputs, policy.free_std)

@@ -1,19 +1,31 @@
 """Tuned settings: one TOML file per environment, separate from the code.
 
+    config, hp = presets.load("CartPole-v1", num_envs=16, gamma=0.95)
+    experiment.train(config, hp, num_seeds=8)
+
+available   environments that have a preset
+load        config and hyperparameters of one, with changes
+values      the fields that it sets, by name
+
+`VPGConfig(env=...)` and `Hyperparams()` have the same defaults for every environment, and take
+nothing from here; the command line takes the preset of its environment unless told `--no-preset`.
+
 A file `<environment>.toml` has two tables, `[config]` and `[hyperparams]`.  They hold only the
 fields that differ from the defaults.  Comments in the file give the results measured with them.
 """
 
 import dataclasses
 import tomllib
+from difflib import get_close_matches
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import suggest
 
 
 class Preset(NamedTuple):
-    """Tuned settings of one environment."""
+    """Tuned settings of one environment: `config, hp = presets.load(env)`."""
 
     config: VPGConfig
     hyperparams: Hyperparams
@@ -25,18 +37,43 @@ def available() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
 
 
-def load(env: str) -> Preset:
-    """Load the preset of an environment.
+def load(env: str, /, **changes: Any) -> Preset:
+    """Load the preset of an environment: both halves, for a preset tunes learning rates too.
+
+    Args: changes: other values of fields of `VPGConfig` and `Hyperparams`, by name
+      (`env` too: the settings of one environment for another).
 
     Raises: ValueError: the environment has no preset; the message lists those that have one.
+      TypeError for a change that is no field; else as VPGConfig and Hyperparams.
     """
-    if env not in available():
+    chosen = {"env": env, **values(env), **changes}
+    config, hp = (
+        {f.name: chosen.pop(f.name) for f in dataclasses.fields(cls) if f.name in chosen}
+        for cls in (VPGConfig, Hyperparams)
+    )
+    for name in chosen:
+        names = [f.name for cls in (VPGConfig, Hyperparams) for f in dataclasses.fields(cls)]
+        raise TypeError(
+            f"{name}={chosen[name]!r} is no field of VPGConfig or Hyperparams; "
+            f"{suggest(name, names)}"
+        )
+    return Preset(VPGConfig(**config), Hyperparams(**hp))
+
+
+def values(env: str) -> dict[str, Any]:
+    """The fields that the preset of an environment sets, of config and hyperparameters.
+
+    Raises: ValueError, as `load`.
+    """
+    names = available()
+    if env not in names:
+        close = get_close_matches(str(env), names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise ValueError(
-            f"environment {env!r} has no preset; presets exist for: {', '.join(available())}"
+            f"environment {env!r} has no preset; {hint}presets exist for: {', '.join(names)}"
         )
     table = tomllib.loads(resources.files(__name__).joinpath(f"{env}.toml").read_text())
-    config = VPGConfig(**{"env": env, **table.get("config", {})})
-    return Preset(config, Hyperparams(**table.get("hyperparams", {})))
+    return {**table.get("config", {}), **table.get("hyperparams", {})}
 
 
 def shortened(config: VPGConfig, updates: int) -> VPGConfig:

@@ -1,0 +1,49 @@
+"""Parts of an agent that a config gives as `module:Name`, imported and checked."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+
+from purejaxvpg import by_name
+from purejaxvpg.config import VPGConfig
+
+FUNCTIONS = ("kernel_init", "estimator", "optimizer")
+
+
+def with_imported(config: VPGConfig) -> VPGConfig:
+    """The config with objects for `module:Name`; itself if it has none.  `envs.make` knows env's.
+
+    Raises: ImportError, in one line, if an import fails; TypeError for another kind of object.
+    """
+    named = {
+        field: value
+        for field in ("network", *FUNCTIONS)
+        if by_name.is_path(value := getattr(config, field))
+    }
+    if not named:
+        return config
+    values = {field: by_name.load(field, path) for field, path in named.items()}
+    for field, value in values.items():
+        if field == "network":
+            values[field] = _torso(named[field], value)
+        elif not callable(value):
+            given = type(value).__name__
+            raise TypeError(f"{field}={named[field]!r} is a {given}, not a function; name one")
+    return dataclasses.replace(config, **values)
+
+
+def _torso(path: str, value: Any) -> nn.Module:
+    if isinstance(value, type) and issubclass(value, nn.Module):
+        try:
+            value = value()
+        except TypeError as error:
+            raise TypeError(
+                f"network={path!r} needs arguments ({error}); make one in its module, as "
+                f"NAME = {value.__name__}(...), and name that"
+            ) from None
+    if not isinstance(value, nn.Module):
+        raise TypeError(
+            f"network={path!r} is a {type(value).__name__}; name a flax.linen module or its class"
+        )
+    return value

@@ -1,0 +1,86 @@
+"""Objects of a user by `module:Name`: named where a config is written, imported where it is used.
+
+A config keeps the text.  So reading a folder imports nothing; training, evaluating and loading a
+policy import the modules that they need.
+"""
+
+import dataclasses
+import importlib
+import re
+from difflib import get_close_matches
+from typing import Any
+
+_FORM = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def is_path(value: Any) -> bool:
+    """True for text of the form `module:Name` or `package.module:Class.name`."""
+    return isinstance(value, str) and _FORM.fullmatch(value) is not None
+
+
+def load(field: str, path: str) -> Any:
+    """The object that `module:Name` names.
+
+    Raises: ImportError, in one line, if the module cannot be imported or has no such name.
+    """
+    module_name, _, name = path.partition(":")
+    start = f"{field}={path!r} cannot be imported"
+    try:
+        value: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # whatever a module does when it is run
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            reason = (
+                f"there is no module {missing}; install it, or put the folder that holds it on "
+                f"the path (PYTHONPATH=FOLDER)"
+            )
+        raise ImportError(f"{start}: {reason}") from None
+    for part in name.split("."):
+        names = dir(value)
+        if not hasattr(value, part):
+            close = get_close_matches(part, names, n=3, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise ImportError(f"{start}: {module_name} has no {name}{hint}")
+        value = getattr(value, part)
+    return value
+
+
+def path_of(value: Any) -> str | None:
+    """`module:Name` that gives this very object, or None if there is none.
+
+    A class or function is looked for where it was defined, an instance where its class was, and
+    both in the package that shows them (`optax:sgd`, not one of optax's private modules).
+    """
+    module_name = getattr(value, "__module__", None) or type(value).__module__
+    qualified = getattr(value, "__qualname__", None)
+    if not isinstance(module_name, str) or module_name == "__main__":
+        return None  # a script or a notebook: there is nothing to import
+    for place in (module_name, module_name.partition(".")[0]):
+        if any(part.startswith("_") for part in place.split(".")):
+            continue
+        module = importlib.import_module(place)
+        names = [qualified] if qualified else []
+        names += [name for name, other in list(vars(module).items()) if other is value]
+        for name in names:
+            path = f"{place}:{name}"
+            if is_path(path) and _get(module, name) is value:
+                return path
+    return None
+
+
+def path_of_equal(value: Any) -> str | None:
+    """`module:Class` whose instance without arguments equals this dataclass, or None."""
+    path = path_of(type(value))
+    if path is None or not dataclasses.is_dataclass(value):
+        return None
+    try:
+        return path if type(value)() == value else None
+    except Exception:  # it needs arguments
+        return None
+
+
+def _get(value: Any, name: str) -> Any:
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value
