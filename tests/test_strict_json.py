@@ -1,4 +1,4 @@
-"""Files that say JSON are JSON (RFC 8259), which has no Infinity; those of before are still read."""
+"""JSON files are JSON (RFC 8259), which has no Infinity; those of before are still read."""
 
 import hashlib
 import json
