@@ -10,7 +10,6 @@
 import hashlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +23,7 @@ from purejaxvpg.agent.normalize import normalize
 from purejaxvpg.agent.policy import describe_actions, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.files import first_line, read_described, write_described, write_whole
+from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.policies import leaves_of, restore
 from purejaxvpg.experiment.record import versions
 from purejaxvpg.extras import require
@@ -75,7 +75,7 @@ def save_policy(
     leaves = leaves_of(params, obs_stats or init_stats(agent.env.obs_shape))
     arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}
     _restore(arrays, config, card)
-    folder = Path(folder)
+    folder = expanded(folder)
     folder.mkdir(parents=True, exist_ok=True)
     data = safetensors.save(arrays)
     write_whole(folder / "policy.safetensors", data)
@@ -93,7 +93,7 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
     one; ImportError without the extra `cli`.
     """
     safetensors = require("safetensors.numpy", "cli")
-    folder = Path(folder)
+    folder = expanded(folder)
     for name in ("card.json", "policy.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} holds no policy: it has no {name}")
