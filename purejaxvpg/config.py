@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from purejaxvpg.advantages import ESTIMATORS
 from purejaxvpg.fields import (
+    check_counts,
     check_hashable,
     check_number,
     check_type,
@@ -25,6 +27,8 @@ from purejaxvpg.fields import (
     require,
     setting,
 )
+
+LARGEST = float(np.finfo(np.float32).max)
 
 Rollout = Literal["segments", "episodes"]
 ValueTarget = Literal["future_return", "lambda_return"]
@@ -127,7 +131,7 @@ class VPGConfig:
             require(getattr(self, name) >= 0, self, name, "an integer >= 0")
         for name in ("init_std", "obs_clip"):
             value = getattr(self, name)
-            require(0 < value < math.inf, self, name, "a finite number > 0")
+            require(0 < value < LARGEST, self, name, "a finite number > 0")
         require(0 <= self.min_std < self.init_std, self, "min_std", "in [0, init_std)")
         for name in ("max_episode_steps", "gradient_rows"):
             value = getattr(self, name)
@@ -136,6 +140,7 @@ class VPGConfig:
         require(all(size >= 1 for size in sizes), self, "hidden_sizes", "integers >= 1")
         for name in ("env", "env_kwargs", "network", "kernel_init", *NAMES):
             check_hashable(self, name)
+        check_counts(self)
 
     def _check_budget(self):
         batch = self.num_envs * self.num_steps
