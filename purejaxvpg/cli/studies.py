@@ -9,13 +9,13 @@ from rich.table import Table
 from purejaxvpg import envs, presets
 from purejaxvpg.cli.arguments import resources_of, spec_of
 from purejaxvpg.cli.output import print_results
-from purejaxvpg.cli.terminal import console, say, user_errors
+from purejaxvpg.cli.terminal import console, say, show, user_errors
 from purejaxvpg.experiment import planning
 from purejaxvpg.experiment.design import STATIC
+from purejaxvpg.experiment.display import duration
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.merging import merge as merge_shards
 from purejaxvpg.experiment.spec import Spec
-from purejaxvpg.report.headline import duration
 from purejaxvpg.report.page import write_report
 
 
@@ -26,7 +26,9 @@ def plan(args: Any) -> None:
         table = Table(title="one line a compiled program", title_justify="left")
         for heading in ("static", "runs", "at a time", "chunks", "MB/device", "compile", "run"):
             left = heading == "static"
-            table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
+            table.add_column(
+                heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+            )
         programs = measuring = runs = steps = 0
         compiling = running = 0.0
         for group_plan, to_compile, to_run in planning.plan(spec, resources):
@@ -44,7 +46,7 @@ def plan(args: Any) -> None:
                 duration(to_compile),
                 duration(to_run),
             )
-    console.print(table)
+    show(table)
     console.print(
         f"{runs:,} runs, {steps:,} steps: {programs} compilation{'s' * (programs > 1)}, "
         f"{measuring} small ones to measure memory, {duration(compiling)} to compile, "
@@ -80,7 +82,7 @@ def list_envs(_: Any) -> None:
     """Print every environment with its spaces and limit."""
     table = Table()
     for heading in ("environment", "observation", "action", "time limit", "preset"):
-        table.add_column(heading, no_wrap=heading == "environment")
+        table.add_column(heading, no_wrap=heading == "environment", overflow="fold")
     tuned = presets.available()
     for name in envs.registered():
         if name in envs.downloads():
@@ -91,7 +93,7 @@ def list_envs(_: Any) -> None:
         limit = envs.get_param(env.default_params, "max_steps_in_episode")
         limit = "none" if limit is None else f"{int(limit)}"
         table.add_row(name, *map(_describe, spaces), limit, "yes" if name in tuned else "")
-    console.print(table)
+    show(table)
 
 
 def _describe(space: Any) -> str:

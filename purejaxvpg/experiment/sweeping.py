@@ -21,6 +21,7 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.checks import check_renamed, make_seeds
 from purejaxvpg.experiment.design import Sampler, make_design
+from purejaxvpg.experiment.display import shown
 from purejaxvpg.experiment.planning import ChunkSize
 from purejaxvpg.experiment.policies import KeepPolicies
 from purejaxvpg.experiment.prepare import make_resources, prepare
@@ -63,6 +64,7 @@ def sweep(
     keep_policies: KeepPolicies | None = None,
     checkpoint_minutes: float = 1.0,
     checkpoint_updates: int = 0,
+    progress: bool | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_segment: Callable[[Segment], Any] | None = None,
     command: str = "",
@@ -93,11 +95,12 @@ def sweep(
         the best setting alone; none.  None: as the study was begun, or all.
       checkpoint_minutes, checkpoint_updates: how often the running chunk is kept in the folder,
         whichever comes first; 0: never.
+      progress: show it on stderr: one line of a terminal, else a line after 10 s, 20 s, 40 s, ...
+        and then every 10 minutes.  None: unless there is an `on_progress`.
       on_progress: called before compiling and after every segment.
       on_segment: called with a `Segment` between any two; if it returns True, the study stops
         there with everything kept, and what is returned is the study so far.
-      command: recorded with the study.
-      renamed: arguments of earlier versions; refused, with their names of today.
+      command: recorded with the study.  renamed: arguments of earlier versions; refused.
 
     Raises: ValueError or TypeError, in one line, for settings, sizes or limits that cannot be,
     before anything runs; FileExistsError or OSError for the folder.  A chunk that does not fit
@@ -107,14 +110,10 @@ def sweep(
     design = make_design(grid, zipped, sample, num_samples, sampler, sample_seed)
     pruning = make_pruning(prune, rungs, keep)
     hp, seeds = Hyperparams() if hp is None else hp, make_seeds(num_seeds, first_seed)
-    options = Options(
-        resources=make_resources(devices, split, chunk_size, memory_limit),
-        shard=parse_shard(shard),
-        keep_policies=keep_policies,
-        checkpoint_minutes=checkpoint_minutes,
-        checkpoint_updates=checkpoint_updates,
-        command=command,
-    ).with_hooks(on_progress, on_segment)
+    resources = make_resources(devices, split, chunk_size, memory_limit)
+    how = (parse_shard(shard), keep_policies, checkpoint_minutes, checkpoint_updates)
+    options = Options(resources, *how, command=command)
+    options = options.with_hooks(shown(progress, on_progress), on_segment)
     return engine.run(prepare(Spec(config, hp, design, seeds, pruning), options, folder, resume))
 
 
@@ -136,7 +135,7 @@ def train(
       folder: the run folder; None: in memory only.
       resume: go on with the run in `folder`.
       how_to_run: chunk_size, memory_limit, devices, split, keep_policies, checkpoint_minutes,
-        checkpoint_updates, on_progress, on_segment, command of `sweep`.
+        checkpoint_updates, progress, on_progress, on_segment, command of `sweep`.
 
     Returns: the study, with H = 1: `study.metrics["kl"][0]` is `[S, U]`.
 
