@@ -25,6 +25,7 @@ from purejaxvpg.cli.terminal import (
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.checkpoints import Checkpoint
 from purejaxvpg.experiment.folder import load_study
+from purejaxvpg.experiment.paths import reserved
 from purejaxvpg.experiment.prepare import prepare
 from purejaxvpg.experiment.prepared import Options, Prepared
 from purejaxvpg.experiment.record import differences, made_with
@@ -41,10 +42,12 @@ def run(args: Any, command: str) -> None:
     with user_errors():
         spec = arguments.resumed_spec(args) if args.resume else arguments.spec_of(args)
         shard = arguments.shard_of(getattr(args, "shard", ""))
-        folder = args.resume or args.out or arguments.default_folder(args, shard)
+        named = args.resume or args.out
+        folder = named or arguments.default_folder(args, shard)
         arguments.join_cluster(args)
         options = arguments.options_of(args, shard, command)
-    with _resumable(folder, args), out_of_memory():
+    shared = named or shard  # the shards of a study have one folder
+    with _place(folder, not shared) as folder, _resumable(folder, args), out_of_memory():
         study = _train(args, spec, options, folder)
         if jax.process_index() > 0:  # the first one prints and reports for all
             return
@@ -52,6 +55,18 @@ def run(args: Any, command: str) -> None:
         with user_errors():
             _draw(study, Path(folder), getattr(args, "report", False))
     say(f"{'study' if study.design.axes else 'run'} folder: {folder}")
+
+
+@contextlib.contextmanager
+def _place(folder: str, alone: bool) -> Iterator[str]:
+    """The folder; where nobody named it, made now, under a name that no other job has."""
+    if not alone:
+        yield folder
+        return
+    with contextlib.ExitStack() as stack:
+        with user_errors():
+            path = stack.enter_context(reserved(folder))
+        yield str(path)
 
 
 def _train(args: Any, spec: Spec, options: Options, folder: str) -> Study:
