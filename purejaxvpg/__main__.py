@@ -1,18 +1,23 @@
 """`python -m purejaxvpg` and the command `purejaxvpg`."""
 
-import contextlib
-import gc
+from __future__ import annotations
+
 import os
 import signal
 import sys
-from collections.abc import Callable
-from importlib import metadata
-from typing import Any
+
+TYPE_CHECKING = False  # that of `typing` takes an import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 def main() -> int:
     """Run the command line; the exit code is 2 for bad input, with one line on stderr."""
-    ready = _leave_at_an_interrupt()
+    ready = _leave_at_an_interrupt()  # before every import that takes time
+    import gc
+    from importlib import metadata
+
     # Imports and tracing make a million objects that stay: looking through them for garbage again
     # and again takes half a second of the four that a start takes.
     gc.set_threshold(200_000, 20, 100)
@@ -40,12 +45,13 @@ def _leave_at_an_interrupt() -> Callable[[], None]:
         os.write(2, b"purejaxvpg: interrupted; nothing was written\n")
         os._exit(130)
 
-    # In another thread none can be set; a job in the background ignores it, and should.
-    with contextlib.suppress(ValueError):
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, leave)
-            return lambda: _restore(leave)
-    return lambda: None
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return lambda: None  # a job in the background ignores it, and should
+    try:
+        signal.signal(signal.SIGINT, leave)
+    except ValueError:  # not in the main thread, which alone can be interrupted
+        return lambda: None
+    return lambda: _restore(leave)
 
 
 def _restore(leave: Any) -> None:
