@@ -10,7 +10,7 @@ from jax import Array, lax
 from purejaxvpg.agent import episode_limit, make_setup
 from purejaxvpg.compute import vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
-from purejaxvpg.fields import as_key
+from purejaxvpg.fields import MOST, MOST_EPISODES, as_key
 from purejaxvpg.state import Evaluation, RunningStats, VectorState
 
 
@@ -45,9 +45,10 @@ def make_evaluate(
     The environment has the parameters `hp.env_params`, as in training.
     """
     num_episodes = config.eval_episodes if num_episodes is None else num_episodes
-    for name, number in (("num_episodes", num_episodes), ("max_steps", max_steps)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name}={number} is out of range; accepted: an integer >= 1")
+    limits = (("num_episodes", num_episodes, MOST_EPISODES), ("max_steps", max_steps, MOST))
+    for name, number, most in limits:
+        if number is not None and not 1 <= number <= most:
+            raise ValueError(f"{name}={number} is out of range; accepted: 1 to {most:,}")
     setup = make_setup(config, num_envs=num_episodes, restart=False)
     agent, env = setup.agent, setup.env
 

@@ -5,6 +5,7 @@ Every refusal is one line: the value given, the values accepted and, where it he
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import numbers
 import textwrap
@@ -54,12 +55,14 @@ def check_number(name: str, value: Any, low: float, high: float, accepted: str) 
         array = np.asarray(None)
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise TypeError(f"{name}={value!r} is not a number; {name} accepts {accepted}")
+    with np.errstate(over="ignore", under="ignore"):
+        single = array.astype(np.float32)  # as the algorithm takes it: 1e39 is infinite, 1e-50 zero
     array = array.astype(np.float64)
     bad = np.isnan(array) | (array < low) | (array > high)
     if "finite" in accepted:
-        bad |= np.isinf(array)
+        bad |= np.isinf(single)
     if "> 0" in accepted:
-        bad |= array <= 0
+        bad |= single <= 0
     if bad.any():
         given = array[bad].flat[0]
         raise ValueError(f"{name}={given:g} is out of range; {name} accepts {accepted}")
@@ -107,6 +110,26 @@ def require(condition: bool, owner: Any, name: str, accepted: str) -> None:
     """ValueError that names the field, unless the condition holds."""
     if not condition:
         raise ValueError(f"{name}={getattr(owner, name)!r} is out of range; accepted: {accepted}")
+
+
+MOST = 2**31 - 1  # int32
+MOST_EPISODES = 1_000_000  # of an evaluation; they run side by side
+
+
+def check_counts(config: Any) -> None:
+    """ValueError for counts beyond int32: steps, rows of a batch, weights of a layer."""
+    for name in ("num_envs", "num_steps", "n_step", "value_iterations", "eval_every",
+                 "eval_steps", "max_episode_steps", "gradient_rows"):  # fmt: skip
+        require((getattr(config, name) or 0) <= MOST, config, name, f"at most {MOST:,}")
+    episodes = f"at most {MOST_EPISODES:,}"
+    require(config.eval_episodes <= MOST_EPISODES, config, "eval_episodes", episodes)
+    if config.num_envs * config.num_steps > MOST:
+        raise ValueError(
+            f"num_envs={config.num_envs} times num_steps={config.num_steps} is out of range; "
+            f"accepted: at most {MOST:,} rows in a batch"
+        )
+    widest = max(a * b for a, b in itertools.pairwise((1, *config.hidden_sizes, 1)))
+    require(widest <= MOST, config, "hidden_sizes", f"at most {MOST:,} weights in a layer")
 
 
 def check_hashable(owner: Any, name: str) -> None:

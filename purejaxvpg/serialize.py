@@ -1,7 +1,12 @@
-"""Configs, hyperparameters and parameters of environments as JSON has them, and back."""
+"""Configs, hyperparameters and parameters of environments as JSON has them, and back.
+
+JSON (RFC 8259) has no infinity and no NaN, which Python writes all the same.  Here they are objects
+of one entry, `{"$float": "inf"}`.
+"""
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import jax
@@ -76,6 +81,39 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return np.asarray(value).tolist()
     return value
+
+
+NOT_FINITE = "$float"  # the entry that stands for a number which JSON does not have
+
+
+def to_strict_json(value: Any, indent: int | None = None) -> str:
+    """JSON text that every reader takes.
+
+    Raises: TypeError for a value that JSON does not have.
+    """
+    return json.dumps(_marked(value), indent=indent, allow_nan=False)
+
+
+def from_json(text: str) -> Any:
+    """The value that `to_strict_json` wrote; also of text that says Infinity or NaN.
+
+    Raises: ValueError if it is no JSON.
+    """
+    return json.loads(text, object_hook=_unmarked)
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _marked(x) for name, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_marked(x) for x in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {NOT_FINITE: str(float(value))}
+    return value
+
+
+def _unmarked(fields: dict[str, Any]) -> Any:
+    return float(fields[NOT_FINITE]) if list(fields) == [NOT_FINITE] else fields
 
 
 def lists_to_tuples(value: Any) -> Any:

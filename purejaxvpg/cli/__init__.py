@@ -13,13 +13,16 @@ terminal   errors as one line
 """
 
 import importlib
+import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from purejaxvpg.extras import require
 
+# It warns on stderr where the user has no home folder to keep its list of fonts in.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 for needed_at_the_end in ("tyro", "rich", "matplotlib", "safetensors", "platformdirs"):
     require(needed_at_the_end, "cli")  # now, not when a run is done and about to be saved
 
@@ -40,15 +43,18 @@ _HANDLERS = {
 }
 
 
-def main(argv: Sequence[str]) -> int:
-    """Parse and run.  Returns: 0, or 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM."""
+def main(argv: Sequence[str], ready: Callable[[], None] = lambda: None) -> int:
+    """Parse and run.  Returns: 0, or 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
+
+    Args: ready: called when everything is imported and the work begins.
+    """
     if list(argv) == ["--version"]:
         from purejaxvpg import __version__
 
         print(f"purejaxvpg {__version__}")
         return 0
     try:
-        _run(parsing.parse(list(argv)), shlex.join(["purejaxvpg", *argv]))
+        _run(parsing.parse(list(argv)), shlex.join(["purejaxvpg", *argv]), ready)
     except UserError as error:
         print(f"purejaxvpg: error: {error}", file=sys.stderr)
         return 2
@@ -58,10 +64,26 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt as interrupt:
         print("purejaxvpg: interrupted; nothing was written", file=sys.stderr)
         return exit_code(interrupt.args)
+    except Exception:
+        if message := _no_device():
+            print(f"purejaxvpg: error: {message}", file=sys.stderr)
+            return 2
+        raise
     return 0
 
 
-def _run(args: Any, command: str) -> None:
+def _no_device() -> str:
+    """Why jax has no device, which everything else then fails by; "" if it has one."""
+    from purejaxvpg.experiment.devices import start_devices
+
+    try:
+        start_devices()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
     from purejaxvpg.experiment.devices import be_deterministic, use_compilation_cache
 
     use_compilation_cache()
@@ -69,6 +91,7 @@ def _run(args: Any, command: str) -> None:
         be_deterministic()
     module, function = _HANDLERS[type(args).__name__]
     handler = getattr(importlib.import_module(f"purejaxvpg.cli.{module}"), function)
+    ready()
     with warnings_as_lines():
         if module == "training":
             handler(args, command)

@@ -1,10 +1,12 @@
 """From the flags of train, sweep and plan to a study, and how it is run."""
 
+import contextlib
 import os
 import time
 from typing import Any
 
 from purejaxvpg.cli import flags, parsing
+from purejaxvpg.cli.whole_numbers import whole
 from purejaxvpg.experiment import devices
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import Design, make_design
@@ -33,9 +35,11 @@ def spec_of(args: Any) -> Spec:
 def resources_of(args: Any) -> Resources:
     """The devices, and how the flags use them.  Raises: ValueError, in one line."""
     size = args.chunk_size
-    if size != "auto" and not (size.isdecimal() and int(size) >= 1):
-        raise ValueError(f"--chunk-size {size} is neither auto nor an integer >= 1")
-    size = size if size == "auto" else int(size)
+    if size != "auto":
+        with contextlib.suppress(ValueError):
+            size = whole(size)
+        if isinstance(size, str) or size < 1:
+            raise ValueError(f"--chunk-size {size} is neither auto nor an integer >= 1")
     return make_resources(None, args.split, size, parsing.bytes_of(args.memory_limit))
 
 

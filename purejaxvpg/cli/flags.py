@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
+from purejaxvpg.cli.whole_numbers import WHOLE
 from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
 
@@ -20,7 +21,7 @@ Flag = tuple[str, Any, Any]  # as dataclasses.make_dataclass takes a field
 
 
 def _flag(name: str, kind: Any, default: Any, text: str, metavar: str | None = None) -> Flag:
-    annotated = Annotated[kind, tyro.conf.arg(help=text, metavar=metavar)]
+    annotated = Annotated[WHOLE.get(kind, kind), tyro.conf.arg(help=text, metavar=metavar)]
     return name, annotated, dataclasses.field(default=default)
 
 

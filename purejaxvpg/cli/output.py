@@ -1,52 +1,52 @@
 """Shown on the terminal: progress while a study runs, and its results."""
 
+import sys
 from typing import Any
 
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn
 
-from purejaxvpg.cli.terminal import console, say
+from purejaxvpg.cli.terminal import console, say, show
+from purejaxvpg.experiment.display import Lines, words
 from purejaxvpg.experiment.progress import Progress as Now
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import tables
 from purejaxvpg.report.digest import choose_best, digest
-from purejaxvpg.report.headline import duration
 from purejaxvpg.statistics import LAST_EPISODES
 
 SHOWN = 5  # diverged seeds, by name
 
 
 class Bar:
-    """A bar over the steps of a study, with the rate, the return and the time left."""
+    """A bar over the steps of a study, with the rate, the return and the time left; in a log a line
+    every so often."""
 
     def __init__(self, title: str):
+        self._lines = None if console.is_terminal else Lines(sys.stdout)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%  {task.fields[status]}"),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[status]}", markup=False),
         )
-        self._progress = Progress(*columns, console=console, transient=False)
+        hidden = self._lines is not None
+        self._progress = Progress(*columns, console=console, disable=hidden)
         self._task = self._progress.add_task(title, total=None, status="starting")
 
     def __enter__(self) -> "Bar":
-        self._progress.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._progress.__exit__(*error)
+        if self._lines is None:
+            self._progress.live.transient = any(error)  # a line of an error stands alone
+            self._progress.stop()
 
     def show(self, now: Now) -> None:
         """Told by the study before compiling and after every segment."""
-        words = [f"{now.runs_done} of {now.num_runs} runs"] if now.num_runs > 1 else []
-        if now.status != "running":
-            words.append(now.status)
-        elif now.steps_per_second:
-            left = duration(now.steps_left / now.steps_per_second)
-            words += [f"{now.steps_per_second:,.0f} steps/s", f"{left} left"]
-            if np.isfinite(now.mean_return):
-                words.append(f"mean return {now.mean_return:.1f}")
-        total = now.steps_done + now.steps_left
-        status = ", ".join(words)
+        if self._lines is not None:
+            self._lines.show(now)
+            return
+        self._progress.start()  # not before: bad input shows no bar
+        total, status = now.steps_done + now.steps_left, words(now, steps=False)
         self._progress.update(self._task, completed=now.steps_done, total=total, status=status)
 
 
@@ -79,12 +79,12 @@ def _print_seeds(study: Study) -> None:
     if study.evaluations:
         columns["last evaluation"] = study.evaluations["returns"][0, :, -1].mean(-1)
     title = f"{study.config.env}: return after {study.config.total_steps:,} steps of each seed"
-    console.print(tables.summary(title, columns))
+    show(tables.summary(title, columns))
 
 
 def _print_settings(study: Study) -> None:
     judged = digest(study)
-    console.print(tables.settings(judged))
+    show(tables.settings(judged))
     choice = choose_best(judged)
     if choice is not None and len(judged.rows) > 1:
         best, _, seeds = choice

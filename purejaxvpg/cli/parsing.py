@@ -7,16 +7,19 @@ import ast
 import contextlib
 import dataclasses
 import io
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import tyro
 
 from purejaxvpg import presets
 from purejaxvpg.cli import flags
-from purejaxvpg.cli.terminal import UserError
+from purejaxvpg.cli.terminal import UserError, user_errors
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import suggest
+from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.serialize import plain
 
 HELP = ("-h", "--help")
@@ -24,16 +27,17 @@ HELP = ("-h", "--help")
 
 def parse(argv: list[str]) -> Any:
     """The arguments as an object of a command's class.  Raises: UserError, in one line."""
+    _check_command(argv)
     _check_renamed(argv)
     words = [word for word in argv if word not in HELP]
     try:
-        args = _tyro(words, None)
+        args = _with_homes(_tyro(words, None))
     except UserError:
         _tyro(argv, None)  # ends here if help is asked for
         raise
     preset = _preset_of(args)
     if preset is None:
-        return args if words == argv else _tyro(argv, None)
+        return args if words == argv else _with_homes(_tyro(argv, None))
     # The preset's values become the defaults; values of the command line stay.
     defaults = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
     defaults |= {
@@ -42,7 +46,7 @@ def parse(argv: list[str]) -> Any:
         for field in dataclasses.fields(half)
         if field.name not in ("env", *flags.PAIRS)
     }
-    return _tyro(argv, type(args)(**defaults))
+    return _with_homes(_tyro(argv, type(args)(**defaults)))
 
 
 def _preset_of(args: Any) -> presets.Preset | None:
@@ -69,6 +73,24 @@ def preset_line(args: Any, varying: Iterable[str] = ()) -> list[str]:
     return [f"preset of {args.env} (--no-preset: none): {', '.join(values)}"] if values else []
 
 
+def _with_homes(args: Any) -> Any:
+    """The arguments with the home folder for `~`, which a shell leaves as it is in `--out=~/x`."""
+    for name in ("folder", "out", "resume", "sources"):
+        if given := getattr(args, name, None):
+            with user_errors():
+                several = isinstance(given, tuple)
+                paths = tuple(map(str, map(expanded, given))) if several else str(expanded(given))
+            setattr(args, name, paths)
+    return args
+
+
+def _check_command(argv: list[str]) -> None:
+    """UserError for an unknown command, with the close one, which tyro does not name."""
+    names = [name for _, name, _ in flags.COMMANDS]
+    if argv and not argv[0].startswith("-") and argv[0] not in names:
+        raise UserError(f"unknown command {argv[0]}; {suggest(argv[0], names)}")
+
+
 def _check_renamed(argv: list[str]) -> None:
     for word in argv:
         name = word.partition("=")[0].removeprefix("--")
@@ -88,22 +110,45 @@ def _tyro(argv: list[str], defaults: Any) -> Any:
         default = {"default": defaults} if isinstance(defaults, cls) else {}
         command = Annotated[cls, tyro.conf.subcommand(name, description=text, **default)]
         commands = command if commands is None else commands | command
-    captured = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(captured):
+    with _plain_and_wide() as printed:
+        try:
             return tyro.cli(commands, args=argv, prog="purejaxvpg")
-    except SystemExit as stop:
-        if stop.code in (0, None):  # --help
-            raise
-        raise UserError(_one_line(captured.getvalue())) from None
+        except SystemExit as stop:
+            wrong = stop.code not in (0, None)
+    if wrong:
+        raise UserError(_one_line(printed.getvalue()))
+    return tyro.cli(commands, args=argv, prog="purejaxvpg")  # --help, as wide as the terminal is
+
+
+class _File(io.StringIO):
+    """A file in memory, in which tyro draws its boxes with the one set of characters."""
+
+    encoding = "utf-8"
+
+
+@contextlib.contextmanager
+def _plain_and_wide() -> Iterator[_File]:
+    """A file for all output, and no terminal: tyro would colour its boxes there, and wrap them to
+    its width."""
+    printed, columns = _File(), os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "100000"
+    try:
+        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+            yield printed
+    finally:
+        if columns is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = columns
 
 
 def _one_line(box: str) -> str:
     """tyro's boxed message as one line: its first paragraph, and the flags it suggests."""
-    lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()][1:]  # but the title
+    sides = [line.strip() for line in box.split("\n")]
+    lines = [line[1:-1].strip() for line in sides if line[:1] in ("│", "|")]
     paragraphs: list[list[str]] = [[]]
     for line in lines:
-        if len(line) > 9 and set(line) <= {"─", "-"}:  # a rule, in a terminal or a plain file
+        if len(line) > 9 and set(line) <= {"─", "-"}:  # a rule
             paragraphs.append([])
         elif line:
             paragraphs[-1].append(line)
@@ -185,7 +230,7 @@ def bytes_of(text: str) -> int | None:
     try:
         assert match
         return int(float(match[1]) * _UNITS[match[2].upper()])
-    except (AssertionError, KeyError, ValueError):
+    except (AssertionError, KeyError, ValueError, OverflowError):
         raise ValueError(
             f"--memory-limit {text} is no size; write for example 800MB, 8GB or 2GiB"
         ) from None

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from purejaxvpg.cli import parsing
 from purejaxvpg.cli.output import print_diverged
-from purejaxvpg.cli.terminal import console, say, user_errors
+from purejaxvpg.cli.terminal import console, say, show, user_errors
 from purejaxvpg.experiment import policy_files
 from purejaxvpg.experiment.evaluation import evaluate_setting, policies_of
 from purejaxvpg.experiment.files import write_whole
@@ -43,9 +43,9 @@ def evaluate(args: Any) -> None:
     labels = setting_labels(study.design.settings())
     if len(settings) == 1:
         label = f" ({labels[settings[0]]})" if study.design.axes else ""
-        console.print(tables.summary(title + label, _rows(outcomes[0])))
+        show(tables.summary(title + label, _rows(outcomes[0])))
     else:
-        console.print(_table(title, [labels[h] for h in settings], outcomes))
+        show(_table(title, [labels[h] for h in settings], outcomes))
     print_diverged(study)
     for way in ways:
         cut = sum(int((~np.asarray(outcome[way].finished)).sum()) for outcome in outcomes)
@@ -154,7 +154,7 @@ def _rows(outcomes: dict[str, Evaluation]) -> dict[str, np.ndarray]:
 def _table(title: str, labels: list[str], outcomes: list[dict[str, Evaluation]]) -> Table:
     """A row for each setting and way: the interquartile mean over seeds, and the mean length."""
     table = Table(title=title, title_justify="left")
-    table.add_column("setting")
+    table.add_column("setting", overflow="fold")
     for heading in ("actions", "IQM of returns", "95% of IQM", "length", "seeds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for label, ways in zip(labels, outcomes, strict=True):

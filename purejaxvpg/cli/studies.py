@@ -11,13 +11,13 @@ from purejaxvpg.cli import resuming
 from purejaxvpg.cli.arguments import resources_of, shard_of, spec_of
 from purejaxvpg.cli.output import print_results
 from purejaxvpg.cli.parsing import preset_line
-from purejaxvpg.cli.terminal import console, say, user_errors
+from purejaxvpg.cli.terminal import console, say, show, user_errors
 from purejaxvpg.experiment import planning
 from purejaxvpg.experiment.design import STATIC
+from purejaxvpg.experiment.display import duration
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.merging import merge as merge_shards
 from purejaxvpg.experiment.spec import Spec
-from purejaxvpg.report.headline import duration
 from purejaxvpg.report.page import write_report
 
 
@@ -30,7 +30,9 @@ def plan(args: Any) -> None:
         table = Table(title="one line a compiled program", title_justify="left")
         for heading in ("static", "runs", "at a time", "chunks", "MB/device", "compile", "run"):
             left = heading == "static"
-            table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
+            table.add_column(
+                heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+            )
         programs = measuring = runs = steps = 0
         compiling = running = 0.0
         for group_plan, to_compile, to_run in planning.plan(spec, resources, shard):
@@ -50,7 +52,7 @@ def plan(args: Any) -> None:
                 duration(to_run),
             )
     say(*preset_line(args, spec.design.names))
-    console.print(table)
+    show(table)
     if spec.pruning:
         left = " then ".join(map(str, spec.pruning.numbers(spec.design.size)))
         console.print(f"settings, rung by rung: {left}")
@@ -92,7 +94,7 @@ def list_envs(_: Any) -> None:
     """Print every environment with its spaces and limit."""
     table = Table()
     for heading in ("environment", "observation", "action", "time limit", "preset"):
-        table.add_column(heading, no_wrap=heading == "environment")
+        table.add_column(heading, no_wrap=heading == "environment", overflow="fold")
     tuned = presets.available()
     for name in envs.registered():
         if name in envs.downloads():
@@ -103,7 +105,7 @@ def list_envs(_: Any) -> None:
         limit = envs.get_param(env.default_params, "max_steps_in_episode")
         limit = "none" if limit is None else f"{int(limit)}"
         table.add_row(name, *map(_describe, spaces), limit, "yes" if name in tuned else "")
-    console.print(table)
+    show(table)
 
 
 def _describe(space: Any) -> str:

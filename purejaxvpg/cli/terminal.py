@@ -9,17 +9,57 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleDimensions
+from rich.measure import Measurement
+from rich.table import Table
 
 from purejaxvpg.experiment.memory import is_out_of_memory
 
-console = Console()
+UNLIMITED = 10_000  # columns of what is no terminal
+
+
+class _Console(Console):
+    """A console as wide as its terminal; a pipe and a file have no width to cut at.
+
+    Text is printed as it is: `x[bold]y` is the name of a folder, and no markup.
+    """
+
+    def __init__(self):
+        super().__init__(markup=False, emoji=False)
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Columns and rows."""
+        size = super().size
+        return size if self.is_terminal else ConsoleDimensions(UNLIMITED, size.height)
+
+
+console = _Console()
 
 
 def say(*lines: str) -> None:
     """Print lines that are not wrapped: paths and commands are copied from them."""
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """Print a table; row by row where the terminal is too narrow to show every number."""
+    for column in table.columns:
+        if column.no_wrap:  # rich would cut it at any character
+            column.min_width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+    wide = console.options.update_dimensions(UNLIMITED, console.height)
+    if Measurement.get(console, wide, table).minimum <= console.width:
+        console.print(table)
+        return
+    say(*[str(title) for title in (table.title,) if title])
+    headings = [str(column.header) for column in table.columns]
+    for first, *cells in zip(*[column.cells for column in table.columns], strict=True):
+        say(str(first))
+        for heading, cell in zip(headings[1:], cells, strict=True):
+            say(f"  {heading}: {cell}")
+    say(*[str(caption) for caption in (table.caption,) if caption])
 
 
 PACKAGE = Path(__file__).parent.parent

@@ -24,6 +24,7 @@ from purejaxvpg.cli.terminal import (
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.checkpoints import Checkpoint, OtherState
 from purejaxvpg.experiment.folder import load_study
+from purejaxvpg.experiment.paths import reserved
 from purejaxvpg.experiment.prepare import prepare
 from purejaxvpg.experiment.prepared import Options, Prepared
 from purejaxvpg.experiment.record import differences, made_with
@@ -43,6 +44,13 @@ def run(args: Any, command: str) -> None:
         folder, resume = resuming.place(args, shard)
         arguments.join_cluster(args)
         options = arguments.options_of(args, shard, command)
+    shared = args.out or args.resume or shard  # the shards of a study have one folder
+    with _place(folder, not shared) as folder:
+        _run(args, spec, options, folder, resume)
+
+
+def _run(args: Any, spec: Spec, options: Options, folder: str, resume: bool) -> None:
+    shard = options.shard
     how_to_go_on = functools.partial(resuming.how_to_go_on, folder=folder, args=args, shard=shard)
     with _resumable(folder, how_to_go_on), out_of_memory():
         study, stopped = _train(args, spec, options, folder, resume)
@@ -54,6 +62,18 @@ def run(args: Any, command: str) -> None:
         with user_errors():
             _draw(study, Path(folder), getattr(args, "report", False))
     say(f"{'study' if study.design.axes else 'run'} folder: {folder}")
+
+
+@contextlib.contextmanager
+def _place(folder: str, alone: bool) -> Iterator[str]:
+    """The folder; where nobody named it, made now, under a name that no other job has."""
+    if not alone:
+        yield folder
+        return
+    with contextlib.ExitStack() as stack:
+        with user_errors():
+            path = stack.enter_context(reserved(folder))
+        yield str(path)
 
 
 def _train(args: Any, spec: Spec, options: Options, folder: str, resume: bool) -> tuple[Study, int]:

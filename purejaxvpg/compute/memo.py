@@ -6,7 +6,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from purejaxvpg.compute.numerics import traced_settings
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _EMPTY: list[Callable[[], None]] = []  # one for each memoized function
 

@@ -9,15 +9,24 @@ import numpy as np
 
 from purejaxvpg.agent import check_episodes_fit, check_limit, make_setup
 from purejaxvpg.experiment.groups import Group
+from purejaxvpg.experiment.memory import least_bytes, total_bytes
 from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.runs import MOST_RUNS, RunIndex
 from purejaxvpg.experiment.settings import check_same_settings
 
+MOST_BYTES = 2**63
 RENAMED = {"part": "shard", "zip": "zipped"}  # arguments of earlier versions
 
 
 def check_group(group: Group, resources: Any) -> None:
     """ValueError if the settings of a group cannot be run, or not so split over the devices."""
     devices = len(resources.devices) if resources.split == "envs" else 1
+    least, most = least_bytes(group.config) // devices, total_bytes(resources.devices[0])
+    if least > most:
+        raise ValueError(
+            f"one run takes at least {least / 1e9:,.1f} GB of a device, which has "
+            f"{most / 1e9:,.1f} GB; lower num_envs, num_steps or hidden_sizes"
+        )
     agent = make_setup(group.config, devices).agent
     for hp in group.hyperparams:
         env_params = agent.env_params(hp)
@@ -29,10 +38,22 @@ def make_seeds(num_seeds: int, first_seed: int = 0) -> np.ndarray:
     """first_seed, first_seed + 1, ...  [S].  Raises: ValueError for numbers out of range."""
     if not isinstance(num_seeds, int | np.integer) or num_seeds < 1:
         raise ValueError(f"num_seeds={num_seeds} is out of range; accepted: an integer >= 1")
+    if num_seeds > MOST_RUNS:
+        raise ValueError(f"num_seeds={num_seeds} is out of range; accepted: at most {MOST_RUNS:,}")
     last = 2**32 - num_seeds
     if not isinstance(first_seed, int | np.integer) or not 0 <= first_seed <= last:
         raise ValueError(f"first_seed={first_seed} is out of range; accepted: 0 to {last}")
     return np.arange(first_seed, first_seed + num_seeds)
+
+
+def check_number_of_runs(index: RunIndex) -> None:
+    """ValueError for more runs than a study can have."""
+    settings, seeds = index
+    if settings * seeds > MOST_RUNS:
+        raise ValueError(
+            f"{settings:,} settings with num_seeds={seeds} are {settings * seeds:,} runs; "
+            f"accepted: at most {MOST_RUNS:,}"
+        )
 
 
 def check_renamed(arguments: dict[str, Any]) -> None:
@@ -46,12 +67,19 @@ def check_renamed(arguments: dict[str, Any]) -> None:
 def check_resources(resources: Any) -> None:
     """ValueError for sizes or limits that cannot be."""
     _, split, chunk_size, memory_limit = resources
-    if chunk_size != "auto" and (not isinstance(chunk_size, int) or chunk_size < 1):
+    if chunk_size != "auto" and (
+        not isinstance(chunk_size, int) or not 1 <= chunk_size <= MOST_RUNS
+    ):
         raise ValueError(
-            f"chunk_size={chunk_size!r} is out of range; accepted: auto, integers >= 1"
+            f"chunk_size={chunk_size!r} is out of range; accepted: auto, integers >= 1 and at "
+            f"most {MOST_RUNS:,}"
         )
-    if memory_limit is not None and (not isinstance(memory_limit, Real) or memory_limit <= 0):
-        raise ValueError(f"memory_limit={memory_limit!r} is out of range; accepted: bytes > 0")
+    if memory_limit is not None and (
+        not isinstance(memory_limit, Real) or not 0 < memory_limit <= MOST_BYTES
+    ):
+        raise ValueError(
+            f"memory_limit={memory_limit!r} is out of range; accepted: bytes > 0 and at most 2^63"
+        )
     if memory_limit is not None and (chunk_size != "auto" or split == "envs"):
         raise ValueError("memory_limit chooses the chunk_size; leave out one of them (and split)")
     if split not in ("runs", "envs"):
@@ -60,6 +88,11 @@ def check_resources(resources: Any) -> None:
 
 def check_options(options: Any, pruning: Any, folder: Any, resume: bool) -> None:
     """ValueError for a way to run the study that cannot be."""
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(
+            "jax_disable_jit is on, and a study is a compiled program; unset JAX_DISABLE_JIT, or "
+            "call make_train or make_learner with it"
+        )
     check_resources(options.resources)
     several = options.shard is not None or jax.process_count() > 1
     if options.keep_policies not in (None, "all", "best", "none"):
@@ -71,7 +104,8 @@ def check_options(options: Any, pruning: Any, folder: Any, resume: bool) -> None
         raise ValueError("a study in several parts needs a place to keep them; pass folder=")
     check_pruned_alone(pruning, several)
     for name in ("checkpoint_minutes", "checkpoint_updates"):
-        if not 0 <= (given := getattr(options, name)) < float("inf"):
+        given = getattr(options, name)
+        if not isinstance(given, Real) or not 0 <= given < float("inf"):
             raise ValueError(f"{name}={given} is out of range; accepted: 0 or more")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from purejaxvpg.experiment.files import write_whole
 from purejaxvpg.extras import require
-from purejaxvpg.serialize import config_to_json, plain
+from purejaxvpg.serialize import config_to_json, plain, to_strict_json
 
 UNITS = {
     "episode_return_sum": "reward, undiscounted",
@@ -87,12 +87,17 @@ def _labels(values: list[Any]) -> np.ndarray:
 
 def _attributes(study: Any) -> dict[str, str]:
     try:
-        config = json.dumps(config_to_json(study.config))
+        config = to_strict_json(config_to_json(study.config))
     except TypeError:  # it holds objects, and is of this process alone
         config = repr(study.config)
     return {
         "title": "a purejaxvpg sweep",
         "config": config,
-        "hyperparams": json.dumps(plain(study.hyperparams), default=repr),
-        "record": json.dumps(study.record.to_json(), default=repr),
+        "hyperparams": _json(plain(study.hyperparams)),
+        "record": _json(study.record.to_json()),
     }
+
+
+def _json(value: Any) -> str:
+    """Strict JSON; objects that it does not have, as Python shows them."""
+    return to_strict_json(json.loads(json.dumps(value, default=repr)))

@@ -23,6 +23,7 @@ import scipy  # not scipy.stats: it takes half a second, and is imported when it
 
 from purejaxvpg import envs
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.runs import MOST_RUNS
 from purejaxvpg.ranges import Range, is_list, plain_value
 
 Sampler = Literal["sobol", "random"]
@@ -101,7 +102,12 @@ def make_design(
         raise ValueError(f"num_samples={num_samples} of nothing; give the ranges to sample from")
     if sample:
         axes.append(_sampled(sample, num_samples, sampler, sample_seed))
-    return Design(tuple(axes))
+    design = Design(tuple(axes))
+    if design.size > MOST_RUNS:
+        raise ValueError(
+            f"{design.size} settings are out of range; accepted: at most {MOST_RUNS:,}"
+        )
+    return design
 
 
 def _sampled(sample: dict[str, Range], number: int, sampler: str, seed: int) -> Axis:
@@ -110,6 +116,8 @@ def _sampled(sample: dict[str, Range], number: int, sampler: str, seed: int) -> 
             raise ValueError(
                 f"{name}={given!r} is out of range; accepted with sample: an integer >= {least}"
             )
+    if number > MOST_RUNS:
+        raise ValueError(f"num_samples={number} is out of range; accepted: at most {MOST_RUNS:,}")
     for name, span in sample.items():
         if not isinstance(span, Range):
             raise TypeError(

@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,6 +27,24 @@ def use_every_core() -> None:
     # The devices run already: leave them.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", cores or 1)
+
+
+def start_devices() -> list[Any]:
+    """All devices, of all processes.
+
+    Raises: ValueError, in one line, if jax cannot start them: JAX_PLATFORMS names an accelerator
+    that is not there, for example.
+    """
+    try:
+        return jax.devices()
+    except Exception as error:  # jax raises RuntimeError or AssertionError
+        platforms = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
+        chosen = f" for JAX_PLATFORMS={platforms}" if platforms else ""
+        reason = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
+        raise ValueError(
+            f"jax finds no device{chosen}{reason}; choose another platform, as "
+            f"JAX_PLATFORMS=cpu, or install jax for this one"
+        ) from error
 
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # and those that it implies
@@ -52,8 +71,10 @@ def use_compilation_cache() -> None:
     platformdirs = require("platformdirs", "cli")
     if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
-    folder = Path(platformdirs.user_cache_dir("purejaxvpg")) / f"compiled-{_processor()}"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the user has no home folder
+        folder = Path(platformdirs.user_cache_dir("purejaxvpg")) / f"compiled-{_processor()}"
+        if not folder.is_absolute():  # the same, in earlier versions of platformdirs
+            return
         folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -80,7 +101,7 @@ def join_cluster(
     """
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(
             f"no cluster could be joined ({first}); give coordinator=HOST:PORT, num_processes and "

@@ -70,5 +70,9 @@ def evaluation_keys(seeds: np.ndarray, seed: int = 0) -> jax.Array:
     `fold_in(key, i)` is the key that `split(key, n)` gives at place i, so evaluating with
     `fold_in(seed's key, 1)` would draw the numbers again that the networks were made of.
     """
+    if not 0 <= seed < 2**32:
+        raise ValueError(
+            f"seed={seed} of the evaluation is out of range; accepted: 0 to {2**32 - 1}"
+        )
     base = jax.random.fold_in(jax.random.key(seed, impl=STUDY_KEYS), EVALUATION)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(base, jnp.asarray(seeds, jnp.uint32))

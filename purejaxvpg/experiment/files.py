@@ -20,6 +20,7 @@ import filelock
 import jax
 import numpy as np
 
+from purejaxvpg.serialize import from_json, to_strict_json
 from purejaxvpg.state import Evaluation, Metrics
 
 SUM = 64  # characters of a SHA-256
@@ -67,7 +68,7 @@ def digest(value: Any) -> str:
 
 def write_described(path: Path, fields: Mapping[str, Any]) -> None:
     """JSON with its own sum."""
-    text = json.dumps({**fields, "sha256": digest(fields)}, indent=2) + "\n"
+    text = to_strict_json({**fields, "sha256": digest(fields)}, indent=2) + "\n"
     write_whole(path, text.encode())
 
 
@@ -77,7 +78,7 @@ def read_described(path: Path, formats: Sequence[int]) -> dict[str, Any]:
     Args: formats: those that can be read.
     Raises: ValueError if it is of another format, or not as written; OSError.
     """
-    fields = json.loads(path.read_text())
+    fields = from_json(path.read_text())
     if not isinstance(fields, dict) or "format" not in fields:
         raise ValueError("it is no description of a run or study")
     if fields["format"] not in formats:

@@ -22,6 +22,7 @@ from purejaxvpg.experiment import legacy
 from purejaxvpg.experiment.assemble import assemble
 from purejaxvpg.experiment.files import first_line, read_described
 from purejaxvpg.experiment.parts import Part, read_parts
+from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.policies import Policies, read_policies
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import FORMAT, LONGER, Fingerprint, Spec
@@ -44,7 +45,7 @@ class Contents(NamedTuple):
 
 def face_of(folder: str | os.PathLike) -> Path | None:
     """The file that describes the folder's study, or None."""
-    paths = [Path(folder) / name for name in FACES]
+    paths = [expanded(folder) / name for name in FACES]
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -74,7 +75,7 @@ def read_folder(folder: str | os.PathLike) -> Contents:
 
     Raises: as `read_spec`.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     spec, record, identity = read_spec(folder)
     if legacy.is_old_run(folder / "run.json"):
         parts, policies = legacy.read_results(folder, spec, record)

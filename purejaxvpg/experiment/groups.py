@@ -9,6 +9,7 @@ import numpy as np
 from purejaxvpg import envs
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.design import ENV_PARAMS, STATIC, TRACED, Design
+from purejaxvpg.fields import MOST
 
 
 class Group(NamedTuple):
@@ -89,4 +90,6 @@ def _env_params(in_env: dict[str, Any], config: VPGConfig, base: Any) -> Any:
         whole = np.asarray(envs.get_param(defaults, name)).dtype.kind in "iu"
         if whole and not (np.isfinite(value).all() and np.equal(np.floor(value), value).all()):
             raise ValueError(f"env_params.{name}={value} is not whole, and that of {env.name} is")
+        if whole and np.max(np.abs(np.asarray(value, float))) > MOST:
+            raise ValueError(f"env_params.{name}={value} is out of range; accepted: up to {MOST:,}")
     return params or None

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -105,6 +106,24 @@ def small_rollouts(config: VPGConfig, num_runs: int, device: Any) -> bool:
     size = math.prod(make_agent(config).env.obs_shape)
     estimate = 4 * config.steps_per_update * (2 * size + 16) * num_runs
     return estimate <= (working_set(device) if math.isfinite(working_set(device)) else 0)
+
+
+def least_bytes(config: VPGConfig) -> int:
+    """Bytes that a run surely takes: four numbers a row of its batch, and the layers of both
+    networks with Adam's two moments (observations and actions have at least one number)."""
+    hidden = sum(math.prod(pair) for pair in itertools.pairwise((1, *config.hidden_sizes, 1)))
+    return 16 * config.steps_per_update + 12 * hidden * (1 if config.shared_torso else 2)
+
+
+def total_bytes(device: Any) -> int:
+    """Memory of a device; a CPU has that of the machine, where it says how much that is."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 2**63
 
 
 def is_out_of_memory(error: Exception) -> bool:

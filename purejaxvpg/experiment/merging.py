@@ -11,6 +11,7 @@ import numpy as np
 
 from purejaxvpg.experiment.folder import Contents, read_folder
 from purejaxvpg.experiment.parts import Part
+from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import Spec, differences
 from purejaxvpg.experiment.store import Store, existing
@@ -30,7 +31,8 @@ def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> St
     if isinstance(sources, str | os.PathLike) or not sources:
         raise ValueError(f"sources={sources!r} to merge; name at least one study folder, in a list")
     once: dict[Path, Path] = {}
-    for source in map(Path, sources):
+    folder = expanded(folder)
+    for source in map(expanded, sources):
         once.setdefault(source.resolve(), source)
     shards = {source: read_folder(source) for source in once.values()}
     first = next(iter(shards))

@@ -11,7 +11,6 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +25,7 @@ from purejaxvpg.agent.policy import Policy, describe_actions, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.acting import describe_observations, make_act
 from purejaxvpg.experiment.files import first_line, read_described, write_described, write_whole
+from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.policies import leaves_of, restore
 from purejaxvpg.experiment.record import versions
 from purejaxvpg.extras import require
@@ -82,7 +82,7 @@ def save_policy(
     leaves = leaves_of(params, obs_stats or init_stats(agent.env.obs_shape))
     arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}
     _restore(arrays, config, card)
-    folder = Path(folder)
+    folder = expanded(folder)
     folder.mkdir(parents=True, exist_ok=True)
     data = safetensors.save(arrays)
     write_whole(folder / "policy.safetensors", data)
@@ -107,7 +107,7 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
     be imported (no other code is named by a policy's files and run).
     """
     safetensors = require("safetensors.numpy", "cli")
-    folder = Path(folder)
+    folder = expanded(folder)
     for name in ("card.json", "policy.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} holds no policy: it has no {name}")

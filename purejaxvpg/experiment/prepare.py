@@ -1,7 +1,6 @@
 """Checks, folder and widths of a study, before it runs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,14 +8,16 @@ import jax
 from purejaxvpg.experiment.checks import (
     check_as_begun,
     check_group,
+    check_number_of_runs,
     check_options,
     check_scores_alike,
 )
-from purejaxvpg.experiment.devices import use_every_core
+from purejaxvpg.experiment.devices import start_devices, use_every_core
 from purejaxvpg.experiment.files import locked
 from purejaxvpg.experiment.folder import Contents, face_of, read_spec
 from purejaxvpg.experiment.groups import Group, resolve
 from purejaxvpg.experiment.lengthening import as_begun, lengthened
+from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.planning import GroupPlan, Resources, plan_shard
 from purejaxvpg.experiment.prepared import Options, Prepared
 from purejaxvpg.experiment.progress import Clock
@@ -30,12 +31,14 @@ from purejaxvpg.experiment.store import Store, existing, width_of
 def make_resources(
     devices: Sequence[Any] | None, split: Any, chunk_size: Any, memory_limit: Any
 ) -> Resources:
-    """The devices given, or all of them (each core of a CPU), and how they are used."""
+    """The devices given, or all of them (each core of a CPU), and how they are used.
+
+    Raises: ValueError, in one line, if jax can start none.
+    """
     if devices is None:
         use_every_core()
-    return Resources(
-        list(jax.devices() if devices is None else devices), split, chunk_size, memory_limit
-    )
+    devices = start_devices() if devices is None else devices
+    return Resources(list(devices), split, chunk_size, memory_limit)
 
 
 def prepare(
@@ -54,7 +57,9 @@ def prepare(
 
     Raises: as `sweep`.
     """
+    folder = None if folder is None else expanded(folder)
     check_options(options, spec.pruning, folder, resume)
+    check_number_of_runs(spec.index)
     groups = resolve(spec.design, spec.config, spec.hyperparams)
     for group in groups:
         check_group(group, options.resources)
@@ -77,7 +82,7 @@ def prepare(
     if contents is None:
         widths = [group_plan.width if group_plan else 0 for group_plan in plans]
         record = record.replace(num_devices=num_devices, program_widths=widths)
-    store = Store(spec, None if folder is None else Path(folder), record, contents)
+    store = Store(spec, folder, record, contents)
     if store.folder is not None and begun_length and jax.process_index() == 0:
         with locked(store.folder):
             store.describe(spec, record)

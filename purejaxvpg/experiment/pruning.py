@@ -11,6 +11,7 @@ import numpy as np
 
 from purejaxvpg.statistics import interquartile_mean, with_diverged_as_worst
 
+MOST_RUNGS = 1_000
 METHOD = "successive_halving"
 
 
@@ -87,8 +88,10 @@ def make_pruning(
         return None
     if prune != METHOD:
         raise ValueError(f"prune={prune!r} is unknown; accepted: {METHOD}, or None")
-    if not isinstance(rungs, int) or rungs < 2:
-        raise ValueError(f"rungs={rungs!r} is out of range; accepted: an integer >= 2")
+    if not isinstance(rungs, int) or not 2 <= rungs <= MOST_RUNGS:
+        raise ValueError(
+            f"rungs={rungs!r} is out of range; accepted: an integer >= 2 and at most {MOST_RUNGS}"
+        )
     if not isinstance(keep, Real) or not 0 < keep < 1:
         raise ValueError(f"keep={keep!r} is out of range; accepted: in (0, 1)")
     return SuccessiveHalving(rungs, float(keep), blocks)

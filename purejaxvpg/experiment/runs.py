@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+MOST_RUNS = 1_000_000  # of a study: each is named, and has its rows in every result
 Shard = tuple[int, int]  # (i, n): the i-th of n independent processes' runs, i from 0
 
 

@@ -9,7 +9,6 @@ not kept: asking and telling again what was told brings it back, for both are se
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,12 +19,14 @@ from purejaxvpg.experiment import engine, legacy, suggestions
 from purejaxvpg.experiment.assemble import assemble
 from purejaxvpg.experiment.checks import check_group, make_seeds
 from purejaxvpg.experiment.design import STATIC, Axis, Design, make_design
+from purejaxvpg.experiment.display import shown
 from purejaxvpg.experiment.folder import Contents, face_of, read_folder
 from purejaxvpg.experiment.groups import resolve
+from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.planning import Resources
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
-from purejaxvpg.experiment.runs import parse_shard
+from purejaxvpg.experiment.runs import MOST_RUNS, parse_shard
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.ranges import Choice, Range
@@ -86,7 +87,7 @@ def search(
       resume: go on with the search in `folder`, also to more rounds than it was begun with.
       on_round: called after every round.
       how_to_run: chunk_size, memory_limit, devices, split, keep_policies, keep_states,
-        checkpoint_minutes, checkpoint_updates, on_progress, on_segment of `sweep`.
+        checkpoint_minutes, checkpoint_updates, progress, on_progress, on_segment of `sweep`.
 
     A run that diverged counts as the worst run so far; a setting none of whose runs has a score
     is told as pruned, which samplers take for worse than any score.
@@ -145,7 +146,7 @@ def _begin(spec: Spec, folder: Any, resume: bool) -> Contents | None:
     """The search that the folder holds already; None if it begins."""
     if folder is None or face_of(folder) is None or not resume:
         return None
-    legacy.take_over_round(Path(folder))
+    legacy.take_over_round(expanded(folder))
     contents = read_folder(folder)
     ours, theirs = spec.to_json(), contents.spec.to_json()
     names = [name for name in ("config", "hyperparams", "seeds") if ours[name] != theirs[name]]
@@ -196,15 +197,17 @@ def _first_settings(spec: Spec, grown: Contents) -> Study:
 # ------------------------------------------------------------------------------------ CHECKS
 
 HOW_TO_RUN = ("chunk_size", "memory_limit", "devices", "split", "keep_policies", "keep_states",
-              "checkpoint_minutes", "checkpoint_updates", "on_progress", "on_segment",
+              "checkpoint_minutes", "checkpoint_updates", "progress", "on_progress", "on_segment",
               "command", "other_settings")  # fmt: skip
 
 
 def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, Any]) -> Options:
     """How the rounds are run.  Raises: ValueError or TypeError, in one line."""
     for name, number in (("rounds", rounds), ("batch", batch)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"{name}={number!r} is out of range; accepted: an integer >= 1")
+        whole = isinstance(number, int) and not isinstance(number, bool)
+        if not (whole and 1 <= number <= MOST_RUNS):
+            accepted = f"an integer >= 1 and at most {MOST_RUNS:,}"
+            raise ValueError(f"{name}={number!r} is out of range; accepted: {accepted}")
     if "shard" in how:
         parse_shard(how["shard"])  # the name of `split` in earlier versions
     for name in how:
@@ -218,7 +221,8 @@ def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, 
         )
     sizes = {"devices": None, "split": "runs", "chunk_size": "auto", "memory_limit": None}
     resources = make_resources(**{name: how.pop(name, value) for name, value in sizes.items()})
-    hooks = (how.pop("on_progress", None), how.pop("on_segment", None))
+    hook = shown(how.pop("progress", None), how.pop("on_progress", None))
+    hooks = (hook, how.pop("on_segment", None))
     return Options(resources, **how).with_hooks(*hooks)
 
 

@@ -21,6 +21,7 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.checks import check_renamed, make_seeds
 from purejaxvpg.experiment.design import Sampler, make_design
+from purejaxvpg.experiment.display import shown
 from purejaxvpg.experiment.planning import ChunkSize
 from purejaxvpg.experiment.policies import KeepPolicies
 from purejaxvpg.experiment.prepare import make_resources, prepare
@@ -64,6 +65,7 @@ def sweep(
     keep_states: bool | None = None,
     checkpoint_minutes: float = 1.0,
     checkpoint_updates: int = 0,
+    progress: bool | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_segment: Callable[[Segment], Any] | None = None,
     command: str = "",
@@ -92,6 +94,8 @@ def sweep(
         the best setting alone; none.  None: as the study was begun, or all.
       keep_states: also states of runs at their end, to train longer; None: of one setting.
       checkpoint_minutes, checkpoint_updates: how often the running chunk is kept; 0: never.
+      progress: show it on stderr: one line of a terminal, else a line after 10 s, 20 s, 40 s, ...
+        and then every 10 minutes.  None: unless there is an `on_progress`.
       on_progress: called before compiling and after every segment.
       on_segment: called with a `Segment` between any two; True stops the study, and keeps it.
       command: recorded with the study.
@@ -114,7 +118,7 @@ def sweep(
         checkpoint_updates=checkpoint_updates,
         command=command,
         other_settings=other_settings,
-    ).with_hooks(on_progress, on_segment)
+    ).with_hooks(shown(progress, on_progress), on_segment)
     return engine.run(prepare(Spec(config, hp, design, seeds, pruning), options, folder, resume))
 
 
@@ -137,7 +141,7 @@ def train(
       resume: go on with the run in `folder`, or begin it there; with a larger `total_steps` it
         trains longer.
       how_to_run: chunk_size, memory_limit, devices, split, keep_policies, keep_states,
-        checkpoint_minutes, checkpoint_updates, on_progress, on_segment, command,
+        checkpoint_minutes, checkpoint_updates, progress, on_progress, on_segment, command,
         other_settings of `sweep`.
 
     Returns: the study, with H = 1: `study.metrics["kl"][0]` is `[S, U]`.

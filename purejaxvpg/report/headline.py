@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from purejaxvpg.experiment.display import duration
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.digest import Digest, choose_best
 from purejaxvpg.report.markup import Html, element, join, number
@@ -131,14 +132,3 @@ def warnings(digest: Digest) -> Html | None:
     if not messages:
         return None
     return element("div", *[element("p", text) for text in messages], class_="warning", role="note")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as text: 93 -> "1 min 33 s"; "?" if they are not finite."""
-    if not np.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

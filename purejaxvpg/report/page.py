@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import curves, headline, reproduce, sections, sensitivity
 from purejaxvpg.report.digest import Digest, digest
@@ -31,7 +32,7 @@ def write_report(study: Study, folder: str | os.PathLike, *, target: float | Non
         raise ValueError("the study has no settings yet; run some before reporting on it")
     pictures: dict[str, bytes] = {}
     page = _page(digest(study, target), pictures)
-    folder = Path(folder)
+    folder = expanded(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in pictures.items():

@@ -70,7 +70,8 @@ def python_call(study: Study) -> str:
         lines += [f"    {name}={pruning[key]!r}," for name, key in PRUNING.items()]
     elif study.pruned.any():
         lines.append('    prune="successive_halving",  # its rungs= and keep= were not recorded')
-    return "\n".join([*lines, ")", *comments])
+    code = "\n".join([*lines, ")", *comments])
+    return f"from math import inf\n{code}" if re.search(r"\binf\b", code) else code
 
 
 def _axes(study: Study) -> tuple[dict[str, list], dict[str, list], list[str]]:

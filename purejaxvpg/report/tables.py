@@ -18,7 +18,9 @@ def summary(title: str, columns: Mapping[str, ArrayLike]):
     """
     table = require("rich.table", "cli").Table(title=title, title_justify="left")
     for heading in ("", "mean", "IQM", "95% of IQM", "worst", "best", "seeds"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+        table.add_column(
+            heading, justify="right" if heading else "left", no_wrap=True, overflow="fold"
+        )
     for name, values in columns.items():
         values = np.asarray(values)
         valid = values[~np.isnan(values)]
@@ -44,7 +46,9 @@ def settings(judged: Digest, most: int = 10):
     table = rich.Table(title=title, title_justify="left", caption_justify="left")
     for heading in ("setting", "IQM [95%]", "beats first", "seeds", "diverged"):
         left = heading == "setting"
-        table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
+        table.add_column(
+            heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+        )
     for row in judged.rows[:most]:
         score = beats = "-"
         if row.iqm is not None:

@@ -1,0 +1,58 @@
+"""Whole numbers as people type them: 1000000, 1_000_000, 1e6; 64,64 or 64 64 for several."""
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+DIGITS = 100  # of a number; more are a slip of the hand, and slow to read
+
+
+def whole(text: str) -> int:
+    """The number.  Raises: ValueError, in one line, if it is not whole: 1.5, 1e6.5, 1e-3."""
+    shown = text if len(text) <= 30 else f"{text[:30]}..."
+    try:
+        number = Decimal(text)  # exact, where a float is not: 1e23
+        if number.is_finite() and abs(number.adjusted()) > DIGITS:
+            raise ValueError(f"{shown} is out of range; accepted: at most {DIGITS} digits")
+        if not number.is_finite() or number != number.to_integral_value():
+            raise InvalidOperation
+    except InvalidOperation:
+        raise ValueError(
+            f"{shown} is no whole number; write for example 1000000, 1_000_000 or 1e6"
+        ) from None
+    return int(number)
+
+
+def _as(metavar: str, nargs: Any, read: Any, kind: Any, words: Any) -> PrimitiveConstructorSpec:
+    return PrimitiveConstructorSpec(
+        nargs=nargs,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=words,
+    )
+
+
+def _sizes(words: list[str]) -> tuple[int, ...]:
+    pieces = [piece for word in words for piece in word.strip("()[]").split(",")]
+    return tuple(whole(piece) for piece in pieces if piece.strip())
+
+
+WHOLE = {
+    int: Annotated[int, _as("INT", 1, lambda words: whole(words[0]), int, lambda x: [str(x)])],
+    int | None: Annotated[
+        int | None,
+        _as(
+            "{None}|INT",
+            1,
+            lambda words: None if words[0] == "None" else whole(words[0]),
+            int | None,
+            lambda x: [str(x)],
+        ),
+    ],
+    tuple[int, ...]: Annotated[
+        tuple[int, ...], _as("INT,INT,...", "*", _sizes, tuple, lambda x: [str(i) for i in x])
+    ],
+}
+"""Type of a field -> type of its flag, for tyro."""
