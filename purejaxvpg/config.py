@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from purejaxvpg.advantages import ESTIMATORS
 from purejaxvpg.fields import (
     check_axes,
+    check_counters,
     check_hashable,
     check_number,
     check_scalar,
@@ -105,6 +106,7 @@ class VPGConfig:
             object.__setattr__(self, field.name, value)
         self._check_ranges()
         self._check_budget()
+        check_counters(self)
         self._check_combinations()
 
     @property

@@ -10,7 +10,7 @@ from jax import Array, lax
 from purejaxvpg.agent import episode_limit, make_setup
 from purejaxvpg.compute import vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
-from purejaxvpg.fields import as_key
+from purejaxvpg.fields import MOST, as_key
 from purejaxvpg.state import Evaluation, RunningStats, VectorState
 
 
@@ -46,8 +46,9 @@ def make_evaluate(
     """
     num_episodes = config.eval_episodes if num_episodes is None else num_episodes
     for name, number in (("num_episodes", num_episodes), ("max_steps", max_steps)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name}={number} is out of range; accepted: an integer >= 1")
+        if number is not None and not 1 <= number <= MOST:
+            accepted = f"an integer >= 1, up to {MOST:_}"
+            raise ValueError(f"{name}={number} is out of range; accepted: {accepted}")
     setup = make_setup(config, num_envs=num_episodes, restart=False)
     agent, env = setup.agent, setup.env
 

@@ -107,6 +107,34 @@ def require(condition: bool, owner: Any, name: str, accepted: str) -> None:
         raise ValueError(f"{name}={getattr(owner, name)!r} is out of range; accepted: {accepted}")
 
 
+MOST = 2**31 - 1
+"""The largest number that a run counts to: counters are int32, and beyond it they are negative."""
+
+
+def check_counters(config: Any) -> None:
+    """ValueError for a config whose run would count beyond `MOST`."""
+    counts = {
+        field.name: getattr(config, field.name) or 0
+        for field in dataclasses.fields(config)
+        if field.type in (int, int | None) and field.name != "total_steps"
+    }
+    for name, count in counts.items():
+        require(count <= MOST, config, name, f"up to {MOST:_}")
+    updates, steps = config.num_updates, config.num_steps
+    counts = {
+        "updates": (updates, "larger num_envs or num_steps"),
+        "steps of each environment": (updates * steps, "a larger num_envs"),
+        "rows of a batch": (config.num_envs * steps, "a smaller num_envs or num_steps"),
+    }
+    for what, (count, remedy) in counts.items():
+        if count > MOST:
+            raise ValueError(
+                f"total_steps={config.total_steps:_} with num_envs={config.num_envs:_} and "
+                f"num_steps={steps:_} makes {count:_} {what}; a run counts up to {MOST:_}, so "
+                f"pass {remedy}"
+            )
+
+
 def check_hashable(owner: Any, name: str) -> None:
     """TypeError that names the field, if its value cannot be hashed."""
     value = getattr(owner, name)
