@@ -14,14 +14,14 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from purejaxvpg.advantages import ESTIMATORS
 from purejaxvpg.envs import flat_params
 from purejaxvpg.fields import (
+    LARGEST,
     check_axes,
-    check_counts,
+    check_counters,
     check_hashable,
     check_number,
     check_scalar,
@@ -31,9 +31,9 @@ from purejaxvpg.fields import (
     setting,
 )
 
-LARGEST = float(np.finfo(np.float32).max)
 _LEAST = {"total_steps": 1, "num_envs": 1, "num_steps": 1, "n_step": 1, "eval_episodes": 1,
-          "eval_steps": 1, "value_iterations": 0, "eval_every": 0}  # fmt: skip
+          "eval_steps": 1, "max_episode_steps": 1, "gradient_rows": 1, "value_iterations": 0,
+          "eval_every": 0}  # fmt: skip
 
 Rollout = Literal["segments", "episodes"]
 ValueTarget = Literal["future_return", "lambda_return"]
@@ -112,11 +112,11 @@ class VPGConfig:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            object.__setattr__(
-                self, field.name, check_type(field, getattr(self, field.name), NAMES)
-            )
+            value = check_type(field, getattr(self, field.name), NAMES)
+            object.__setattr__(self, field.name, value)
         self._check_ranges()
         self._check_budget_and_estimator()
+        check_counters(self)
 
     @property
     def num_updates(self) -> int:
@@ -135,17 +135,14 @@ class VPGConfig:
 
     def _check_ranges(self):
         for name, least in _LEAST.items():
-            require(getattr(self, name) >= least, self, name, f"an integer >= {least}")
+            value, none = getattr(self, name), "None or " * (getattr(VPGConfig, name) is None)
+            require(value is None or value >= least, self, name, f"{none}an integer >= {least}")
         for name in ("init_std", "obs_clip"):
             require(0 < getattr(self, name) < LARGEST, self, name, "a finite number > 0")
         require(0 <= self.min_std < self.init_std, self, "min_std", "in [0, init_std)")
-        for name in ("max_episode_steps", "gradient_rows"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, self, name, "None or an integer >= 1")
         require(min(self.hidden_sizes, default=1) >= 1, self, "hidden_sizes", "integers >= 1")
         for name in ("env", "env_kwargs", "network", "kernel_init", *NAMES):
             check_hashable(self, name)
-        check_counts(self)
 
     def _check_budget_and_estimator(self):
         batch = self.num_envs * self.num_steps
@@ -158,7 +155,8 @@ class VPGConfig:
             )
         if self.eval_every and self.num_updates % self.eval_every:
             raise ValueError(
-                f"eval_every={self.eval_every} does not divide num_updates={self.num_updates}; choose a divisor, or 0"
+                f"eval_every={self.eval_every} does not divide the run's {self.num_updates} updates "
+                f"(total_steps / (num_envs * num_steps)); choose a divisor, or 0"
             )
         whole = ("total_return", ESTIMATORS["total_return"])
         if self.estimator in whole and self.rollout != "episodes":

@@ -48,7 +48,8 @@ def make_evaluate(
     limits = (("num_episodes", num_episodes, MOST_EPISODES), ("max_steps", max_steps, MOST))
     for name, number, most in limits:
         if number is not None and not 1 <= number <= most:
-            raise ValueError(f"{name}={number} is out of range; accepted: 1 to {most:,}")
+            accepted = f"an integer >= 1, up to {most:_}"
+            raise ValueError(f"{name}={number} is out of range; accepted: {accepted}")
     setup = make_setup(config, num_envs=num_episodes, restart=False)
     agent, env = setup.agent, setup.env
 

@@ -112,24 +112,39 @@ def require(condition: bool, owner: Any, name: str, accepted: str) -> None:
         raise ValueError(f"{name}={getattr(owner, name)!r} is out of range; accepted: {accepted}")
 
 
-MOST = 2**31 - 1  # int32
+MOST = 2**31 - 1
+"""The largest number that a run counts to: counters are int32, and beyond it they are negative."""
+
+LARGEST = float(np.finfo(np.float32).max)
 MOST_EPISODES = 1_000_000  # of an evaluation; they run side by side
 
 
-def check_counts(config: Any) -> None:
-    """ValueError for counts beyond int32: steps, rows of a batch, weights of a layer."""
-    for name in ("num_envs", "num_steps", "n_step", "value_iterations", "eval_every",
-                 "eval_steps", "max_episode_steps", "gradient_rows"):  # fmt: skip
-        require((getattr(config, name) or 0) <= MOST, config, name, f"at most {MOST:,}")
-    episodes = f"at most {MOST_EPISODES:,}"
+def check_counters(config: Any) -> None:
+    """ValueError for a config whose run would count beyond `MOST`."""
+    counts = {
+        field.name: getattr(config, field.name) or 0
+        for field in dataclasses.fields(config)
+        if field.type in (int, int | None) and field.name != "total_steps"
+    }
+    for name, count in counts.items():
+        require(count <= MOST, config, name, f"up to {MOST:_}")
+    episodes = f"up to {MOST_EPISODES:_}"
     require(config.eval_episodes <= MOST_EPISODES, config, "eval_episodes", episodes)
-    if config.num_envs * config.num_steps > MOST:
-        raise ValueError(
-            f"num_envs={config.num_envs} times num_steps={config.num_steps} is out of range; "
-            f"accepted: at most {MOST:,} rows in a batch"
-        )
     widest = max(a * b for a, b in itertools.pairwise((1, *config.hidden_sizes, 1)))
-    require(widest <= MOST, config, "hidden_sizes", f"at most {MOST:,} weights in a layer")
+    require(widest <= MOST, config, "hidden_sizes", f"up to {MOST:_} weights of a layer")
+    updates, steps = config.num_updates, config.num_steps
+    counts = {
+        "updates": (updates, "larger num_envs or num_steps"),
+        "steps of each environment": (updates * steps, "a larger num_envs"),
+        "rows of a batch": (config.num_envs * steps, "a smaller num_envs or num_steps"),
+    }
+    for what, (count, remedy) in counts.items():
+        if count > MOST:
+            raise ValueError(
+                f"total_steps={config.total_steps:_} with num_envs={config.num_envs:_} and "
+                f"num_steps={steps:_} makes {count:_} {what}; a run counts up to {MOST:_}, so "
+                f"pass {remedy}"
+            )
 
 
 def check_hashable(owner: Any, name: str) -> None:

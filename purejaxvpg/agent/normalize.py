@@ -42,7 +42,9 @@ def merge(
     divisor = jnp.maximum(count, 1)
     # `where`, not a product: a masked row may hold anything, NaN included.
     mean: Array = compute.sum(jnp.where(column > 0, rows, 0).sum(0)) / divisor
-    var: Array = compute.sum(jnp.where(column > 0, jnp.square(rows - mean), 0).sum(0)) / divisor
+    var: Array = (
+        compute.sum(jnp.where(column > 0, jnp.square(rows - mean[None]), 0).sum(0)) / divisor
+    )
 
     total = stats.count + count
     share = count / jnp.maximum(total, 1)  # n_b / n
@@ -57,7 +59,8 @@ def merge(
 
 def normalize(stats: RunningStats, rows: Array, clip: float) -> Array:
     """(rows - mean) / std, clipped to [-clip, clip].  Shapes: `[..., F]` with stats `[F]`."""
-    scaled = (rows - stats.mean) / jnp.sqrt(stats.var + 1e-8)
+    mean, var = (jnp.broadcast_to(x, rows.shape) for x in (stats.mean, stats.var))
+    scaled = (rows - mean) / jnp.sqrt(var + 1e-8)
     return jnp.clip(scaled, -clip, clip)
 
 
@@ -89,7 +92,9 @@ def scale_rewards(
     before, rewards = state.reward_stats, trajectory.rewards  # [T, N]
     done = trajectory.terminated | trajectory.truncated
     starts = jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])  # [T, N]
-    first = rewards[:1] + gamma * before.returns  # [1, N], goes on where the last batch stopped
+    first = (
+        rewards[:1] + gamma * before.returns[None]
+    )  # [1, N], goes on where the last batch stopped
     addends = jnp.concatenate([first, rewards[1:]])
     returns = accumulate(addends, gamma, starts, reverse=False)  # [T, N], G_t
     running = jnp.where(done[-1], 0, returns[-1])

@@ -91,12 +91,12 @@ def categorical(num_actions: int) -> Policy:
         # The first action at which the sum of probabilities passes the noise, uniform in [0, 1).
         # (The usual maximum of logits + Gumbel noise takes A random numbers and 2 A logarithms.)
         # Unnormalised: the noise is stretched to their sum instead.
-        odds = jnp.exp(outputs.T - outputs.max(-1))  # [A, B]
+        odds = jnp.exp(outputs.T - outputs.max(-1)[None])  # [A, B]
         sums = jnp.cumsum(odds, axis=0)  # [A, B]
-        return (sums[:-1] <= noise * sums[-1]).sum(0, dtype=jnp.int32)
+        return (sums[:-1] <= noise[None] * sums[-1:]).sum(0, dtype=jnp.int32)
 
     def log_prob(outputs: Array, raw: Array) -> Array:
-        taken = jnp.arange(num_actions)[:, None] == raw  # [A, B]
+        taken = jnp.arange(num_actions)[:, None] == raw[None]  # [A, B]
         return jnp.where(taken, log_probs(outputs), 0).sum(0)
 
     def expected(log_p: Array, x: Array) -> Array:
@@ -142,8 +142,8 @@ def _clipped_gaussian(
     config: VPGConfig, shape: tuple[int, ...], low: Array, high: Array, bounded: np.ndarray
 ) -> Policy:
     """log pi(a|s) = -1/2 ( n log 2pi + sum_i [ (a_i - mu_i)^2 / sigma_i^2 + 2 log sigma_i ] )."""
-    center = jnp.where(bounded, (low + high) / 2, 0.0)  # [n]
-    half_range = jnp.where(bounded, (high - low) / 2, 1.0)  # [n]
+    center = jnp.where(bounded, (low + high) / 2, 0.0)[None]  # [1, n]
+    half_range = jnp.where(bounded, (high - low) / 2, 1.0)[None]  # [1, n]
 
     def mean_and_std(outputs: Array) -> tuple[Array, Array]:
         mean, std = _mean_and_std(config, outputs)
@@ -153,7 +153,7 @@ def _clipped_gaussian(
         return distrax.MultivariateNormalDiag(*mean_and_std(outputs))
 
     def to_env(raw: Array) -> Array:
-        return jnp.clip(raw, low, high).reshape(raw.shape[:-1] + shape)
+        return jnp.clip(raw, low[None], high[None]).reshape(raw.shape[:-1] + shape)
 
     return Policy(
         num_outputs=2 * math.prod(shape),
@@ -192,7 +192,7 @@ def _tanh_gaussian(config: VPGConfig, shape: tuple[int, ...], low: Array, high: 
 
     def to_env(raw: Array) -> Array:
         # Clipped, for center + half_range may round to one float32 beyond the bound.
-        return jnp.clip(squash.forward(raw), low, high).reshape(raw.shape[:-1] + shape)
+        return jnp.clip(squash.forward(raw), low[None], high[None]).reshape(raw.shape[:-1] + shape)
 
     return Policy(
         num_outputs=2 * math.prod(shape),

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import jax
+
 from purejaxvpg.compute.numerics import traced_settings
 
 P = ParamSpec("P")
@@ -18,7 +20,9 @@ def memoized(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.lru_cache(maxsize)
         def made(_: tuple[Any, ...], *args: P.args, **kwargs: P.kwargs) -> R:
-            return function(*args, **kwargs)
+            # Within a user's jit too: what is made once may not belong to one trace.
+            with jax.ensure_compile_time_eval():
+                return function(*args, **kwargs)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
