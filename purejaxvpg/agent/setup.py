@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 
 from purejaxvpg import envs
 from purejaxvpg.advantages import COMPARES_ENVIRONMENTS, ESTIMATORS, Discounts, Trajectory
@@ -98,7 +99,7 @@ def _unshared(state: TrainState) -> TrainState:
     seen: set[int] = set()
 
     def one(x: Array) -> Array:
-        if isinstance(x, jax.core.Tracer) or id(x) not in seen:
+        if isinstance(x, Tracer) or id(x) not in seen:
             seen.add(id(x))
             return x
         return jnp.copy(x)
@@ -186,7 +187,9 @@ def episode_limit(config: VPGConfig, env_params: Any) -> Any:
     """
     limits = [envs.get_param(env_params, "max_steps_in_episode"), config.max_episode_steps]
     given = [limit for limit in limits if limit is not None]
-    return functools.reduce(jnp.minimum, given) if given else None
+    if not any(isinstance(limit, Tracer) for limit in given):
+        return min(given, default=None)  # concrete, where `make_train` is called inside `jit` too
+    return functools.reduce(jnp.minimum, given)
 
 
 def check_episodes_fit(config: VPGConfig, env: Environment, env_params: Any) -> None:
