@@ -48,8 +48,7 @@ def make_evaluate(
     limits = (("num_episodes", num_episodes, MOST_EPISODES), ("max_steps", max_steps, MOST))
     for name, number, most in limits:
         if number is not None and not 1 <= number <= most:
-            accepted = f"an integer >= 1, up to {most:_}"
-            raise ValueError(f"{name}={number} is out of range; accepted: {accepted}")
+            raise ValueError(f"{name}={number} is out of range; accepted: 1 to {most:_}")
     setup = make_setup(config, num_envs=num_episodes, restart=False)
     agent, env = setup.agent, setup.env
 
@@ -82,8 +81,7 @@ def make_evaluate(
         alive, returns = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes, jnp.float32)
         lengths = jnp.zeros(num_episodes, jnp.int32)
         start = Loop(jnp.zeros((), jnp.int32), state, obs, alive, returns, lengths)
-        inputs = key, policy_params, obs_stats, env_params
-        start = vary_like(start, (start, inputs))
+        start = vary_like(start, (start, key, policy_params, obs_stats, env_params))
         end = lax.while_loop(lambda x: x.alive.any() & (x.step < bound), one_step, start)
         return Evaluation(end.returns, end.lengths, ~end.alive)
 

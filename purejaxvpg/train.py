@@ -101,9 +101,9 @@ def make_span(config: VPGConfig, capacity: int, devices: int = 1) -> Callable[..
             evaluations = _with_row(result.evaluations, evaluation, place)
             return result._replace(state=state, evaluations=evaluations)
 
-        numbers = {name: jnp.zeros(capacity, jnp.float32) for name in Metrics._fields}
-        others = {"finite": jnp.zeros(capacity, bool)} | dict.fromkeys(config.unmeasured)
-        metrics = Metrics(**numbers | others)
+        numbers: Any = {name: jnp.zeros(capacity, jnp.float32) for name in Metrics._fields}
+        numbers |= {"finite": jnp.zeros(capacity, bool)} | dict.fromkeys(config.unmeasured)
+        metrics = Metrics(**numbers)
         shape = (-(-capacity // (every or 1)), config.eval_episodes)
         types = (jnp.float32, jnp.int32, bool)
         evaluations = Evaluation(*[jnp.zeros(shape, dtype) for dtype in types]) if every else None

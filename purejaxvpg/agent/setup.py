@@ -103,7 +103,7 @@ def _unshared(state: TrainState) -> TrainState:
     seen: set[int] = set()
 
     def one(x: Array) -> Array:
-        if isinstance(x, jax.core.Tracer) or id(x) not in seen:
+        if isinstance(x, Tracer) or id(x) not in seen:
             seen.add(id(x))
             return x
         return jnp.copy(x)
@@ -193,7 +193,9 @@ def episode_limit(config: VPGConfig, env_params: Any) -> Any:
     """
     limits = [envs.get_param(env_params, "max_steps_in_episode"), config.max_episode_steps]
     given = [limit for limit in limits if limit is not None]
-    return functools.reduce(jnp.minimum, given) if given else None
+    if not any(isinstance(limit, Tracer) for limit in given):
+        return min(given, default=None)  # concrete, where `make_train` is called inside `jit` too
+    return functools.reduce(jnp.minimum, given)
 
 
 def check_limit(config: VPGConfig, env: Environment, env_params: Any) -> None:

@@ -1,5 +1,7 @@
 """A run that diverges stays at its last finite state."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,8 +37,9 @@ def keep_finite(
     finite = before.finite & jnp.all(jnp.array([(jnp.abs(x) < OVERFLOWS).all() for x in leaves]))
     state = _select_state(finite, after._replace(update=after.update + 1), before)
     nothing = {name: 0.0 if name in EpisodeSums._fields else jnp.nan for name in numbers}
-    shown = {name: jnp.where(before.finite, x, nothing[name]) for name, x in numbers.items()}
-    return state, Metrics(**dict.fromkeys(Metrics._fields) | shown | {"finite": finite})
+    shown: Any = dict.fromkeys(Metrics._fields)
+    shown |= {name: jnp.where(before.finite, x, nothing[name]) for name, x in numbers.items()}
+    return state, Metrics(**shown | {"finite": finite})
 
 
 def with_key(state: TrainState, key: Array) -> TrainState:

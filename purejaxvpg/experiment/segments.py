@@ -132,7 +132,7 @@ class _Pace:
 def _rows(result: TrainResult, count: int, evaluations: int) -> tuple[Metrics, Any]:
     """The rows of a result that mean something, as numpy arrays."""
     metrics = jax.tree.map(lambda x: x[:, :count], fetch(result.metrics))
-    unmeasured = np.full(metrics.finite.shape, np.nan, np.float32)
+    unmeasured: Any = np.full(metrics.finite.shape, np.nan, np.float32)
     metrics = Metrics(*[unmeasured if x is None else x for x in metrics])
     return metrics, jax.tree.map(lambda x: x[:, :evaluations], fetch(result.evaluations))
 
