@@ -24,14 +24,14 @@ def _follow(jaxpr: Any, inputs: list[set[str]]) -> list[set[str]]:
     """For each output, the marks of its sources: those of the inputs, and "draw"."""
     marks = dict(zip(jaxpr.invars, inputs, strict=True))
 
-    def of(atoms: Any) -> list[set[str]]:
+    def marks_of(atoms: Any) -> list[set[str]]:
         return [marks.get(a, set()) if hasattr(a, "aval") and not hasattr(a, "val") else set()
                 for a in atoms]  # fmt: skip
 
     for equation in jaxpr.eqns:
         inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
         inner = getattr(inner, "jaxpr", inner)
-        sources = of(equation.invars)
+        sources = marks_of(equation.invars)
         if inner is not None and len(getattr(inner, "invars", ())) == len(sources):
             results = _follow(inner, sources)
         else:
@@ -42,4 +42,4 @@ def _follow(jaxpr: Any, inputs: list[set[str]]) -> list[set[str]]:
         if len(results) != len(equation.outvars):
             results = [set().union(*results)] * len(equation.outvars)
         marks.update(zip(equation.outvars, results, strict=True))
-    return of(jaxpr.outvars)
+    return marks_of(jaxpr.outvars)
