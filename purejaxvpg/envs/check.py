@@ -8,6 +8,7 @@ import numpy as np
 
 from purejaxvpg.envs.contract import user_code
 from purejaxvpg.envs.keys import ignores_its_key
+from purejaxvpg.envs.params import param_names
 from purejaxvpg.envs.protocol import BrokenContract, Environment
 from purejaxvpg.envs.spaces import is_known, outside
 from purejaxvpg.envs.trial import LIMITS, Trial, trials
@@ -48,7 +49,7 @@ def run(env: Environment, num_steps: int) -> None:
     for seen in [trial, short] if env.resets_itself else []:
         if seen and (fault := _fault(seen)):
             raise BrokenContract(f"{env.name}.step {fault}")
-    doubts = [*_doubts(env, trial), None if short is None else _limit_terminates(trial, short)]
+    doubts = [*_doubts(env, trial), _limit_terminates(env, trial, short)]
     if ignores_its_key(env.reset, env.default_params):
         doubts.append("reset draws random numbers, and not from its key: all episodes begin alike")
     for doubt in filter(None, doubts):
@@ -117,8 +118,10 @@ def _doubts(env: Environment, trial: Trial) -> Iterator[str | None]:
         )
 
 
-def _limit_terminates(trial: Trial, short: Trial) -> str | None:
-    """Whether ends that a shorter time limit brings are reported as terminations."""
+def _limit_terminates(env: Environment, trial: Trial, short: Trial | None) -> str | None:
+    """How ends that a shorter time limit brings are reported, if as terminations."""
+    if short is None:
+        return None
     ends = short.ends
     if ends.done.sum() < FEW_ENDS or ends.truncated.any():
         return None
@@ -126,7 +129,8 @@ def _limit_terminates(trial: Trial, short: Trial) -> str | None:
     at_limit = ends.lengths == longest
     if not ends.terminated[at_limit].all() or not (trial.ends.lengths > longest).any():
         return None
+    names = [name for name in param_names(env.default_params) if name in LIMITS]
     return (
-        f"the time limit ({', '.join(LIMITS[:1])}) ends episodes as terminated; report it as "
-        f"truncated, or V of the last state is taken for 0"
+        f"the time limit ({', '.join(names)}) ends episodes as terminated, so that V of what "
+        f"follows is taken for 0; report it as truncated, unless the task itself ends there"
     )

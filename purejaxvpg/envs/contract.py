@@ -110,13 +110,14 @@ def _state_types(env: Environment, params: Any) -> Any:
     return _common_types(env.name, before, out.state)
 
 
-def _first_step(env: Environment, key: Array, params: Any) -> tuple[Any, Any, Step]:
+def _first_step(env: Environment, key: Array, params: Any) -> Any:
+    """Observation and state after a reset, and the `Step` that follows."""
     start = in_width_that_fits(env.reset, key, params)
     if not isinstance(start, tuple | list) or len(start) != 2:
         raise BrokenContract(f"{env.name}.reset returned {_many(start)}; expected 2: obs, state")
     obs, state = start
     action = zero_action(env.action_space(params))
-    out = in_width_that_fits(env.step, key, state, action, params)
+    out: Any = in_width_that_fits(env.step, key, state, action, params)
     if not isinstance(out, tuple) or getattr(out, "_fields", None) != Step._fields:
         raise BrokenContract(
             f"{env.name}.step returned {_many(out)}; expected a Step({', '.join(Step._fields)})"

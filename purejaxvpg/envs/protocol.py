@@ -38,7 +38,7 @@ class Environment(NamedTuple):
     default_params: Any
     action_space: Callable[[Any], Any]  # params -> gymnax space
     observation_space: Callable[[Any], Any]  # params -> gymnax space, as declared
-    obs_shape: tuple[int, ...] | None = None  # as observed, which is what counts; None: look
+    obs_shape: Any = None  # tuple of int, as observed; None: `make` looks
     resets_itself: bool = False  # step returns the state and obs of a new episode after an end
 
     # By identity: parameters may be arrays or dicts, which have no hash, and equal functions do
