@@ -27,6 +27,9 @@ from purejaxvpg.experiment import sweep
 config = VPGConfig(num_envs=2, num_steps=8, total_steps=160, value_iterations=1, hidden_sizes=(8,))
 study = sweep(config, {"policy_lr": [1e-3, 3e-3, 1e-2]}, 3, folder=folder, memory_limit=10**9)
 assert study.complete and len(study.policies.runs) == 9
+stopped = sweep(config, {"policy_lr": [1e-3, 3e-3, 1e-2]}, 3, folder=folder + "-stopped",
+                memory_limit=10**9, on_segment=lambda s: index == 0 and s.updates == 3)
+assert not stopped.complete and stopped.updates.max() == 3
 """
 
 
@@ -44,7 +47,10 @@ def run_python(code, *arguments, **kwargs):
 
 
 def test_two_processes_make_the_study_of_one_bit_for_bit(tmp_path):
-    """9 runs, 5 on each process, a width that both measured: process 1 has a row of padding."""
+    """9 runs, 5 on each process, a width that both measured: process 1 has a row of padding.
+
+    A hook that stops the study in one process stops it in both, after the same segment.
+    """
     folder, port = tmp_path / "study", free_port()
     both = [run_python(PROCESS, port, str(index), str(folder)) for index in (0, 1)]
     for process in both:

@@ -114,6 +114,11 @@ def smallest_of_processes(number: int) -> int:
     return int(_gathered(np.asarray(number)).min())
 
 
+def any_of_processes(flag: bool) -> bool:
+    """Whether the flag of any process is set, to each of them."""
+    return bool(_gathered(np.asarray(flag)).any())
+
+
 def all_of_processes(members: set[int]) -> set[int]:
     """Everything that any process knows, to each of them.  Members are not negative."""
     padded = np.full(int(_gathered(np.asarray(len(members))).max()), -1, np.int32)

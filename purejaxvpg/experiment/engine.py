@@ -16,7 +16,7 @@ import numpy as np
 from purejaxvpg.experiment.assemble import assemble
 from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
 from purejaxvpg.experiment.chunks import Chunk, run_chunk
-from purejaxvpg.experiment.devices import all_of_processes
+from purejaxvpg.experiment.devices import all_of_processes, any_of_processes
 from purejaxvpg.experiment.files import locked
 from purejaxvpg.experiment.legacy import chunk_identity
 from purejaxvpg.experiment.memory import is_out_of_memory, return_freed_memory
@@ -64,7 +64,7 @@ def _run(prepared: Prepared) -> Study:
         prepared.clock.begin(work, steps)
         for item in work:
             unfinished += _run_group(prepared, item)
-        if prepared.stop.is_set():
+        if _stops(prepared):
             break
         if spec.pruning and rung < num_rungs - 1:
             alive = _survivors(prepared, alive, [track.bounds[rung + 1] for track in tracks])
@@ -97,7 +97,7 @@ def _run_group(prepared: Prepared, work: Work) -> list[Part]:
     Returns: parts that a stop left unfinished.
     """
     store, width, runs = prepared.store, _width(prepared, work.group), work.runs
-    while len(runs) and not prepared.stop.is_set():
+    while len(runs) and not _stops(prepared):
         try:
             return _run_width(prepared, work._replace(runs=runs), width)
         except jax.errors.JaxRuntimeError as error:
@@ -144,7 +144,7 @@ def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
         if checkpoints is not None:
             checkpoints.remove()
         prepared.clock.chunk_ended(len(chunk.runs))
-        if prepared.stop.is_set():
+        if _stops(prepared):
             break
     return []
 
@@ -213,9 +213,23 @@ def _run_chunk(
             answer = answer.tolist()
         if answer is True:  # whatever else a hook returns, the study goes on
             prepared.stop.set()
-        return prepared.stop.is_set()
+        return _agreed_to_stop(prepared)
 
     return run_chunk(program, chunk, checkpoints, on_start, on_segment)
+
+
+def _agreed_to_stop(prepared: Prepared) -> bool:
+    """Whether any process of a cluster wants to stop, told to all of them after the same segment:
+    one that stopped alone would leave the others waiting for it."""
+    if any_of_processes(prepared.stop.is_set()):
+        prepared.stop.set()
+        prepared.agreed.set()
+    return prepared.agreed.is_set()
+
+
+def _stops(prepared: Prepared) -> bool:
+    """Whether to begin nothing more."""
+    return (prepared.stop if jax.process_count() == 1 else prepared.agreed).is_set()
 
 
 def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...]) -> Study:

@@ -55,3 +55,4 @@ class Prepared:
     clock: Clock
     longer_than: int = 0  # total_steps before this call made it longer; 0: it did not
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)
+    agreed: threading.Event = dataclasses.field(default_factory=threading.Event)  # by all processes
