@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from purejaxvpg import cli
+from purejaxvpg import VPGConfig, cli
 from purejaxvpg.cli import output, terminal
-from purejaxvpg.experiment import display
+from purejaxvpg.experiment import display, searching, sweep, train
 from purejaxvpg.experiment.progress import Progress
 from purejaxvpg.report import tables
 
@@ -197,6 +197,8 @@ def test_progress_says_runs_steps_rate_return_and_time_left():
         steps_done=0, steps_left=10_000, steps_per_second=0.0, status="compiling for 12 runs"
     )
     assert display.words(begun) == "3 of 12 runs, 0 of 10,000 steps, compiling for 12 runs"
+    planned = one._replace(steps_done=0, steps_left=0, status="measuring memory")
+    assert display.words(planned) == "measuring memory"  # no work is counted yet
 
 
 def test_a_log_has_a_line_after_10_20_40_seconds_and_then_every_10_minutes():
@@ -256,6 +258,26 @@ def test_python_shows_progress_unless_told_not_to_or_given_a_hook(
         function(NOW)
     assert calls == [NOW] * hook
     assert capsys.readouterr().err == f"[0:00:00] {LINE}\n" * is_shown
+
+
+def test_sweep_train_and_search_show_it(monkeypatch, capsys):
+    def run(prepared):
+        prepared.options.on_progress(NOW)
+
+    monkeypatch.setattr(display, "FIRST", 0.0)
+    monkeypatch.setattr("purejaxvpg.experiment.engine.run", run)
+    config = VPGConfig(num_envs=2, num_steps=8, total_steps=16)
+    calls = (
+        lambda **how: sweep(config, {"gamma": [0.5, 0.9]}, **how),
+        lambda **how: train(config, **how),
+        lambda **how: searching._options(1, 1, None, False, how).on_progress(NOW),
+    )
+    for call in calls:
+        for how, is_shown in (
+            ({}, True), ({"progress": False}, False), ({"on_progress": lambda _: None}, False),
+        ):  # fmt: skip
+            call(chunk_size=1, **how)
+            assert ("[0:00:0" in capsys.readouterr().err) == is_shown
 
 
 def test_progress_is_true_false_or_none():

@@ -29,8 +29,8 @@ def duration(seconds: float) -> str:
 def words(now: Progress, steps: bool = True) -> str:
     """The progress in a line: runs, steps (if wanted), steps/s, return, time left."""
     pieces = [f"{now.runs_done:,} of {now.num_runs:,} runs"] if now.num_runs > 1 else []
-    if steps:
-        pieces.append(f"{now.steps_done:,} of {now.steps_done + now.steps_left:,} steps")
+    if steps and (total := now.steps_done + now.steps_left):
+        pieces.append(f"{now.steps_done:,} of {total:,} steps")
     if now.status != "running":
         pieces.append(now.status)
     elif now.steps_per_second:
@@ -60,8 +60,8 @@ class Lines:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, None
             if stream.isatty():
                 columns = max(shutil.get_terminal_size().columns - 1, 1)
-                end = "\n" if now.runs_done == now.num_runs else ""  # of the study, or of a rung
-                stream.write(f"\r\x1b[K{words(now)[:columns]}{end}")
+                done = 0 < now.runs_done == now.num_runs  # the study, or a rung of it
+                stream.write(f"\r\x1b[K{words(now)[:columns]}" + "\n" * done)
             else:
                 passed = self._clock() - self._begun
                 if passed < self._due:

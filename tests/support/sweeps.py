@@ -11,7 +11,7 @@ CONFIG = VPGConfig(
 )  # 10 updates, in 10 segments
 RATES, LAMBDAS = [1e-3, 3e-3, 1e-2], [0.9, 1.0]
 GRID = {"policy_lr": RATES, "gae_lambda": LAMBDAS}
-ONE = {"chunk_size": 2, "devices": jax.devices()[:1]}  # width 2 on one device
+ONE = {"chunk_size": 2, "devices": jax.devices()[:1], "progress": False}  # width 2, one device
 
 
 def whole_study() -> Study:
