@@ -125,7 +125,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(harm, whole, s
     with pytest.warns(UserWarning, match=rf"00000010.npz is not used: .*{reason}"):
         resumed = run(folder=stopped, resume=True, stop=lambda s: s.updates == 9)
     assert resumed[1].updates == [([0, 1], 9)]  # from the checkpoint after 8
-    assert path.with_suffix(".damaged").exists()
+    assert path.with_suffix(".damaged").exists() == (harm != "of another run")
+    assert path.exists() == (harm == "of another run")  # whole, so it stays
     assert_same_run(run(folder=stopped, resume=True), whole)
 
 

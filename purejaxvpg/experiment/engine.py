@@ -17,9 +17,9 @@ from purejaxvpg.experiment.assemble import assemble
 from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
 from purejaxvpg.experiment.chunks import Chunk, run_chunk
 from purejaxvpg.experiment.devices import all_of_processes
-from purejaxvpg.experiment.files import locked
 from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.legacy import chunk_identity
+from purejaxvpg.experiment.locks import owning
 from purejaxvpg.experiment.memory import is_out_of_memory, return_freed_memory
 from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.prepared import Prepared
@@ -38,21 +38,11 @@ def run(prepared: Prepared) -> Study:
     """Train everything that is not done yet, or up to a stop.
 
     Raises: OSError if another process runs the same shard in the same folder, or if a part cannot
-    be written.
+    be written (it names the place where the part is kept).
     """
-    with _alone(prepared):
+    options = prepared.options
+    with owning(prepared.store.folder, options.shard, options.locked):
         return _run(prepared)
-
-
-@contextlib.contextmanager
-def _alone(prepared: Prepared) -> Iterator[None]:
-    """Alone in the folder, or in this shard of it."""
-    folder, shard = prepared.store.folder, prepared.options.shard
-    if folder is None or jax.process_index() > 0:
-        yield
-        return
-    with locked(folder, f"-{shard[0]}-of-{shard[1]}" if shard else ""):
-        yield
 
 
 def _run(prepared: Prepared) -> Study:
@@ -217,6 +207,8 @@ def _run_chunk(
 
     def on_segment(segment: Segment) -> bool:
         clock.segment(segment, steps_per_update)
+        with contextlib.suppress(OSError):  # told when there is something to write
+            prepared.store.restore()
         answer = options.on_segment(segment)
         if hasattr(answer, "tolist"):  # numpy's True, or jax's
             answer = answer.tolist()
@@ -224,7 +216,12 @@ def _run_chunk(
             prepared.stop.set()
         return prepared.stop.is_set()
 
-    return run_chunk(program, chunk, checkpoints, on_start, on_segment)
+    try:
+        return run_chunk(program, chunk, checkpoints, on_start, on_segment)
+    except OSError as error:
+        if checkpoints is None or checkpoints.unsaved is None:
+            raise
+        raise prepared.store.rescued(error, checkpoints=checkpoints) from error
 
 
 def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...]) -> Study:
@@ -244,6 +241,7 @@ def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...])
     )
     if record.versions != prepared.record.versions:
         record = record.replace(versions_at_the_end=prepared.record.versions)
+    store.restore()
     study = store.study(record, unfinished)
     if jax.process_index() > 0:
         return study

@@ -1,10 +1,12 @@
 """Shards that ran apart, put into one study folder."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from purejaxvpg.experiment.folder import Contents, read_folder
+from purejaxvpg.experiment.folder import Contents, face_of, read_folder
+from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import differences
 from purejaxvpg.experiment.store import Store, existing
@@ -15,7 +17,8 @@ def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> St
     """Put the parts of shards that ran apart into one study folder, which may be one of theirs.
 
     Raises: ValueError, in one line, if they are shards of different studies, or damaged;
-    FileNotFoundError for a folder that is no study; FileExistsError, OSError for `folder`.
+    FileNotFoundError for a folder that is no study; FileExistsError, OSError for `folder`, also
+    where a process or a shard is at work in it.
     """
     if isinstance(sources, str | os.PathLike) or not sources:
         raise ValueError(f"sources={sources!r} to merge; name at least one study folder, in a list")
@@ -23,6 +26,12 @@ def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> St
     for source in map(Path, sources):
         once.setdefault(source.resolve(), source)
     shards = {source: read_folder(source) for source in once.values()}
+    target = Path(folder)
+    with locked(target) if face_of(target) else contextlib.nullcontext():  # a new one has none yet
+        return _merge(target, shards)
+
+
+def _merge(folder: Path, shards: dict[Path, Contents]) -> Study:
     first = next(iter(shards))
     spec, record = shards[first].spec, shards[first].record
     for source, contents in shards.items():
@@ -50,5 +59,5 @@ def _check_same_study(first: Path, one: Contents, source: Path, other: Contents)
             f"merge parts of one study"
         )
     if other.unusable:
-        path, reason = other.unusable[0]
+        path, reason, _ = other.unusable[0]
         raise ValueError(f"{path}: {reason}; run that shard again")

@@ -23,7 +23,13 @@ from purejaxvpg.agent.networks import make_networks
 from purejaxvpg.agent.normalize import normalize
 from purejaxvpg.agent.policy import describe_actions, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.files import first_line, read_described, write_described, write_whole
+from purejaxvpg.experiment.files import (
+    first_line,
+    read_bytes,
+    read_described,
+    write_described,
+    write_whole,
+)
 from purejaxvpg.experiment.policies import leaves_of, restore
 from purejaxvpg.experiment.record import versions
 from purejaxvpg.extras import require
@@ -90,7 +96,7 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
     for observations of another shape.
 
     Raises: FileNotFoundError or ValueError, in one line, if the folder holds no policy or a damaged
-    one; ImportError without the extra `cli`.
+    one; OSError, in one line, if it cannot be read now; ImportError without the extra `cli`.
     """
     safetensors = require("safetensors.numpy", "cli")
     folder = Path(folder)
@@ -99,11 +105,13 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
             raise FileNotFoundError(f"{folder} holds no policy: it has no {name}")
     try:
         card = read_described(folder / "card.json", [FORMAT])
-        data = (folder / "policy.safetensors").read_bytes()
+        data = read_bytes(folder / "policy.safetensors")
         if card["policy"] != hashlib.sha256(data).hexdigest():
             raise ValueError("policy.safetensors was changed or damaged: its sum is wrong")
         config = config_from_json(card["config"])
         params, stats = _restore(safetensors.load(data), config, card)
+    except OSError:
+        raise
     except Exception as error:  # of json, safetensors or the config: all mean damage
         raise ValueError(f"the policy in {folder} cannot be read: {first_line(error)}") from error
     return SavedPolicy(_actor(config, card, params, stats), card)

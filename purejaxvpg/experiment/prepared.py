@@ -33,6 +33,7 @@ class Options(NamedTuple):
     on_segment: Callable[[Segment], Any] = _ignore  # returns True to stop, with everything kept
     on_start: Callable[[Checkpoint | None], None] = _ignore  # of each chunk
     command: str = ""
+    locked: bool = False  # whether the folder is locked already, for more than this study
 
     def with_hooks(self, on_progress: Any, on_segment: Any) -> "Options":
         """The options with a user's hooks, where there are any."""

@@ -53,7 +53,7 @@ def in_use(folder):
     code = f"""
 import time
 from pathlib import Path
-from purejaxvpg.experiment.files import locked
+from purejaxvpg.experiment.locks import locked
 with locked(Path({str(folder)!r})):
     print("mine", flush=True)
     time.sleep(100)
