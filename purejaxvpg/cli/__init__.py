@@ -23,7 +23,12 @@ for needed_at_the_end in ("tyro", "rich", "matplotlib", "safetensors", "platform
     require(needed_at_the_end, "cli")  # now, not when a run is done and about to be saved
 
 from purejaxvpg.cli import parsing  # noqa: E402
-from purejaxvpg.cli.terminal import Interrupted, UserError, warnings_as_lines  # noqa: E402
+from purejaxvpg.cli.terminal import (  # noqa: E402
+    Interrupted,
+    UserError,
+    patient_output,
+    warnings_as_lines,
+)
 
 # The module and function of each command.  A module is imported when its command is given.
 _HANDLERS = {
@@ -41,6 +46,11 @@ _HANDLERS = {
 
 def main(argv: Sequence[str]) -> int:
     """Parse and run.  Returns the exit code: 0, 2 for bad input, 130 for an interrupt."""
+    with patient_output():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str]) -> int:
     if list(argv) == ["--version"]:
         from purejaxvpg import __version__
 

@@ -12,7 +12,7 @@ from purejaxvpg.cli.output import print_diverged
 from purejaxvpg.cli.terminal import console, say, user_errors
 from purejaxvpg.experiment import policy_files
 from purejaxvpg.experiment.evaluation import evaluate_setting, policies_of
-from purejaxvpg.experiment.files import write_whole
+from purejaxvpg.experiment.files import inside, write_whole
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import tables
@@ -65,7 +65,7 @@ def export(args: Any) -> None:
         row = int(np.flatnonzero(study.seeds == seed)[0])
         last = "evaluation" if study.evaluations else f"{LAST_EPISODES} episodes"
         card = {f"return of the last {last}": scores[row], "seed": seed}
-        folder = Path(args.out or Path(args.folder) / "policy")
+        folder = Path(args.out) if args.out else inside(Path(args.folder), "policy")
         policy_files.save_policy(folder, config, params, obs_stats, hp, card)
         if args.compiled:
             data = policy_files.compiled(policy_files.load_policy(folder))

@@ -12,6 +12,7 @@ from purejaxvpg.cli.output import print_results
 from purejaxvpg.cli.terminal import console, say, user_errors
 from purejaxvpg.experiment import planning
 from purejaxvpg.experiment.design import STATIC
+from purejaxvpg.experiment.files import inside
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.merging import merge as merge_shards
 from purejaxvpg.experiment.spec import Spec
@@ -70,9 +71,8 @@ def report(args: Any) -> None:
     """Write the report of a study."""
     with user_errors():
         study = load_study(args.folder)
-        page = write_report(
-            study, Path(args.out or Path(args.folder) / "report"), target=args.target
-        )
+        folder = Path(args.out) if args.out else inside(Path(args.folder), "report")
+        page = write_report(study, folder, target=args.target)
     say(f"report: {page}")
 
 

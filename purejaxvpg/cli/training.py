@@ -4,6 +4,7 @@ import contextlib
 import functools
 import re
 import shlex
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from purejaxvpg.cli.terminal import (
 )
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.checkpoints import Checkpoint
+from purejaxvpg.experiment.files import first_line, inside
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.prepare import prepare
 from purejaxvpg.experiment.prepared import Options, Prepared
@@ -49,8 +51,7 @@ def run(args: Any, command: str) -> None:
         if jax.process_index() > 0:  # the first one prints and reports for all
             return
         print_results(study)
-        with user_errors():
-            _draw(study, Path(folder), getattr(args, "report", False))
+        _draw(study, Path(folder), getattr(args, "report", False))
     say(f"{'study' if study.design.axes else 'run'} folder: {folder}")
 
 
@@ -76,17 +77,25 @@ def _train(args: Any, spec: Spec, options: Options, folder: str) -> Study:
 
 
 def _draw(study: Study, folder: Path, report: bool) -> None:
-    """The picture of a run, or the report of a study."""
-    if not study.design.axes:
-        from purejaxvpg.report import plots
+    """The picture of a run, or the report of a study.  One that fails is a warning: the results are
+    in the folder already."""
+    try:
+        if not study.design.axes:
+            from purejaxvpg.report import plots
 
-        number, returns = len(study.seeds), finite_returns(study)[0]
-        title = f"{study.config.env} ({number} seed{'s' * (number > 1)})"
-        plots.learning_curve(folder / "learning_curve.png", study.steps[0], returns, title)
-    elif study.complete and report:
-        from purejaxvpg.report.page import write_report
+            number, returns = len(study.seeds), finite_returns(study)[0]
+            title = f"{study.config.env} ({number} seed{'s' * (number > 1)})"
+            plots.learning_curve(folder / "learning_curve.png", study.steps[0], returns, title)
+        elif study.complete and report:
+            from purejaxvpg.report.page import write_report
 
-        say(f"report: {write_report(study, folder / 'report')}")
+            say(f"report: {write_report(study, inside(folder, 'report'))}")
+    except Exception as error:  # of matplotlib, fonts, the disk
+        name = "report" if study.design.axes else "picture"
+        warnings.warn(
+            f"the {name} could not be made ({first_line(error)}); all results are in {folder}",
+            stacklevel=2,
+        )
 
 
 def _say_resumed(num_updates: int, checkpoint: Checkpoint | None) -> None:
@@ -138,7 +147,7 @@ def _resumable(folder: str, args: Any) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        with contextlib.suppress(FileNotFoundError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
             raise Interrupted(_how_to_go_on(load_study(folder), folder, args)) from None
         raise
     except OSError as error:  # the disk is full, or the folder in use
