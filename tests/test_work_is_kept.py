@@ -2,16 +2,21 @@
 
 import errno
 import os
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.studies import all_parts, assert_same_study, make_part, make_spec, make_study
 
-from purejaxvpg.experiment import cube, files, merge, policies
+from purejaxvpg.experiment import cube, files, legacy, merge, policies
 from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
-from purejaxvpg.experiment.folder import load_study
+from purejaxvpg.experiment.files import read_described
+from purejaxvpg.experiment.folder import load_study, read_folder
+from purejaxvpg.experiment.parts import part_name
 from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.spec import Fingerprint
 from purejaxvpg.experiment.store import Store, existing
 from purejaxvpg.state import Metrics
 
@@ -302,3 +307,54 @@ def test_a_checkpoint_that_could_not_be_written_is_kept_elsewhere(tmp_path, monk
     there = Checkpoints(place / chunk.relative_to(folder), {"a": 1})
     assert there.newest().update == 3
     assert load_study(place).done.sum() == 0
+
+
+# ---------------------------------------------------------------------- ROUNDS OF OLD SEARCHES
+
+
+@pytest.fixture
+def old_search(tmp_path):
+    """A search of an earlier version, stopped in its second round: setting 2 is done, of setting 3
+    three updates of six."""
+    folder = tmp_path / "search"
+    shutil.copytree(Path(__file__).parent / "recorded" / "bf46240" / "search-interrupted", folder)
+    inner = folder / "round-of-setting-00002"
+    mark = Fingerprint(read_described(inner / "study.json", [1]))(np.asarray([2, 3]))
+    chunk = inner / "chunks" / part_name(np.asarray([2, 3]), 0, 6)
+    written(chunk, legacy.chunk_identity(mark, 2, "runs"), 3)
+    return folder
+
+
+def taken_over(folder):
+    """The newest checkpoint of runs 6 and 7, as the study of today looks for it."""
+    runs = np.asarray([6, 7])
+    mark = Fingerprint(read_described(folder / "study.json", [1, 3]))(runs)
+    return Checkpoints(
+        folder / "chunks" / part_name(runs, 0, 6), legacy.chunk_identity(mark, 2, "runs")
+    ).newest()
+
+
+def test_the_running_chunk_of_an_old_search_is_taken_over(old_search):
+    legacy.take_over_round(old_search)
+    assert taken_over(old_search).update == 3
+    assert not list(old_search.glob("round-of-setting-*"))
+    assert sorted(np.concatenate([p.runs for p in read_folder(old_search).parts])) == [*range(6)]
+
+
+@pytest.mark.parametrize("what", ["notes", "damaged part", "foreign checkpoint"])
+def test_what_cannot_be_taken_over_stays(old_search, what):
+    inner = old_search / "round-of-setting-00002"
+    path = {
+        "notes": inner / "notes.txt",
+        "damaged part": min(inner.glob("parts/*")),
+        "foreign checkpoint": inner / "chunks" / "x" / "00000005.npz",
+    }[what]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    with pytest.warns(UserWarning, match=rf"{inner} stays"):
+        legacy.take_over_round(old_search)
+    assert path.read_text() == "mine"
+    assert taken_over(old_search).update == 3
+    with warnings.catch_warnings(action="ignore"):
+        legacy.take_over_round(old_search)  # again, when it is resumed again
+    assert path.read_text() == "mine"

@@ -152,6 +152,8 @@ def take_over_round(folder: Path) -> None:
     that was running.  Only files that were taken in are removed there."""
     for inner in sorted(folder.glob("round-of-setting-*")):
         inside(folder, inner.name)
+        if not (inner / "study.json").exists():  # all of it was taken in, and the rest is not ours
+            continue
         outer = read_described(folder / "study.json", [1, FORMAT])
         fields = read_described(inner / "study.json", [1])
         first = int(inner.name.rpartition("-")[2]) * len(outer["seeds"])  # number of its first run
