@@ -33,6 +33,9 @@ def test_a_lock_outlives_its_owner_so_that_two_cannot_have_it(tmp_path):
         assert (tmp_path / ".lock").stat().st_ino == before
         assert (tmp_path / ".owner").exists()
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with locked(tmp_path / "new"):  # in which nothing begins
+        assert (tmp_path / "new").is_dir()
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [("", "-0-of-2"), ("-0-of-2", "")])
@@ -104,6 +107,8 @@ def test_debris_of_a_killed_beginning_is_no_study(tmp_path, join):
     for name in (".study.json.abc", ".lock", ".owner", "parts/.x.npz"):
         (tmp_path / name).write_text("{")
     (tmp_path / "parts" / ".x.npz").unlink()
+    with pytest.raises(FileNotFoundError, match="nothing was begun in it yet, so begin there"):
+        load_study(tmp_path)
     store = begun(tmp_path, join=join)
     store.add(make_part(SPEC, [0]))
     assert load_study(tmp_path).done.sum() == 1

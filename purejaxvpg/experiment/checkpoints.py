@@ -105,6 +105,8 @@ class Checkpoints:
             try:
                 checkpoint = _from_arrays(read_summed(path), self._origin)
                 _check_fits(checkpoint.state, like)
+                with content():
+                    self._scores[path] = checkpoint.score
             except Damaged as error:
                 self.unusable.append(Unusable(path, f"{error}; {set_aside(path, 'damaged')}", True))
             except Foreign as error:
@@ -112,7 +114,6 @@ class Checkpoints:
                 self._mark = f"-{self._origin[:8]}"
             else:
                 self._last = (time.monotonic(), checkpoint.update)
-                self._scores[path] = checkpoint.score
                 return checkpoint
         return None
 

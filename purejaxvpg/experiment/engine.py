@@ -241,7 +241,10 @@ def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...])
     )
     if record.versions != prepared.record.versions:
         record = record.replace(versions_at_the_end=prepared.record.versions)
-    store.restore()
+    try:
+        store.restore()
+    except OSError as error:
+        raise store.rescued(error) from error
     study = store.study(record, unfinished)
     if jax.process_index() > 0:
         return study

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from purejaxvpg.experiment import legacy
 from purejaxvpg.experiment.assemble import assemble
 from purejaxvpg.experiment.files import CONTENT, Unusable, first_line, read_described, reading
+from purejaxvpg.experiment.locks import is_ours
 from purejaxvpg.experiment.parts import Part, read_parts
 from purejaxvpg.experiment.policies import Policies, read_policies
 from purejaxvpg.experiment.record import StudyRecord
@@ -57,6 +58,17 @@ def face_of(folder: str | os.PathLike) -> Path | None:
     return None
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether it is a folder with nothing in it but what is left of a study that was killed before
+    its first file had a name."""
+    if not folder.is_dir():
+        return False
+    parts = folder / "parts"
+    begun = parts.is_dir() and not parts.is_symlink()
+    paths = [*folder.iterdir(), *(parts.iterdir() if begun else ())]
+    return all(is_ours(path) or (begun and path == parts) for path in paths)
+
+
 def read_spec(folder: str | os.PathLike) -> tuple[Spec, StudyRecord, dict[str, Any]]:
     """The study in a folder, the record of how it was run, and the identity of its files.
 
@@ -65,8 +77,10 @@ def read_spec(folder: str | os.PathLike) -> tuple[Spec, StudyRecord, dict[str, A
     """
     path = face_of(folder)
     if path is None:
+        nothing = is_empty(Path(folder))
         raise FileNotFoundError(
             f"{folder} is no run or study folder: it has no run.json and no study.json"
+            + "; nothing was begun in it yet, so begin there, as a new one" * nothing
         )
     try:
         if legacy.is_old_run(path):

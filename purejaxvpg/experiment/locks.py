@@ -55,8 +55,8 @@ def locked(folder: Path, part: str = "") -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             owner.unlink(missing_ok=True)
-            if made and list(folder.iterdir()) == [Path(lock.lock_file)]:  # nothing began in it
-                Path(lock.lock_file).unlink()
+            if made and [path.name for path in folder.iterdir()] == [f".lock{part}"]:
+                (folder / f".lock{part}").unlink()  # nothing began in it
                 folder.rmdir()
         lock.release()
 

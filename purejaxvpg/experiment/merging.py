@@ -25,10 +25,9 @@ def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> St
     once: dict[Path, Path] = {}
     for source in map(Path, sources):
         once.setdefault(source.resolve(), source)
-    shards = {source: read_folder(source) for source in once.values()}
     target = Path(folder)
     with locked(target) if face_of(target) else contextlib.nullcontext():  # a new one has none yet
-        return _merge(target, shards)
+        return _merge(target, {source: read_folder(source) for source in once.values()})
 
 
 def _merge(folder: Path, shards: dict[Path, Contents]) -> Study:

@@ -14,7 +14,7 @@ from purejaxvpg.experiment.checkpoints import Checkpoints, remove_chunks
 from purejaxvpg.experiment.cube import try_to_write_cube
 from purejaxvpg.experiment.devices import wait_for_processes
 from purejaxvpg.experiment.files import inside, set_aside, write_described
-from purejaxvpg.experiment.folder import Contents, face_of, read_folder, read_spec
+from purejaxvpg.experiment.folder import Contents, face_of, is_empty, read_folder, read_spec
 from purejaxvpg.experiment.locks import is_ours, locked, prepare_lock
 from purejaxvpg.experiment.parts import Part, part_name, read_parts
 from purejaxvpg.experiment.policies import (
@@ -39,9 +39,13 @@ def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
         return None
     folder = Path(folder)
     if face_of(folder) is None:
-        if folder.is_dir() and any(_foreign(path, join) for path in folder.iterdir()):
-            raise FileExistsError(f"{folder} is not empty, and no study; choose another folder")
-        return None
+        if (
+            not folder.is_dir()
+            or is_empty(folder)
+            or (join and all(map(_beginning, folder.iterdir())))
+        ):
+            return None
+        raise FileExistsError(f"{folder} is not empty, and no study; choose another folder")
     if not join:
         raise FileExistsError(
             f"{folder} holds a study already; resume it (resume=True, --resume) or choose another "
@@ -63,12 +67,9 @@ def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
     return read_folder(folder)
 
 
-def _foreign(path: Path, join: bool) -> bool:
-    """Whether it is anything else than a study leaves that was killed before it began, or than
-    another process or shard makes when it begins."""
-    if path.name == "parts" and path.is_dir() and not path.is_symlink():
-        return not join and not all(map(is_ours, path.iterdir()))
-    return not is_ours(path) and not (join and path.name in ("study.json", "run.json"))
+def _beginning(path: Path) -> bool:
+    """Whether it is a file that another process or shard makes when it begins the study."""
+    return path.name in ("parts", "study.json", "run.json") or is_ours(path)
 
 
 class Store:

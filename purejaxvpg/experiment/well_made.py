@@ -35,10 +35,14 @@ def _check_axis(axis: Any) -> None:
     dim, names, points = axis
     if not isinstance(dim, str) or not _is_list_of(names, str) or not names:
         raise ValueError(f"an axis has the names {_shown([dim, names])}; accepted: strings")
-    if not points or not _is_list_of(points, list) or any(
-        len(point) != len(names) or not all(map(_is_value, point)) for point in points
+    if (
+        not points
+        or not _is_list_of(points, list)
+        or any(len(point) != len(names) or not all(map(_is_value, point)) for point in points)
     ):
-        raise ValueError(f"the axis {dim} has no points, or such that are no values of {', '.join(names)}")
+        raise ValueError(
+            f"the axis {dim} has no points, or such that are no values of {', '.join(names)}"
+        )
 
 
 def _is_value(value: Any) -> bool:
