@@ -211,7 +211,8 @@ def test_a_full_disk_is_told_and_ends_no_run(whole, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "write_summed", full)
     told = pytest.warns(UserWarning, match="could not be written")  # after 6 updates
-    with told, pytest.raises(OSError, match="no space"):
+    nowhere = pytest.raises(OSError, match=r"no space, and nothing could be written elsewhere")
+    with told, nowhere:
         run(folder=folder, resume=True, checkpoint_updates=2, stop=stop_after(8))
     assert kept(folder)[-1] == "00000004.npz"
     with pytest.warns(UserWarning, match="a checkpoint could not be written") as warned:

@@ -124,6 +124,7 @@ def test_parts_without_a_description_are_not_begun_over(tmp_path):
 def test_a_disk_that_is_full_after_the_description_leaves_a_lock(tmp_path, monkeypatch):
     """Or the same command would be refused: no new file is needed to have the lock."""
     begun(tmp_path)
+    assert (tmp_path / ".lock").exists()
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
