@@ -109,7 +109,7 @@ def test_shards_of_a_run_are_merged_too(tmp_path):
         filled(tmp_path / name, [make_part(spec, [run])], spec)
     assert_same_study(merge(tmp_path / "all", [tmp_path / "a", tmp_path / "b"]), make_study(spec))
     names = {path.name for path in (tmp_path / "all").iterdir()}
-    assert names == {"run.json", "parts", "metrics.npz"}
+    assert names == {"run.json", "parts", "metrics.npz", ".lock"}
 
 
 def test_parts_of_different_studies_are_not_merged(tmp_path):

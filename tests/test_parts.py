@@ -98,7 +98,7 @@ def test_every_flipped_byte_is_detected(folder):
         damaged = bytearray(data)
         damaged[place] ^= 1 << rng.integers(8)
         path.write_bytes(damaged)
-        parts, ((named, reason),) = read_parts(folder, IDENTITY)
+        parts, ((named, reason, _),) = read_parts(folder, IDENTITY)
         assert parts == []
         assert named == path
         assert reason == "damaged, or of another make: its sum is wrong"
@@ -110,7 +110,7 @@ def test_a_truncated_part_is_named_and_the_others_are_read(folder, kept):
     written(folder, whole)
     path = written(folder, cut)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
-    (back,), ((named, reason),) = read_parts(folder, IDENTITY)
+    (back,), ((named, reason, _),) = read_parts(folder, IDENTITY)
     assert_same_part(back, whole)
     assert named == path
     assert "\n" not in reason
@@ -129,8 +129,8 @@ def test_foreign_files_are_named(folder):
     (folder / "parts" / "d.npz").mkdir()
     parts, unusable = read_parts(folder, IDENTITY)
     assert parts == []
-    assert [path.name for path, _ in unusable] == ["a.npz", "b.npz", "c.npz", "d.npz"]
-    assert all(reason and "\n" not in reason for _, reason in unusable)
+    assert [path.name for path, _, _ in unusable] == ["a.npz", "b.npz", "c.npz", "d.npz"]
+    assert all(reason and "\n" not in reason for _, reason, _ in unusable)
 
 
 def test_nothing_is_ever_unpickled(folder):
@@ -138,7 +138,7 @@ def test_nothing_is_ever_unpickled(folder):
     part = make_part(SPEC, [0])
     objects = np.asarray([[{"an": "object"}] * 4], object)
     path = written(folder, part._replace(metrics=part.metrics._replace(kl=objects)))
-    parts, ((named, reason),) = read_parts(folder, IDENTITY)
+    parts, ((named, reason, _),) = read_parts(folder, IDENTITY)
     assert (parts, named) == ([], path)
     assert "allow_pickle" in reason
 
@@ -179,7 +179,7 @@ def test_a_file_is_replaced_whole_and_readable_by_all(folder):
 def test_a_part_of_another_study_is_left_out(folder, other):
     """It fits by shape, and its numbers would be taken for those of other settings."""
     path = written(folder, make_part(SPEC, [2, 3]))
-    parts, ((named, reason),) = read_parts(folder, other.to_json())
+    parts, ((named, reason, _),) = read_parts(folder, other.to_json())
     assert (parts, named, reason) == ([], path, "it belongs to another study")
 
 

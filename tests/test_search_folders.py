@@ -49,6 +49,28 @@ def test_finished_rounds_are_not_run_again(pretended, tmp_path):
     assert len(load_study(tmp_path / "s").num_updates) == 20  # what is done stays done
 
 
+def test_a_search_has_its_folder_from_the_first_round_to_the_last(pretended, tmp_path):
+    """A second process would write study.json back to fewer settings, between two rounds."""
+    lines = []
+
+    def second(_):
+        with pytest.raises(OSError, match="is in use by process") as error:
+            search(CONFIG, SPACE, **SIZES, folder=tmp_path / "s", resume=True)
+        lines.append(str(error.value))
+
+    search(CONFIG, SPACE, **SIZES, folder=tmp_path / "s", on_round=second)
+    assert len(lines) == 3
+    assert pretended().calls == 0
+    assert search(CONFIG, SPACE, **SIZES, folder=tmp_path / "s", resume=True).study.complete
+
+
+def test_a_search_leaves_a_folder_of_something_else_alone(pretended, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(FileExistsError, match="is not empty, and no study"):
+        search(CONFIG, SPACE, **SIZES, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
 def test_the_policies_of_all_rounds_are_kept(pretended, tmp_path):
     """In memory, in a folder, and where a damaged part of an early round is run again."""
     runs, folder = range(24), tmp_path / "s"

@@ -68,7 +68,7 @@ def test_a_single_setting_is_a_run_and_several_are_a_study(tmp_path, face):
     spec = FACES[face]
     filled(tmp_path, all_parts(spec), spec)
     assert face_of(tmp_path) == tmp_path / face
-    assert {path.name for path in tmp_path.iterdir()} == {face, "parts"}
+    assert {path.name for path in tmp_path.iterdir()} == {face, "parts", ".lock"}
     assert read_folder(tmp_path).record == StudyRecord()
 
 
@@ -136,7 +136,7 @@ def test_an_existing_study_is_joined_only_on_request(tmp_path, face):
 
 def test_a_study_begins_in_an_empty_folder_of_yours(tmp_path):
     open_store(SPEC, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"study.json", "parts"}
+    assert {path.name for path in tmp_path.iterdir()} == {"study.json", "parts", ".lock"}
 
 
 @pytest.mark.parametrize("join", [True, False])

@@ -2,6 +2,7 @@
 
 import math
 import os
+import subprocess
 import warnings
 
 import jax
@@ -13,15 +14,15 @@ from support.studies import assert_same_study
 from support.sweeps import CONFIG, GRID, ONE, assert_same_runs, whole_study
 
 from purejaxvpg import Hyperparams, VPGConfig, cli
-from purejaxvpg.experiment import engine, load_study, store, sweep
+from purejaxvpg.experiment import engine, load_study, rescue, sweep
 from purejaxvpg.experiment.design import make_design
 from purejaxvpg.experiment.files import (
-    locked,
     read_described,
     read_summed,
     write_described,
     write_summed,
 )
+from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.spec import Spec
@@ -248,22 +249,27 @@ COMMAND += " --value-iterations 1 --chunk-size 1 --grid gamma=0.9,0.99 --num-see
 
 def test_a_disk_that_fills_is_a_line_and_what_is_kept_goes_on(tmp_path, capsys, monkeypatch):
     """Two chunks of 8 devices: the second cannot be written."""
-    folder, original, written = tmp_path / "study", store.write_part, []
+    folder, original, written = tmp_path / "study", rescue.write_part, []
 
-    def write_part(*args):
-        if len(written) == 1:
+    def write_part(place, *args):
+        if len(written) == 1 and place == folder:
             raise OSError(28, "No space left on device")
         written.append(1)
-        original(*args)
+        original(place, *args)
 
-    monkeypatch.setattr(store, "write_part", write_part)
+    monkeypatch.setattr(rescue, "write_part", write_part)
     assert cli.main([*COMMAND.split(), "--out", str(folder)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1, said
     assert "No space left on device" in said
     assert "8 of 16 runs are done and kept" in said
     assert f"go on with: purejaxvpg sweep --resume {folder}" in said
-    monkeypatch.setattr(store, "write_part", original)
+    (place,) = tmp_path.glob("study-rescued-*")
+    assert f"are kept in {place}" in said
+    copy = said.partition("copy them there with: ")[2].partition(";")[0]
+    subprocess.run(copy, shell=True, check=True)  # as the line says
+    assert load_study(folder).done.all()  # the second chunk too
+    monkeypatch.setattr(rescue, "write_part", original)
     assert cli.main(["sweep", "--resume", str(folder), "--chunk-size", "1", "--no-report"]) == 0
     study = load_study(folder)
     assert study.complete

@@ -27,7 +27,13 @@ for needed_at_the_end in ("tyro", "rich", "matplotlib", "safetensors", "platform
     require(needed_at_the_end, "cli")  # now, not when a run is done and about to be saved
 
 from purejaxvpg.cli import parsing  # noqa: E402
-from purejaxvpg.cli.terminal import Interrupted, UserError, exit_code, warnings_as_lines  # noqa: E402
+from purejaxvpg.cli.terminal import (  # noqa: E402
+    Interrupted,
+    UserError,
+    exit_code,
+    patient_output,
+    warnings_as_lines,
+)
 
 # The module and function of each command.  A module is imported when its command is given.
 _HANDLERS = {
@@ -48,6 +54,11 @@ def main(argv: Sequence[str], ready: Callable[[], None] = lambda: None) -> int:
 
     Args: ready: called when everything is imported and the work begins.
     """
+    with patient_output():
+        return _main(argv, ready)
+
+
+def _main(argv: Sequence[str], ready: Callable[[], None]) -> int:
     if list(argv) == ["--version"]:
         from purejaxvpg import __version__
 

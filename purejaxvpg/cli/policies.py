@@ -12,7 +12,7 @@ from purejaxvpg.cli.output import print_diverged
 from purejaxvpg.cli.terminal import console, say, show, user_errors
 from purejaxvpg.experiment import policy_files
 from purejaxvpg.experiment.evaluation import evaluate_setting, policies_of
-from purejaxvpg.experiment.files import write_whole
+from purejaxvpg.experiment.files import inside, write_whole
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import tables
@@ -79,7 +79,7 @@ def export(args: Any) -> None:
         params, obs_stats = policies_of(study, setting, np.asarray([seed]))
         params, obs_stats = jax.tree.map(lambda x: x[0], (params, obs_stats))
         config, hp = study.setting(setting)
-        folder = Path(args.out or Path(args.folder) / "policy")
+        folder = Path(args.out) if args.out else inside(Path(args.folder), "policy")
         card = {**scores, "seed": seed}
         policy_files.save_policy(folder, config, params, obs_stats, hp, card)
         if args.compiled:

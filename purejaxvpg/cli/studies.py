@@ -15,6 +15,7 @@ from purejaxvpg.cli.terminal import console, say, show, user_errors
 from purejaxvpg.experiment import planning
 from purejaxvpg.experiment.design import STATIC
 from purejaxvpg.experiment.display import duration
+from purejaxvpg.experiment.files import inside
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.merging import merge as merge_shards
 from purejaxvpg.experiment.spec import Spec
@@ -84,9 +85,8 @@ def report(args: Any) -> None:
     """Write the report of a study."""
     with user_errors():
         study = load_study(args.folder)
-        page = write_report(
-            study, Path(args.out or Path(args.folder) / "report"), target=args.target
-        )
+        folder = Path(args.out) if args.out else inside(Path(args.folder), "report")
+        page = write_report(study, folder, target=args.target)
     say(f"report: {page}")
 
 

@@ -1,7 +1,9 @@
 """The console, errors as one line, and signals: shared by every command."""
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +62,60 @@ def show(table: Table) -> None:
         for heading, cell in zip(headings[1:], cells, strict=True):
             say(f"  {heading}: {cell}")
     say(*[str(caption) for caption in (table.caption,) if caption])
+
+
+class _Patient:
+    """A text stream that does not end the program when it cannot be written: the disk of a log is
+    full, or nobody reads the pipe any more."""
+
+    def __init__(self, stream: Any):
+        self._stream, self.lost = stream, None
+
+    def write(self, text: str) -> int:
+        """Write text, or leave it out."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self.lost = error
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or leave out what is left."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self.lost = error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def patient_output() -> Iterator[None]:
+    """Work goes on when stdout or stderr cannot be written.  At the end stderr says so."""
+    out, err = _Patient(sys.stdout), _Patient(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            yield
+        finally:
+            for stream in (out, err):
+                stream.flush()
+                if stream.lost is not None:
+                    _give_up(stream)
+    if out.lost is not None and err.lost is None:
+        print(
+            f"purejaxvpg: lines are missing from the output, which could not be written "
+            f"({out.lost.strerror}); the work went on, and its results are where it keeps them",
+            file=sys.stderr,
+        )
+
+
+def _give_up(stream: Any) -> None:
+    """Have the rest of a stream go nowhere, or Python complains of it when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 PACKAGE = Path(__file__).parent.parent

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import shlex
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from purejaxvpg.cli.terminal import (
 )
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.checkpoints import Checkpoint, OtherState
+from purejaxvpg.experiment.files import first_line, inside
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.paths import reserved
 from purejaxvpg.experiment.prepare import prepare
@@ -59,8 +61,7 @@ def _run(args: Any, spec: Spec, options: Options, folder: str, resume: bool) -> 
         if jax.process_index() > 0:  # the first one prints and reports for all
             return
         print_results(study)
-        with user_errors():
-            _draw(study, Path(folder), getattr(args, "report", False))
+        _draw(study, Path(folder), getattr(args, "report", False))
     say(f"{'study' if study.design.axes else 'run'} folder: {folder}")
 
 
@@ -105,17 +106,25 @@ def _train(args: Any, spec: Spec, options: Options, folder: str, resume: bool) -
 
 
 def _draw(study: Study, folder: Path, report: bool) -> None:
-    """The picture of a run, or the report of a study."""
-    if not study.design.axes:
-        from purejaxvpg.report import plots
+    """The picture of a run, or the report of a study.  One that fails is a warning: the results are
+    in the folder already."""
+    try:
+        if not study.design.axes:
+            from purejaxvpg.report import plots
 
-        number, returns = len(study.seeds), finite_returns(study)[0]
-        title = f"{study.config.env} ({number} seed{'s' * (number > 1)})"
-        plots.learning_curve(folder / "learning_curve.png", study.steps[0], returns, title)
-    elif study.complete and report:
-        from purejaxvpg.report.page import write_report
+            number, returns = len(study.seeds), finite_returns(study)[0]
+            title = f"{study.config.env} ({number} seed{'s' * (number > 1)})"
+            plots.learning_curve(folder / "learning_curve.png", study.steps[0], returns, title)
+        elif study.complete and report:
+            from purejaxvpg.report.page import write_report
 
-        say(f"report: {write_report(study, folder / 'report')}")
+            say(f"report: {write_report(study, inside(folder, 'report'))}")
+    except Exception as error:  # of matplotlib, fonts, the disk
+        name = "report" if study.design.axes else "picture"
+        warnings.warn(
+            f"the {name} could not be made ({first_line(error)}); all results are in {folder}",
+            stacklevel=2,
+        )
 
 
 def _say_resumed(num_updates: int, checkpoint: Checkpoint | None) -> None:
@@ -167,7 +176,7 @@ def _resumable(folder: str, how_to_go_on: Callable[[Study], str]) -> Iterator[No
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        with contextlib.suppress(FileNotFoundError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
             code = exit_code(interrupt.args)
             raise Interrupted(how_to_go_on(load_study(folder)), code) from None
         raise

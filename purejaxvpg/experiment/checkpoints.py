@@ -2,14 +2,17 @@
 
     chunks/<part>/00000420.npz    state, metrics and evaluations of a chunk after 420 updates
 
-Each is one summed file (files.py), so that a damaged one is found, and the one before it used.
+Each is one summed file (files.py), so that a damaged one is found, set aside, and the one before it
+used.  One that is whole and of no use here (it was made on another number of devices, say) stays as
+it is; those written beside it have the chunk's mark in their name: 00000420-1a2b3c4d.npz.
+
 They are written by a thread while training goes on; the newest few are kept, and the best.
 """
 
 import contextlib
 import json
 import math
-import shutil
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,15 +25,21 @@ import numpy as np
 
 from purejaxvpg.compute.layout import completed
 from purejaxvpg.experiment.files import (
+    Damaged,
+    Foreign,
+    Unusable,
+    content,
     digest,
-    first_line,
-    pack,
+    inside,
     read_summed,
-    unpack,
+    set_aside,
     write_summed,
 )
+from purejaxvpg.experiment.packing import pack, unpack
 from purejaxvpg.state import Evaluation, Metrics
 from purejaxvpg.statistics import trailing_return
+
+NAME = re.compile(r"\d{8}(-[0-9a-f]{8})?\.npz")
 
 
 class Checkpoint(NamedTuple):
@@ -61,7 +70,7 @@ class Checkpoints:
       start: the update that the chunk begins at.
 
     A checkpoint that cannot be written (the disk is full) ends no run that goes on without it:
-    `on_failure` is told.
+    `on_failure` is told, and it is `unsaved` until another one is written.
     """
 
     def __init__(
@@ -76,9 +85,10 @@ class Checkpoints:
         start: int = 0,
     ):
         self.folder = folder
-        self.unusable: list[tuple[Path, str]] = []  # set aside by `newest`, with the reason
+        self.unusable: list[Unusable] = []  # that `newest` came by
+        self.unsaved: Checkpoint | None = None
         self._on_failure = on_failure
-        self._origin = digest(identity)
+        self._origin, self._mark = digest(identity), ""
         self.every_seconds, self.every_updates = every_seconds, every_updates
         self._keep, self._keep_best = keep, keep_best
         self._last = (time.monotonic(), start)
@@ -87,24 +97,29 @@ class Checkpoints:
         self._pending: Future | None = None
 
     def newest(self, like: Any = ()) -> Checkpoint | None:
-        """The newest that is whole and of this chunk; others are set aside.
+        """The newest that is whole and of this chunk.  Damaged ones are set aside; those of another
+        make or run stay, and are not written over.
 
         Args: like: a state as the run has it, for its shapes and types.
 
-        Raises: OtherState if its state has others; every file stays.
+        Raises: OtherState if its state has others, and OSError, in one line, for one that cannot be
+        read now (that is no damage); every file stays.
         """
-        for path in sorted(self.folder.glob("*.npz"), reverse=True):
+        for path in sorted(self._paths(), reverse=True):
             try:
                 checkpoint = _from_arrays(read_summed(path), self._origin)
-            except Exception as error:  # whatever zip or numpy raise on a file of another make
-                self.unusable.append((path, first_line(error)))
-                path.rename(path.with_suffix(".damaged"))
-                continue
-            checkpoint = checkpoint._replace(state=completed(checkpoint.state, like))
-            _check_fits(path, checkpoint.state, jax.tree.leaves(like))
-            self._last = (time.monotonic(), checkpoint.update)
-            self._scores[path] = checkpoint.score
-            return checkpoint
+                with content():
+                    self._scores[path] = checkpoint.score
+            except Damaged as error:
+                self.unusable.append(Unusable(path, f"{error}; {set_aside(path, 'damaged')}", True))
+            except Foreign as error:
+                self.unusable.append(Unusable(path, f"{error}; it stays as it is", False))
+                self._mark = f"-{self._origin[:8]}"
+            else:
+                checkpoint = checkpoint._replace(state=completed(checkpoint.state, like))
+                _check_fits(path, checkpoint.state, jax.tree.leaves(like))
+                self._last = (time.monotonic(), checkpoint.update)
+                return checkpoint
         return None
 
     def due(self, update: int) -> bool:
@@ -142,14 +157,26 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove them all: the chunk is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_checkpoints(self.folder)
         with contextlib.suppress(OSError):  # other chunks have theirs there
             self.folder.parent.rmdir()
 
+    def write_unsaved(self, folder: Path) -> None:
+        """Write the one that could not be written into another folder.  Raises: OSError."""
+        if self.unsaved is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{self.unsaved.update:08d}{self._mark}.npz"
+            write_summed(path, _to_arrays(self.unsaved, self._origin))
+
+    def _paths(self) -> list[Path]:
+        return [path for path in self.folder.glob("*.npz") if NAME.fullmatch(path.name)]
+
     def _write(self, checkpoint: Checkpoint) -> None:
+        self.unsaved = checkpoint  # until it is written
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{checkpoint.update:08d}.npz"
+        path = self.folder / f"{checkpoint.update:08d}{self._mark}.npz"
         write_summed(path, _to_arrays(checkpoint, self._origin))
+        self.unsaved = None
         self._scores[path] = checkpoint.score
         wanted = set(sorted(self._scores)[-self._keep :])
         if self._keep_best:
@@ -172,6 +199,26 @@ def _check_fits(path: Path, state: Sequence[np.ndarray], like: Sequence[Any]) ->
         )
 
 
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a chunk that is done, and its folder if nothing else is in it: what
+    was set aside, or put there by somebody, stays."""
+    if folder.is_symlink():
+        return
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            if NAME.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def remove_chunks(folder: Path) -> None:
+    """Remove the checkpoints of a study that is done: of another width, if any are left."""
+    with contextlib.suppress(OSError):
+        for chunk in inside(folder, "chunks").glob("*"):
+            remove_checkpoints(chunk)
+        (folder / "chunks").rmdir()
+
+
 def _to_arrays(checkpoint: Checkpoint, origin: str) -> dict[str, Any]:
     return {
         "origin": np.asarray(origin),
@@ -183,11 +230,18 @@ def _to_arrays(checkpoint: Checkpoint, origin: str) -> dict[str, Any]:
 
 
 def _from_arrays(arrays: Mapping[str, np.ndarray], origin: str) -> Checkpoint:
-    if str(arrays["origin"]) != origin:
-        raise ValueError("it is of another run")
-    return Checkpoint(
-        **unpack(arrays),
-        update=int(arrays["update"]),
-        seconds=float(arrays["seconds"][0]),
-        made_with=json.loads(str(arrays["made_with"])),
-    )
+    with content():
+        if str(arrays["origin"]) != origin:
+            raise Foreign(
+                "it is of another run, or of this one on another number of devices or at another "
+                "width"
+            )
+        checkpoint = Checkpoint(
+            **unpack(arrays),
+            update=int(arrays["update"]),
+            seconds=float(arrays["seconds"][0]),
+            made_with=json.loads(str(arrays["made_with"])),
+        )
+        if not checkpoint.state:
+            raise Foreign("it has no state")
+        return checkpoint

@@ -63,7 +63,7 @@ def run_chunk(
         return on_segment(segment)
 
     def before_segments(checkpoint: Checkpoint | None) -> None:
-        for path, reason in checkpoints.unusable if checkpoints else ():
+        for path, reason, _ in checkpoints.unusable if checkpoints else ():
             warnings.warn(f"{path} is not used: {reason}", stacklevel=2)
         on_start(checkpoint)
 

@@ -2,12 +2,13 @@
 
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from purejaxvpg.experiment.files import write_whole
+from purejaxvpg.experiment.files import first_line, write_whole
 from purejaxvpg.extras import require
 from purejaxvpg.serialize import config_to_json, plain, to_strict_json
 
@@ -41,6 +42,20 @@ def write_cube(folder: Path, study: Any) -> None:
     except ImportError:
         return
     write_whole(folder / "study.nc", bytes(data.to_netcdf(engine="h5netcdf")))
+
+
+def try_to_write_cube(folder: Path, study: Any) -> None:
+    """Write the same, or warn: the study is safe in its parts, whatever numpy, xarray, h5py or the
+    disk have against it."""
+    try:
+        write_cube(folder, study)
+    except Exception as error:
+        name = "study.nc" if study.design.axes else "metrics.npz"
+        warnings.warn(
+            f"{name} could not be written ({first_line(error)}); everything is in the folder "
+            f"without it: load_study({str(folder)!r}) reads it",
+            stacklevel=2,
+        )
 
 
 def to_xarray(study: Any) -> Any:

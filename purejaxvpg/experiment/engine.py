@@ -16,9 +16,9 @@ import numpy as np
 from purejaxvpg.experiment.assemble import assemble
 from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
 from purejaxvpg.experiment.chunks import Chunk, run_chunk
-from purejaxvpg.experiment.devices import all_of_processes, any_of_processes
-from purejaxvpg.experiment.files import locked
+from purejaxvpg.experiment.devices import all_of_processes
 from purejaxvpg.experiment.legacy import chunk_identity
+from purejaxvpg.experiment.locks import owning
 from purejaxvpg.experiment.memory import is_out_of_memory, return_freed_memory
 from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.prepared import Prepared
@@ -36,21 +36,11 @@ def run(prepared: Prepared) -> Study:
     """Train everything that is not done yet, or up to a stop.
 
     Raises: OSError if another process runs the same shard in the same folder, or if a part cannot
-    be written.
+    be written (it names the place where the part is kept).
     """
-    with _alone(prepared):
+    options = prepared.options
+    with owning(prepared.store.folder, options.shard, options.locked):
         return _run(prepared)
-
-
-@contextlib.contextmanager
-def _alone(prepared: Prepared) -> Iterator[None]:
-    """Alone in the folder, or in this shard of it."""
-    folder, shard = prepared.store.folder, prepared.options.shard
-    if folder is None or jax.process_index() > 0:
-        yield
-        return
-    with locked(folder, f"-{shard[0]}-of-{shard[1]}" if shard else ""):
-        yield
 
 
 def _run(prepared: Prepared) -> Study:
@@ -64,7 +54,7 @@ def _run(prepared: Prepared) -> Study:
         prepared.clock.begin(work, steps)
         for item in work:
             unfinished += _run_group(prepared, item)
-        if _stops(prepared):
+        if prepared.stops():
             break
         if spec.pruning and rung < num_rungs - 1:
             alive = _survivors(prepared, alive, [track.bounds[rung + 1] for track in tracks])
@@ -97,7 +87,7 @@ def _run_group(prepared: Prepared, work: Work) -> list[Part]:
     Returns: parts that a stop left unfinished.
     """
     store, width, runs = prepared.store, _width(prepared, work.group), work.runs
-    while len(runs) and not _stops(prepared):
+    while len(runs) and not prepared.stops():
         try:
             return _run_width(prepared, work._replace(runs=runs), width)
         except jax.errors.JaxRuntimeError as error:
@@ -144,7 +134,7 @@ def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
         if checkpoints is not None:
             checkpoints.remove()
         prepared.clock.chunk_ended(len(chunk.runs))
-        if _stops(prepared):
+        if prepared.stops():
             break
     return []
 
@@ -208,28 +198,21 @@ def _run_chunk(
 
     def on_segment(segment: Segment) -> bool:
         clock.segment(segment, steps_per_update)
+        with contextlib.suppress(OSError):  # told when there is something to write
+            prepared.store.restore()
         answer = options.on_segment(segment)
         if hasattr(answer, "tolist"):  # numpy's True, or jax's
             answer = answer.tolist()
         if answer is True:  # whatever else a hook returns, the study goes on
             prepared.stop.set()
-        return _agreed_to_stop(prepared)
+        return prepared.agree_to_stop()
 
-    return run_chunk(program, chunk, checkpoints, on_start, on_segment)
-
-
-def _agreed_to_stop(prepared: Prepared) -> bool:
-    """Whether any process of a cluster wants to stop, told to all of them after the same segment:
-    one that stopped alone would leave the others waiting for it."""
-    if any_of_processes(prepared.stop.is_set()):
-        prepared.stop.set()
-        prepared.agreed.set()
-    return prepared.agreed.is_set()
-
-
-def _stops(prepared: Prepared) -> bool:
-    """Whether to begin nothing more."""
-    return (prepared.stop if jax.process_count() == 1 else prepared.agreed).is_set()
+    try:
+        return run_chunk(program, chunk, checkpoints, on_start, on_segment)
+    except OSError as error:
+        if checkpoints is None or checkpoints.unsaved is None:
+            raise
+        raise prepared.store.rescued(error, checkpoints=checkpoints) from error
 
 
 def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...]) -> Study:
@@ -249,6 +232,10 @@ def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...])
     )
     if record.versions != prepared.record.versions:
         record = record.replace(versions_at_the_end=prepared.record.versions)
+    try:
+        store.restore()
+    except OSError as error:
+        raise store.rescued(error) from error
     now = prepared.record.jax_settings
     if record.jax_settings and record.jax_settings != now:
         record = record.replace(jax_settings_at_the_end=now)

@@ -9,25 +9,51 @@ import hashlib
 import io
 import json
 import os
-import platform
+import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import filelock
 import jax
 import numpy as np
 
 from purejaxvpg.serialize import from_json, to_strict_json
-from purejaxvpg.state import Evaluation, Metrics
 
 SUM = 64  # characters of a SHA-256
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """A file that takes its name only when it is whole and on the disk."""
+class Damaged(ValueError):
+    """A file that is not as it was written: its sum is wrong."""
+
+
+class Foreign(ValueError):
+    """A file that is whole, and of no use here: of another run or study, or of another version."""
+
+
+class Unusable(NamedTuple):
+    """A file that is left out."""
+
+    path: Path
+    reason: str
+    damaged: bool  # False: it is whole, and of something else
+
+
+# ------------------------------------------------------------------------------------ WRITING
+
+NEW = r"\.[a-z0-9_]+"  # what `write_whole` puts behind a name until the file is whole
+
+
+def write_whole(path: Path, data: bytes, first: bool = False) -> None:
+    """A file that takes its name only when it is whole and on the disk.  A link of that name is
+    replaced, and not written through.
+
+    Args: first: only if no file has the name yet.
+    Raises: OSError; FileExistsError with `first`.
+    """
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -35,10 +61,64 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)
-        os.replace(partial, path)
+        (_link if first else os.replace)(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+    _sync(path.parent)
+
+
+def _link(partial: str, path: Path) -> None:
+    """Give a file its name if no other has it: of two processes, one."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} is there already") from None
+        os.replace(partial, path)
+    else:
+        os.unlink(partial)
+
+
+def _sync(folder: Path) -> None:
+    """Names are on the disk when their folder is.  Not every file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def inside(folder: Path, *names: str) -> Path:
+    """The path of something that is in a folder itself.
+
+    Raises: OSError, in one line, if a link leads out of it: a folder may come from somebody else.
+    """
+    path = folder
+    for name in names:
+        path = path / name
+        if path.is_symlink():
+            raise OSError(
+                f"{path} is a link, and nothing is written through links; put a folder (or "
+                f"nothing) in its place"
+            )
+    return path
+
+
+def set_aside(path: Path, ending: str) -> str:
+    """Take a file out of the way, under a name that none has.  Returns: how to take it back."""
+    aside, number = path.with_suffix(f".{ending}"), 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_suffix(f".{ending}-{number}")
+    try:
+        path.rename(aside)
+    except OSError as error:  # read only, say
+        return f"it could not be set aside ({error.strerror})"
+    return f"set aside as {aside.name}, rename it to take it back"
 
 
 def write_summed(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -51,12 +131,55 @@ def write_summed(path: Path, arrays: Mapping[str, Any]) -> None:
     write_whole(path, data + hashlib.sha256(data).hexdigest().encode())
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Errors that say nothing of the content (of the disk, of memory, of rights) as one line."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise OSError(
+            f"{path} cannot be read now ({reason}); it may well be whole, so nothing was changed: "
+            f"try again once it can be read"
+        ) from error
+
+
+# Raised by json, zip and numpy for content of another make.
+CONTENT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError,
+           NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error)  # fmt: skip
+
+
+@contextlib.contextmanager
+def content() -> Iterator[None]:
+    """Errors of content, of a file whose sum is right, as `Foreign`.  Others come through."""
+    try:
+        yield
+    except Foreign:
+        raise
+    except CONTENT as error:
+        raise Foreign(f"of another make: {first_line(error)}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file.  Raises: Foreign for what is no file; OSError, in one line."""
+    with reading(path):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Foreign("it is no regular file")
+        return path.read_bytes()
+
+
 def read_summed(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of such a file.  Raises: ValueError if a single bit of it is not as written."""
-    data = path.read_bytes()
+    """The arrays of such a file.
+
+    Raises: Damaged if a single bit of it is not as written; OSError, in one line, if it cannot be
+    read now.
+    """
+    data = read_bytes(path)
     if hashlib.sha256(data[:-SUM]).hexdigest().encode() != data[-SUM:]:
-        raise ValueError("damaged, or of another make: its sum is wrong")
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        raise Damaged("damaged, or of another make: its sum is wrong")
+    with reading(path), content(), np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 
@@ -66,10 +189,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(normal, sort_keys=True).encode()).hexdigest()
 
 
-def write_described(path: Path, fields: Mapping[str, Any]) -> None:
-    """JSON with its own sum."""
+def write_described(path: Path, fields: Mapping[str, Any], first: bool = False) -> None:
+    """JSON with its own sum.  first: as in `write_whole`."""
     text = to_strict_json({**fields, "sha256": digest(fields)}, indent=2) + "\n"
-    write_whole(path, text.encode())
+    write_whole(path, text.encode(), first)
 
 
 def read_described(path: Path, formats: Sequence[int]) -> dict[str, Any]:
@@ -78,7 +201,7 @@ def read_described(path: Path, formats: Sequence[int]) -> dict[str, Any]:
     Args: formats: those that can be read.
     Raises: ValueError if it is of another format, or not as written; OSError.
     """
-    fields = from_json(path.read_text())
+    fields = from_json(read_bytes(path).decode())
     if not isinstance(fields, dict) or "format" not in fields:
         raise ValueError("it is no description of a run or study")
     if fields["format"] not in formats:
@@ -89,32 +212,7 @@ def read_described(path: Path, formats: Sequence[int]) -> dict[str, Any]:
     return fields
 
 
-@contextlib.contextmanager
-def locked(folder: Path, part: str = "") -> Iterator[None]:
-    """Keep other processes out of a folder, or out of a part of its work.  A lock whose process
-    has died is no lock.
-
-    Raises: OSError, naming the owner, if another process has it.
-    """
-    owner, lock = folder / f".owner{part}", filelock.FileLock(folder / f".lock{part}", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        try:
-            who = owner.read_text()
-        except OSError:
-            who = "another process"
-        raise OSError(f"{folder} is in use by {who}; wait for it, or stop it") from None
-    try:
-        owner.write_text(f"process {os.getpid()} on {platform.node()}")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
-        (folder / f".lock{part}").unlink(missing_ok=True)
-
-
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, whatever library raised it."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
@@ -125,41 +223,4 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     return {
         "/".join(str(getattr(step, "key", getattr(step, "name", step))) for step in path): leaf
         for path, leaf in leaves
-    }
-
-
-# Version of a state's leaves.  Not written any more: 1 ends before `finite`, and 2 has no
-# `episode.lost` (see compute.layout.completed).
-STATES = 3
-
-
-def pack(metrics: Metrics, evaluations: Evaluation | None, state: Any) -> dict[str, Any]:
-    """Metrics, evaluations and leaves of a state, if there are any, as arrays by name."""
-    arrays = {f"metric.{name}": x for name, x in metrics._asdict().items()}
-    arrays["states"] = np.asarray(STATES)
-    if evaluations is not None:
-        arrays |= {f"evaluation.{name}": x for name, x in evaluations._asdict().items()}
-    return arrays | {f"state.{i}": x for i, x in enumerate(state or ())}
-
-
-def unpack(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The arguments of `pack` by name; None for those that were not there.
-
-    Raises: ValueError if a later version packed it.
-    """
-    version = int(arrays.get("states", 1))
-    if version > STATES:
-        raise ValueError(f"its states have version {version}, and this one reads up to {STATES}")
-
-    def group(prefix: str) -> dict[str, Any]:
-        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-    metrics, evaluations, state = Metrics(**group("metric.")), group("evaluation."), group("state.")
-    leaves = [state[name] for name in sorted(state, key=int)]
-    if leaves and version == 1:
-        leaves.append(np.asarray(metrics.finite).all(1))
-    return {
-        "metrics": metrics,
-        "evaluations": Evaluation(**evaluations) if evaluations else None,
-        "state": leaves or None,
     }

@@ -13,20 +13,24 @@ or machine, make one study.  A file that is damaged, or of another study, is nam
 number comes from it.  Folders of earlier formats are read by legacy.py.
 """
 
+import contextlib
 import os
+import stat
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from purejaxvpg.experiment import legacy
 from purejaxvpg.experiment.assemble import assemble
-from purejaxvpg.experiment.files import first_line, read_described
+from purejaxvpg.experiment.files import CONTENT, Unusable, first_line, read_described, reading
+from purejaxvpg.experiment.locks import is_ours
 from purejaxvpg.experiment.parts import Part, read_parts
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.policies import Policies, read_policies
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import FORMAT, LONGER, Fingerprint, Spec
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.experiment.well_made import check_well_made
 
 FACES = ("study.json", "run.json")
 FORMATS = {"study.json": [1, FORMAT, LONGER], "run.json": [2, FORMAT, LONGER]}
@@ -39,34 +43,55 @@ class Contents(NamedTuple):
     record: StudyRecord
     identity: dict[str, Any]  # of the study, literally as the folder has it
     parts: list[Part]
-    unusable: list[tuple[Path, str]]  # files, each with the reason
+    unusable: list[Unusable]  # files that are left out
     policies: Policies
 
 
 def face_of(folder: str | os.PathLike) -> Path | None:
-    """The file that describes the folder's study, or None."""
-    paths = [expanded(folder) / name for name in FACES]
-    return next((path for path in paths if path.is_file()), None)
+    """The file that describes the folder's study, or None.
+
+    Raises: OSError, in one line, if that cannot be told now: no study may begin over another.
+    """
+    for path in [expanded(folder) / name for name in FACES]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), reading(path):
+            if stat.S_ISREG(path.stat().st_mode):
+                return path
+    return None
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether it is a folder with nothing in it but what is left of a study that was killed before
+    its first file had a name."""
+    if not folder.is_dir():
+        return False
+    parts = folder / "parts"
+    begun = parts.is_dir() and not parts.is_symlink()
+    paths = [*folder.iterdir(), *(parts.iterdir() if begun else ())]
+    return all(is_ours(path) or (begun and path == parts) for path in paths)
 
 
 def read_spec(folder: str | os.PathLike) -> tuple[Spec, StudyRecord, dict[str, Any]]:
     """The study in a folder, the record of how it was run, and the identity of its files.
 
-    Raises: FileNotFoundError or ValueError, in one line, if it is no study or damaged.
+    Raises: FileNotFoundError or ValueError, in one line, if it is no study or damaged; OSError, in
+    one line, if it cannot be read now.
     """
     path = face_of(folder)
     if path is None:
+        nothing = is_empty(Path(folder))
         raise FileNotFoundError(
             f"{folder} is no run or study folder: it has no run.json and no study.json"
+            + "; nothing was begun in it yet, so begin there, as a new one" * nothing
         )
     try:
         if legacy.is_old_run(path):
             fields = legacy.run_fields(path)
         else:
             fields = read_described(path, FORMATS[path.name])
+        check_well_made(fields)
         record = StudyRecord.from_json(fields.pop("record", {}))
         return Spec.from_json(fields), record, fields
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except CONTENT as error:
         raise ValueError(f"{path} cannot be read: {first_line(error)}") from error
 
 
@@ -88,9 +113,9 @@ def read_folder(folder: str | os.PathLike) -> Contents:
 def load_study(folder: str | os.PathLike) -> Study:
     """Read a run or study folder, complete or not.
 
-    Raises: FileNotFoundError or ValueError, in one line, if it is no study or damaged.
+    Raises: as `read_spec`.
     """
     contents = read_folder(folder)
-    for path, reason in contents.unusable:
+    for path, reason, _ in contents.unusable:
         warnings.warn(f"{path} is left out: {reason}", stacklevel=2)
     return assemble(contents.spec, contents.parts, contents.record, contents.policies)

@@ -11,17 +11,27 @@ checkpoints/         of a run that is not done
 import contextlib
 import hashlib
 import io
+import itertools
 import json
-import shutil
+import math
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from purejaxvpg.experiment.checkpoints import Checkpoints
-from purejaxvpg.experiment.files import first_line, read_described, write_described
-from purejaxvpg.experiment.parts import Part, part_name, read_parts, write_part
+from purejaxvpg.experiment.checkpoints import Checkpoints, remove_checkpoints
+from purejaxvpg.experiment.files import (
+    Damaged,
+    Foreign,
+    first_line,
+    inside,
+    read_bytes,
+    read_described,
+    read_summed,
+    write_described,
+)
+from purejaxvpg.experiment.parts import Part, part_file, part_name, read_parts, write_part
 from purejaxvpg.experiment.policies import Arrays, Block, Policies, write_policies
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import FORMAT, Fingerprint, Spec
@@ -34,17 +44,17 @@ IDENTITY = ("config", "hyperparams", "seeds")
 
 
 def is_old_run(path: Path) -> bool:
-    """Whether a run.json is of format 1 or 2."""
+    """Whether a run.json is of format 1 or 2.  Raises: OSError, if it cannot be read now."""
     try:
-        fields = json.loads(path.read_text())
-    except (OSError, ValueError):
+        fields = json.loads(read_bytes(path).decode())
+    except (FileNotFoundError, ValueError):
         return False
     return isinstance(fields, dict) and fields.get("format") in (1, 2) and path.name == "run.json"
 
 
 def run_fields(path: Path) -> dict[str, Any]:
     """An old run.json in today's form.  Raises: ValueError if it was changed or damaged."""
-    raw = json.loads(path.read_text())
+    raw = json.loads(read_bytes(path).decode())
     if raw["format"] == 1 and "sha256" not in raw:  # it had no sums, and no runs but whole ones
         raw |= {"complete": True}
     else:
@@ -64,12 +74,12 @@ def read_results(folder: Path, spec: Spec, record: StudyRecord) -> tuple[list[Pa
     if not record.complete:
         return [], Policies()
     safetensors = require("safetensors.numpy", "cli")
-    sums = json.loads((folder / "run.json").read_text()).get("files", {})
+    sums = json.loads(read_bytes(folder / "run.json").decode()).get("files", {})
     files = {}
     for name in ("metrics.npz", POLICY):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is no whole run folder: it has no {name}")
-        files[name] = (folder / name).read_bytes()
+        files[name] = read_bytes(folder / name)
         if sums.get(name) not in (None, hashlib.sha256(files[name]).hexdigest()):
             raise ValueError(f"{folder / name} was changed or damaged: its sum is wrong")
     runs, updates = np.arange(len(spec.seeds)), spec.config.num_updates
@@ -80,6 +90,8 @@ def read_results(folder: Path, spec: Spec, record: StudyRecord) -> tuple[list[Pa
             names = [f"evaluation_{name}" for name in Evaluation._fields]
             evaluations = Evaluation(*[arrays[name] for name in names]) if evaluated else None
         policies = _policies(safetensors.load(files[POLICY]))
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # numpy and safetensors raise all kinds; all mean damage
         raise ValueError(f"run folder {folder} cannot be read: {first_line(error)}") from error
     part = Part(runs, 0, updates, metrics, evaluations, None, len(runs), record.seconds)
@@ -112,38 +124,86 @@ def upgrade(folder: Path) -> bool:
     else:
         _take_over_checkpoint(folder, identity)
     write_described(path, {**identity, "record": record.to_json()})
-    for old in (folder / "checkpoints").glob("*.npz"):  # there is a newer one in chunks/
-        old.unlink()
-    with contextlib.suppress(OSError):  # it holds damaged ones, or is not there
-        (folder / "checkpoints").rmdir()
     return True
 
 
 def _take_over_checkpoint(folder: Path, identity: dict[str, Any]) -> None:
     """Keep the newest checkpoint of an old run as one of its chunk."""
-    before = Checkpoints(folder / "checkpoints", {name: identity[name] for name in IDENTITY})
+    old = {name: identity[name] for name in IDENTITY}
+    before = Checkpoints(inside(folder, "checkpoints"), old)
     checkpoint, runs = before.newest(), np.arange(len(identity["seeds"]))
-    for path, reason in before.unusable:
+    for path, reason, _ in before.unusable:
         warnings.warn(f"{path} is not used: {reason}", stacklevel=5)
     if checkpoint is not None:
         config = config_from_json(identity["config"])
         mark = chunk_identity(Fingerprint(identity)(runs), len(runs), "runs")
-        after = Checkpoints(folder / "chunks" / part_name(runs, 0, config.num_updates), mark)
+        chunk = inside(folder, "chunks", part_name(runs, 0, config.num_updates))
+        after = Checkpoints(chunk, mark)
         after.save(checkpoint)
         after.wait()
+        before.remove()  # there is a newer one in chunks/
+
+
+# ------------------------------------------------------------------------------------- SEARCHES
 
 
 def take_over_round(folder: Path) -> None:
-    """Take in the results of a round that an old search kept in a folder of its own."""
+    """Take in a round that an old search has in a folder of its own: its results, and the chunk
+    that was running.  Only files that were taken in are removed there."""
     for inner in sorted(folder.glob("round-of-setting-*")):
-        first = int(inner.name.rpartition("-")[2])
-        fields = read_described(folder / "study.json", [1, FORMAT])
-        part_of, num_seeds = Fingerprint(fields), len(fields["seeds"])
-        parts, _ = read_parts(inner, read_described(inner / "study.json", [1]))
+        inside(folder, inner.name)
+        if not (inner / "study.json").exists():  # all of it was taken in, and the rest is not ours
+            continue
+        outer = read_described(folder / "study.json", [1, FORMAT])
+        fields = read_described(inner / "study.json", [1])
+        first = int(inner.name.rpartition("-")[2]) * len(outer["seeds"])  # number of its first run
+        parts, unusable = read_parts(inner, fields)
         for part in parts:
-            part = part._replace(runs=part.runs + first * num_seeds)
-            write_part(folder, part, part_of)
-        shutil.rmtree(inner)
+            write_part(folder, part._replace(runs=part.runs + first), Fingerprint(outer))
+        chunks = [path for path in (inner / "chunks").glob("*") if path.is_dir()]
+        taken = [_take_over_chunk(path, folder, fields, outer, first) for path in chunks]
+        for part in parts:
+            part_file(inner, part).unlink()
+        if all(taken) and not unusable:
+            (inner / "study.json").unlink()
+        with contextlib.suppress(OSError):  # something is left in them
+            for empty in (inner / "chunks", inner / "parts", inner):
+                if empty.exists():
+                    empty.rmdir()
+        if inner.exists():
+            warnings.warn(f"{inner} stays: it holds more than could be taken in", stacklevel=4)
+
+
+def _take_over_chunk(
+    chunk: Path, folder: Path, fields: dict[str, Any], outer: dict[str, Any], first: int
+) -> bool:
+    """Keep the newest checkpoint of a round's chunk as one of the study's.
+
+    Returns: whether it was one of consecutive runs, and is removed here.
+    """
+    newest = max(chunk.glob("*.npz"), default=None)
+    if newest is None:
+        return False
+    try:
+        rows = len(read_summed(newest)["state.0"])
+    except (Damaged, Foreign, KeyError):
+        return False
+    number = math.prod(len(points) for _, _, points in fields["axes"]) * len(fields["seeds"])
+    start, end = map(int, chunk.name.split("-")[:2])
+    spans = [(a, min(b, number)) for a in range(number) for b in (a + rows, number)]
+    named = [np.arange(*s) for s in spans if part_name(np.arange(*s), start, end) == chunk.name]
+    for runs, split in itertools.product(named[:1], ("runs", "envs")):
+        mark = chunk_identity(Fingerprint(fields)(runs), rows, split)
+        checkpoint = Checkpoints(chunk, mark).newest()
+        if checkpoint is not None:
+            runs = runs + first
+            mark = chunk_identity(Fingerprint(outer)(runs), rows, split)
+            after = Checkpoints(inside(folder, "chunks", part_name(runs, start, end)), mark)
+            after.save(checkpoint)
+            after.wait()
+            remove_checkpoints(chunk)
+            return not chunk.exists()
+    return False
 
 
 def chunk_identity(mark: str, rows: int, split: str) -> dict[str, Any]:

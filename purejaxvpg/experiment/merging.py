@@ -1,5 +1,6 @@
 """Shards that ran apart, put into one study folder."""
 
+import contextlib
 import itertools
 import os
 import warnings
@@ -9,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from purejaxvpg.experiment.folder import Contents, read_folder
+from purejaxvpg.experiment.folder import Contents, face_of, read_folder
+from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.record import StudyRecord
@@ -25,8 +27,8 @@ def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> St
     recorded.
 
     Raises: ValueError, in one line, if they are shards of different studies, damaged, or hold other
-    numbers of the same run;
-    FileNotFoundError for a folder that is no study; FileExistsError, OSError for `folder`.
+    numbers of the same run; FileNotFoundError for a folder that is no study; FileExistsError,
+    OSError for `folder`, also where a process or a shard is at work in it.
     """
     if isinstance(sources, str | os.PathLike) or not sources:
         raise ValueError(f"sources={sources!r} to merge; name at least one study folder, in a list")
@@ -34,7 +36,11 @@ def merge(folder: str | os.PathLike, sources: Sequence[str | os.PathLike]) -> St
     folder = expanded(folder)
     for source in map(expanded, sources):
         once.setdefault(source.resolve(), source)
-    shards = {source: read_folder(source) for source in once.values()}
+    with locked(folder) if face_of(folder) else contextlib.nullcontext():  # a new one has none yet
+        return _merge(folder, {source: read_folder(source) for source in once.values()})
+
+
+def _merge(folder: Path, shards: dict[Path, Contents]) -> Study:
     first = next(iter(shards))
     spec = shards[first].spec
     for source, contents in shards.items():
@@ -65,7 +71,7 @@ def _check_same_study(first: Path, one: Contents, source: Path, other: Contents)
             f"merge parts of one study"
         )
     if other.unusable:
-        path, reason = other.unusable[0]
+        path, reason, _ = other.unusable[0]
         raise ValueError(f"{path}: {reason}; run that shard again")
 
 

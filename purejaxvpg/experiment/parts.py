@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.experiment.files import (
-    first_line,
-    pack,
+    Damaged,
+    Foreign,
+    Unusable,
+    content,
+    inside,
     read_summed,
-    unpack,
     write_summed,
 )
+from purejaxvpg.experiment.packing import pack, unpack
 from purejaxvpg.experiment.spec import Fingerprint
 from purejaxvpg.state import Evaluation, Metrics
 
@@ -38,7 +41,7 @@ def write_part(folder: Path, part: Part, fingerprint: Fingerprint) -> None:
     arrays |= {"width": np.asarray(part.width), "seconds": np.asarray(part.seconds)}
     arrays |= pack(part.metrics, part.evaluations, part.state)
     arrays["origin"] = np.asarray(fingerprint(part.runs))
-    parts = folder / "parts"
+    parts = inside(folder, "parts")
     parts.mkdir(parents=True, exist_ok=True)  # again, should somebody have removed the folder
     write_summed(parts / f"{part_name(part.runs, part.start, part.end)}.npz", arrays)
 
@@ -49,21 +52,39 @@ def part_name(runs: np.ndarray, start: int, end: int) -> str:
     return f"{start:08d}-{end:08d}-{hashlib.sha256(data).hexdigest()[:12]}"
 
 
-def read_parts(folder: Path, identity: dict[str, Any]) -> tuple[list[Part], list[tuple[Path, str]]]:
-    """The parts of a study folder, and the files that cannot be used, each with the reason.
+def part_file(folder: Path, part: Part) -> Path:
+    """Where a part is."""
+    return folder / "parts" / f"{part_name(part.runs, part.start, part.end)}.npz"
+
+
+def read_parts(folder: Path, identity: dict[str, Any]) -> tuple[list[Part], list[Unusable]]:
+    """The parts of a study folder, and the files that cannot be used.
 
     Args: identity: the study as its folder describes it.
+    Raises: OSError, in one line, for a file that cannot be read now: that is no damage.
     """
     parts, unusable, fingerprint = [], [], Fingerprint(identity)
     for path in sorted((folder / "parts").glob("*.npz")):
         try:
-            arrays = read_summed(path)
-            if str(arrays["origin"]) != fingerprint(arrays["runs"]):
-                raise ValueError("it belongs to another study")
-            parts.append(_part(arrays))
-        except Exception as error:  # whatever zip or numpy raise on a file of another make
-            unusable.append((path, first_line(error)))
+            parts.append(_read_part(path, fingerprint))
+        except FileNotFoundError:
+            if path.is_symlink():  # else another process has set it aside meanwhile
+                raise OSError(f"{path} is a link to a file that is not there now") from None
+        except (Damaged, Foreign) as error:
+            unusable.append(Unusable(path, str(error), isinstance(error, Damaged)))
     return parts, unusable
+
+
+def _read_part(path: Path, fingerprint: Fingerprint) -> Part:
+    arrays = read_summed(path)
+    with content():
+        if str(arrays["origin"]) != fingerprint(arrays["runs"]):
+            raise Foreign("it belongs to another study")
+        part = _part(arrays)
+        shape = (len(part.runs), part.end - part.start)
+        if part.start < 0 or any(np.shape(x) != shape for x in part.metrics):
+            raise Foreign(f"its arrays are not of {shape[0]} runs x {shape[1]} updates")
+        return part
 
 
 def _part(arrays: dict[str, np.ndarray]) -> Part:

@@ -5,6 +5,7 @@
 Leaves are arrays by name, `params/...` and `obs_stats/...`, as in an exported policy.
 """
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,14 @@ import numpy as np
 
 from purejaxvpg.agent import init_stats
 from purejaxvpg.agent.networks import Networks
-from purejaxvpg.experiment.files import first_line, named_leaves, read_summed, write_summed
+from purejaxvpg.experiment.files import (
+    Foreign,
+    content,
+    inside,
+    named_leaves,
+    read_summed,
+    write_summed,
+)
 from purejaxvpg.experiment.parts import Part, part_name
 from purejaxvpg.experiment.spec import Fingerprint
 from purejaxvpg.state import RunningStats, TrainState
@@ -45,7 +53,8 @@ class Policies(NamedTuple):
     def arrays(self, runs: Sequence[int] | np.ndarray) -> Arrays:
         """Arrays of these runs, `[len(runs), ...]` each.
 
-        Raises: ValueError if a policy is not kept, or its file is damaged.
+        Raises: ValueError if a policy is not kept, or its file is damaged; OSError, in one line, if
+        it cannot be read now.
         """
         rows: dict[int, tuple[int, int]] = {}
         for number, block in enumerate(self.blocks):
@@ -99,12 +108,13 @@ def restore(
 # -------------------------------------------------------------------------------------- FILES
 
 BEST = "best.npz"  # instead of all others, with keep_policies="best"
+OF_A_PART = re.compile(r"\d{8}-\d{8}-[0-9a-f]{12}\.npz")
 
 
 def write_policies(folder: Path, part: Part, fingerprint: Fingerprint) -> None:
     """Keep the policies of a part beside it."""
     if part.policies is not None:
-        (folder / "policies").mkdir(parents=True, exist_ok=True)
+        inside(folder, "policies").mkdir(parents=True, exist_ok=True)
         _write(policy_file(folder, part), part.runs, part.policies, fingerprint)
 
 
@@ -140,8 +150,8 @@ def keep_best(
     arrays = policies.arrays(runs)
     if folder is not None and fingerprint is not None:
         _write(folder / "policies" / BEST, runs, arrays, fingerprint)
-        for path in (folder / "policies").glob("*.npz"):
-            if path.name != BEST:
+        for path in inside(folder, "policies").glob("*.npz"):
+            if OF_A_PART.fullmatch(path.name):
                 path.unlink()
     return Policies((Block(runs, lambda: arrays),))
 
@@ -152,13 +162,17 @@ def _write(path: Path, runs: np.ndarray, arrays: Arrays, fingerprint: Fingerprin
 
 
 def _read(path: Path, fingerprint: Fingerprint) -> tuple[np.ndarray, Arrays]:
-    """Runs and arrays of a file.  Raises: ValueError if it is damaged, or of another study."""
+    """Runs and arrays of a file.
+
+    Raises: ValueError if it is damaged, or of another study; OSError, in one line.
+    """
     try:
         arrays = read_summed(path)
-        if str(arrays["origin"]) != fingerprint(arrays["runs"]):
-            raise ValueError("it belongs to another study")
-    except Exception as error:  # whatever zip or numpy raise on a damaged file
-        raise ValueError(f"{path} cannot be read: {first_line(error)}") from error
+        with content():
+            if str(arrays["origin"]) != fingerprint(arrays["runs"]):
+                raise Foreign("it belongs to another study")
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
     prefix = "policy."
     by_name = {k.removeprefix(prefix): x for k, x in arrays.items() if k.startswith(prefix)}
     return arrays["runs"], by_name

@@ -24,7 +24,13 @@ from purejaxvpg.agent.normalize import normalize
 from purejaxvpg.agent.policy import Policy, describe_actions, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.acting import describe_observations, make_act
-from purejaxvpg.experiment.files import first_line, read_described, write_described, write_whole
+from purejaxvpg.experiment.files import (
+    first_line,
+    read_bytes,
+    read_described,
+    write_described,
+    write_whole,
+)
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.policies import leaves_of, restore
 from purejaxvpg.experiment.record import versions
@@ -103,8 +109,9 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
     integers that are out of range, and for a key that is none.
 
     Raises: FileNotFoundError or ValueError, in one line, if the folder holds no policy or a damaged
-    one; ImportError without the extra `cli`, or if a network that is kept as `module:Name` cannot
-    be imported (no other code is named by a policy's files and run).
+    one; OSError, in one line, if it cannot be read now; ImportError without the extra `cli`, or if
+    a network that is kept as `module:Name` cannot be imported (no other code is named by a policy's
+    files and run).
     """
     safetensors = require("safetensors.numpy", "cli")
     folder = expanded(folder)
@@ -113,11 +120,13 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
             raise FileNotFoundError(f"{folder} holds no policy: it has no {name}")
     try:
         card = read_described(folder / "card.json", [FORMAT])
-        data = (folder / "policy.safetensors").read_bytes()
+        data = read_bytes(folder / "policy.safetensors")
         if card["policy"] != hashlib.sha256(data).hexdigest():
             raise ValueError("policy.safetensors was changed or damaged: its sum is wrong")
         config = config_from_json(card["config"])
         params, stats = _restore(safetensors.load(data), config, card)
+    except OSError:
+        raise
     except ImportError as error:  # of a network of the user's
         raise ImportError(f"the policy in {folder} needs a module: {error}") from None
     except Exception as error:  # of json, safetensors or the config: all mean damage

@@ -13,10 +13,10 @@ from purejaxvpg.experiment.checks import (
     check_scores_alike,
 )
 from purejaxvpg.experiment.devices import start_devices, use_every_core
-from purejaxvpg.experiment.files import locked
 from purejaxvpg.experiment.folder import Contents, face_of, read_spec
 from purejaxvpg.experiment.groups import Group, resolve
 from purejaxvpg.experiment.lengthening import as_begun, lengthened
+from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.planning import GroupPlan, Resources, plan_shard
 from purejaxvpg.experiment.prepared import Options, Prepared

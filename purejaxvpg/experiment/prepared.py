@@ -5,7 +5,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
+
 from purejaxvpg.experiment.checkpoints import Checkpoint
+from purejaxvpg.experiment.devices import any_of_processes
 from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.planning import GroupPlan, Resources
 from purejaxvpg.experiment.policies import KeepPolicies
@@ -35,6 +38,7 @@ class Options(NamedTuple):
     on_start: Callable[[Checkpoint | None], None] = _ignore  # of each chunk
     command: str = ""
     other_settings: bool = False  # of jax, than the study was begun under: allowed
+    locked: bool = False  # whether the folder is locked already, for more than this study
 
     def with_hooks(self, on_progress: Any, on_segment: Any) -> "Options":
         """The options with a user's hooks, where there are any."""
@@ -56,3 +60,15 @@ class Prepared:
     longer_than: int = 0  # total_steps before this call made it longer; 0: it did not
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)
     agreed: threading.Event = dataclasses.field(default_factory=threading.Event)  # by all processes
+
+    def agree_to_stop(self) -> bool:
+        """Whether any process of a cluster wants to stop, told to all of them after the same
+        segment: one that stopped alone would leave the others waiting for it."""
+        if any_of_processes(self.stop.is_set()):
+            self.stop.set()
+            self.agreed.set()
+        return self.agreed.is_set()
+
+    def stops(self) -> bool:
+        """Whether to begin nothing more."""
+        return (self.stop if jax.process_count() == 1 else self.agreed).is_set()

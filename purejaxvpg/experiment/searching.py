@@ -8,29 +8,26 @@ In a folder the search is a study like any other, along one axis `sample`.  Optu
 not kept: asking and telling again what was told brings it back, for both are seeded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment import engine, legacy, suggestions
-from purejaxvpg.experiment.assemble import assemble
+from purejaxvpg.experiment import suggestions
 from purejaxvpg.experiment.checks import check_group, make_seeds
 from purejaxvpg.experiment.design import STATIC, Axis, Design, make_design
 from purejaxvpg.experiment.display import shown
-from purejaxvpg.experiment.folder import Contents, face_of, read_folder
 from purejaxvpg.experiment.groups import resolve
-from purejaxvpg.experiment.paths import expanded
+from purejaxvpg.experiment.growing import alone, check_same_settings, run_round
 from purejaxvpg.experiment.planning import Resources
-from purejaxvpg.experiment.prepare import make_resources, prepare
+from purejaxvpg.experiment.prepare import make_resources
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.runs import MOST_RUNS, parse_shard
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.ranges import Choice, Range
-from purejaxvpg.serialize import lists_to_tuples, plain
 from purejaxvpg.statistics import interquartile_mean, with_diverged_as_worst
 
 
@@ -101,24 +98,28 @@ def search(
     optuna_study = suggestions.make_optuna_study(suggest, sample_seed, batch)
     distributions = {name: suggestions.distribution(space[name], labels[name]) for name in space}
     spec = Spec(config, hp, _design(space, ()), make_seeds(num_seeds, first_seed))
-    grown = _begin(spec, folder, resume)
     study, settings = None, []
-    for index in range(rounds):
-        trials = [optuna_study.ask(distributions) for _ in range(batch)]
-        new = [suggestions.setting(trial.params, labels) for trial in trials]
-        settings += new
-        points = tuple(tuple(setting[name] for name in space) for setting in settings)
-        _check_same_settings(folder, grown, points)
-        spec = spec._replace(design=_design(space, points))
-        grown, study = _run_round(spec, options, folder, grown)
-        if not study.done[: len(settings)].all():  # on_segment stopped it
-            break
-        summary = summarised(study.scores()[: len(settings)])[-batch:]
-        for trial, score in zip(trials, summary, strict=True):
-            suggestions.tell(optuna_study, trial, score)
-        if on_round:
-            on_round(Round(index, rounds, new, summary))
+    with alone(spec, folder, resume) as grown:  # from the first round to the last
+        for index in range(rounds):
+            trials = [optuna_study.ask(distributions) for _ in range(batch)]
+            new = [suggestions.setting(trial.params, labels) for trial in trials]
+            settings += new
+            points = tuple(tuple(setting[name] for name in space) for setting in settings)
+            check_same_settings(folder, grown, points)
+            spec = spec._replace(design=_design(space, points))
+            grown, study = run_round(spec, options, folder, grown)
+            if not study.done[: len(settings)].all():  # on_segment stopped it
+                break
+            summary = summarised(study.scores()[: len(settings)])[-batch:]
+            for trial, score in zip(trials, summary, strict=True):
+                suggestions.tell(optuna_study, trial, score)
+            if on_round:
+                on_round(Round(index, rounds, new, summary))
     assert study is not None
+    return _outcome(study, optuna_study)
+
+
+def _outcome(study: Study, optuna_study: Any) -> Search:
     totals = np.where(study.done.all(1), summarised(study.scores()), np.nan)
     if np.isnan(totals).all():
         return Search(study, None, float("nan"), optuna_study)
@@ -135,63 +136,8 @@ def summarised(scores: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(scores).any(1), summary, np.nan)
 
 
-# ----------------------------------------------------------------------------- THE STUDY GROWS
-
-
 def _design(space: Mapping[str, Range], points: tuple[tuple[Any, ...], ...]) -> Design:
     return Design((Axis("sample", tuple(space), points),))
-
-
-def _begin(spec: Spec, folder: Any, resume: bool) -> Contents | None:
-    """The search that the folder holds already; None if it begins."""
-    if folder is None or face_of(folder) is None or not resume:
-        return None
-    legacy.take_over_round(expanded(folder))
-    contents = read_folder(folder)
-    ours, theirs = spec.to_json(), contents.spec.to_json()
-    names = [name for name in ("config", "hyperparams", "seeds") if ours[name] != theirs[name]]
-    names += ["axes"] * (contents.spec.design.names != spec.design.names)
-    if names:
-        raise ValueError(
-            f"{folder} holds another search (its {' and '.join(names)} differ); choose another "
-            f"folder, or give the arguments that it was begun with"
-        )
-    return contents
-
-
-def _check_same_settings(folder: Any, grown: Contents | None, points: Sequence[Any]) -> None:
-    """ValueError if the search in the folder was told, or asked, other things."""
-    before = grown.spec.design.axes[0].points if grown else ()
-    now = lists_to_tuples(plain(points))
-    both = min(len(before), len(now))
-    if lists_to_tuples(plain(before[:both])) != now[:both]:
-        first = next(i for i in range(both) if before[i] != now[i])
-        raise ValueError(
-            f"{folder} holds another search (its settings from the {first + 1}th on differ); "
-            f"choose another folder, or give the arguments, and have the version of optuna, that "
-            f"it was begun with"
-        )
-
-
-def _run_round(
-    spec: Spec, options: Options, folder: Any, grown: Contents | None
-) -> tuple[Contents, Study]:
-    """Run the settings that are new.  Returns: the study with them, in two forms."""
-    if grown is not None:
-        study = _first_settings(spec, grown)
-        if study.done.all():
-            return grown, study
-        if grown.spec.design.size > spec.design.size:  # the folder holds later rounds
-            spec = grown.spec
-    prepared = prepare(spec, options, folder, grown=grown)
-    study, store = engine.run(prepared), prepared.store
-    return Contents(spec, study.record, store.identity, store.parts, [], study.policies), study
-
-
-def _first_settings(spec: Spec, grown: Contents) -> Study:
-    """The study up to the settings of `spec`."""
-    parts = [part for part in grown.parts if part.runs.max() < len(spec.index)]
-    return assemble(spec, parts, grown.record, grown.policies)
 
 
 # ------------------------------------------------------------------------------------ CHECKS
@@ -223,7 +169,8 @@ def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, 
     resources = make_resources(**{name: how.pop(name, value) for name, value in sizes.items()})
     hook = shown(how.pop("progress", None), how.pop("on_progress", None))
     hooks = (hook, how.pop("on_segment", None))
-    return Options(resources, **how).with_hooks(*hooks)
+    locked = folder is not None  # from the first round to the last
+    return Options(resources, locked=locked, **how).with_hooks(*hooks)
 
 
 def _checked_labels(

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,19 @@ import numpy as np
 
 from purejaxvpg.experiment import legacy
 from purejaxvpg.experiment.assemble import assemble, measured
-from purejaxvpg.experiment.cube import write_cube
+from purejaxvpg.experiment.checkpoints import Checkpoints, remove_chunks
+from purejaxvpg.experiment.cube import try_to_write_cube
 from purejaxvpg.experiment.devices import wait_for_processes
-from purejaxvpg.experiment.files import write_described
-from purejaxvpg.experiment.folder import Contents, face_of, read_folder
-from purejaxvpg.experiment.parts import Part, part_name, read_parts, write_part
+from purejaxvpg.experiment.files import inside, set_aside, write_described
+from purejaxvpg.experiment.folder import Contents, face_of, is_empty, read_folder, read_spec
+from purejaxvpg.experiment.locks import is_ours, locked, prepare_lock
+from purejaxvpg.experiment.parts import Part, part_name, read_parts
 from purejaxvpg.experiment.policies import (
     keep_best,
     read_policies,
-    write_policies,
 )
 from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.rescue import Memory, keep, made_again, rescued
 from purejaxvpg.experiment.spec import Fingerprint, Spec, differences, named_differences
 from purejaxvpg.experiment.study import Study
 
@@ -38,9 +39,13 @@ def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
         return None
     folder = Path(folder)
     if face_of(folder) is None:
-        if folder.is_dir() and any(_foreign(path, join) for path in folder.iterdir()):
-            raise FileExistsError(f"{folder} is not empty, and no study; choose another folder")
-        return None
+        if (
+            not folder.is_dir()
+            or is_empty(folder)
+            or (join and all(map(_beginning, folder.iterdir())))
+        ):
+            return None
+        raise FileExistsError(f"{folder} is not empty, and no study; choose another folder")
     if not join:
         raise FileExistsError(
             f"{folder} holds a study already; resume it (--resume auto beside --out, which begins "
@@ -56,13 +61,16 @@ def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
             f"{folder} holds another study (its {different} differ: {fields}); choose another "
             f"folder, or give the arguments that it was begun with"
         )
-    return read_folder(folder) if legacy.upgrade(folder) else contents
+    if not legacy.is_old_run(folder / "run.json"):
+        return contents
+    with locked(folder):
+        legacy.upgrade(folder)
+    return read_folder(folder)
 
 
-def _foreign(path: Path, join: bool) -> bool:
-    """Whether it is no file that another process or shard makes when it begins the study."""
-    shared = path.name in ("parts", "study.json", "run.json") or path.name.startswith(".")
-    return not (join and shared)
+def _beginning(path: Path) -> bool:
+    """Whether it is a file that another process or shard makes when it begins the study."""
+    return path.name in ("parts", "study.json", "run.json") or is_ours(path)
 
 
 class Store:
@@ -72,8 +80,9 @@ class Store:
       contents: what the folder held already, or None for a study that begins.
       record: how the study is run.
 
-    Raises (when made): OSError, naming the folder, if it cannot be written; TypeError for a
-    config that cannot be described.
+    Raises (when made): OSError, naming the folder, if it cannot be written; FileExistsError if
+    another study was begun there meanwhile; ValueError for a file in it that is no part of this
+    one; TypeError for a config that cannot be described.
     """
 
     def __init__(
@@ -90,17 +99,47 @@ class Store:
         if self.folder is None:
             return
         self.identity = contents.identity if contents else spec.to_json()
+        unusable = contents.unusable if contents else []
+        for path, reason, damaged in unusable:
+            if not damaged:
+                raise ValueError(f"{path} cannot be used: {reason}; move it out of the folder")
         try:
+            for name in ("parts", "policies", "chunks", "checkpoints"):
+                inside(self.folder, name)
             (self.folder / "parts").mkdir(parents=True, exist_ok=True)
-            if contents is None or contents.spec.design != spec.design:  # it begins, or has grown
+            if contents is None:
+                self._begin()
+            elif contents.spec.design != spec.design:  # it has grown
                 self.describe(spec, record.replace(complete=False))
+        except FileExistsError:
+            raise
         except OSError as error:
             reason = error.strerror or error
             raise OSError(f"cannot write {folder}: {reason}; choose another folder") from None
-        for path, reason in contents.unusable if contents else ():
-            warnings.warn(f"{path} is left out, its runs are run again: {reason}", stacklevel=3)
-            with contextlib.suppress(OSError):  # or a merge would stumble over it for ever
-                path.rename(path.with_suffix(".damaged"))
+        for path, reason, _ in unusable:
+            how = set_aside(path, "damaged")  # or a merge would stumble over it for ever
+            warnings.warn(
+                f"{path} is left out, its runs are run again: {reason}; {how}", stacklevel=3
+            )
+
+    def _begin(self) -> None:
+        """Write the study's face, unless another process has done so at this moment.
+
+        Raises: FileExistsError if it began another study; OSError.
+        """
+        assert self.folder is not None
+        prepare_lock(self.folder)
+        _, description, _ = self._memory()
+        try:
+            write_described(self.folder / self.spec.face, description, first=True)
+        except FileExistsError:
+            identity = read_spec(self.folder)[2]
+            if different := differences(identity, self.identity):
+                raise FileExistsError(
+                    f"{self.folder} holds another study, begun at this moment (its {different} "
+                    f"differ); choose another folder"
+                ) from None
+            self.identity = identity
 
     @property
     def fingerprint(self) -> Fingerprint | None:
@@ -117,18 +156,40 @@ class Store:
         write_described(path, {**self.identity, "record": record.to_json()})
 
     def add(self, part: Part) -> None:
-        """Keep a part and its policies; on disk they are there whole, or not at all."""
-        fingerprint = self.fingerprint
-        if self.folder is not None and fingerprint is not None:
-            write_policies(self.folder, part, fingerprint)
-            write_part(self.folder, part, fingerprint)
+        """Keep a part and its policies; on disk they are there whole, or not at all.
+
+        Raises: OSError, which names the place where they are kept, if the folder cannot take them.
+        """
+        if self.folder is not None:
+            try:
+                self.restore()
+                keep(self.folder, part, Fingerprint(self.identity))
+            except OSError as error:
+                raise self.rescued(error, part) from error
             part = part._replace(policies=None)  # on disk from now on
         self.parts.append(part)
+
+    def restore(self) -> None:
+        """Make the folder again, with a warning, if somebody renamed or removed it.
+
+        Raises: OSError if that cannot be.
+        """
+        if self.folder is not None and face_of(self.folder) is None:
+            warnings.warn(made_again(self.folder, self._memory()), stacklevel=2)
+
+    def rescued(self, error: OSError, *unsaved: Part, **checkpoints: Checkpoints) -> OSError:
+        """The error, with the place where the work is kept that the folder could not take."""
+        assert self.folder is not None
+        return rescued(error, self.folder, self._memory(), unsaved, **checkpoints)
+
+    def _memory(self) -> Memory:
+        record = self.record.replace(complete=False).to_json()
+        return Memory(self.spec.face, {**self.identity, "record": record}, self.parts)
 
     def chunk_folder(self, runs: np.ndarray, start: int, end: int) -> Path:
         """Where a chunk is kept while it runs."""
         assert self.folder is not None
-        return self.folder / "chunks" / part_name(runs, start, end)
+        return inside(self.folder, "chunks", part_name(runs, start, end))
 
     def join_others(self) -> None:
         """Take in the parts that other processes or shards have put into the folder meanwhile."""
@@ -166,15 +227,21 @@ class Store:
         return study._replace(record=record.replace(complete=False), pruned=unknown)
 
     def finish(self, study: Study) -> Study:
-        """Write what a complete study has beside its parts; drop the policies not wanted."""
+        """Write what a complete study has beside its parts; drop the policies not wanted.
+
+        The results are safe already, so what cannot be written is a warning.
+        """
         if study.record.keep_policies == "best" and len(study.policies.runs):
-            with contextlib.suppress(ValueError):  # no setting has a score: all are kept
-                runs = study.index.of_settings([study.best()])
-                best = keep_best(self.folder, study.policies, runs, self.fingerprint)
-                study = study._replace(policies=best)
+            try:
+                with contextlib.suppress(ValueError):  # no setting has a score: all are kept
+                    runs = study.index.of_settings([study.best()])
+                    best = keep_best(self.folder, study.policies, runs, self.fingerprint)
+                    study = study._replace(policies=best)
+            except OSError as error:
+                warnings.warn(f"all policies are kept: {error}", stacklevel=2)
         if self.folder is not None:
-            shutil.rmtree(self.folder / "chunks", ignore_errors=True)  # of another width, if any
-            write_cube(self.folder, study)
+            remove_chunks(self.folder)
+            try_to_write_cube(self.folder, study)
         return study
 
 

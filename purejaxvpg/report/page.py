@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from purejaxvpg.experiment.files import write_whole
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import curves, headline, reproduce, sections, sensitivity
@@ -36,9 +37,9 @@ def write_report(study: Study, folder: str | os.PathLike, *, target: float | Non
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in pictures.items():
-            (folder / name).write_bytes(data)
+            write_whole(folder / name, data)  # whole, and not through a link that was there
         path = folder / "report.html"
-        path.write_text(page, encoding="utf-8")
+        write_whole(path, page.encode())
     except OSError as error:
         raise OSError(f"cannot write {folder}: {error.strerror}; choose another folder") from None
     return path

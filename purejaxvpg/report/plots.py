@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from purejaxvpg.experiment.files import write_whole
 from purejaxvpg.extras import require
 from purejaxvpg.statistics import bootstrap
 
@@ -42,11 +43,11 @@ def learning_curve(path: Path, steps: np.ndarray, returns: np.ndarray, title: st
     label = f"interquartile mean{seeds}, 95% interval"
     axes.plot([], [], color=BLUE, linewidth=2.2, label=label)
     axes.plot([], [], color="0.6", linewidth=0.9, label=f"each of {len(returns)} seeds")
-    axes.set(title=title, ylabel="return, last 20 episodes")
+    axes.set(title=plain_text(title), ylabel="return, last 20 episodes")
     steps_axis(axes)
     tidy(axes)
     axes.legend(loc="best", frameon=False)
-    figure.savefig(path)
+    write_whole(path, png(figure))
 
 
 # ------------------------------------------------------------------------------ FOR ALL PLOTS

@@ -48,13 +48,13 @@ def wait_for_a_checkpoint(folder, process):
 
 
 @contextlib.contextmanager
-def in_use(folder):
-    """Another process has the lock of a folder, until it is killed."""
+def in_use(folder, part=""):
+    """Another process has the lock of a folder, or of a shard of it, until it is killed."""
     code = f"""
 import time
 from pathlib import Path
-from purejaxvpg.experiment.files import locked
-with locked(Path({str(folder)!r})):
+from purejaxvpg.experiment.locks import locked
+with locked(Path({str(folder)!r}), {part!r}):
     print("mine", flush=True)
     time.sleep(100)
 """
