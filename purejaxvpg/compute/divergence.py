@@ -7,6 +7,7 @@ from jax import Array
 
 from purejaxvpg.compute.rows import select
 from purejaxvpg.state import EpisodeSums, Metrics, TrainState
+from purejaxvpg.variables import trained
 
 # A number whose square is beyond float32 is lost: an error or a norm taken of it is infinite.  (A
 # policy of weights 1e30 is saturated, and its loss may well be 0.)
@@ -34,7 +35,8 @@ def keep_finite(
     """
     numbers = {**episodes._asdict(), **numbers}
     measured = [x for name, x in numbers.items() if name not in unmeasured]
-    leaves = jax.tree.leaves((after.params, measured))
+    # Constants that a network carries along may be infinite: a mask of logits, say.
+    leaves = jax.tree.leaves(([trained(network) for network in after.params], measured))
     finite = before.finite & jnp.all(jnp.array([(jnp.abs(x) < OVERFLOWS).all() for x in leaves]))
     state = _select_state(finite, after._replace(update=after.update + 1), before)
     nothing = {name: 0.0 if name in EpisodeSums._fields else jnp.nan for name in numbers}
