@@ -88,7 +88,7 @@ class VPGConfig:
         learning_rate -> optax.GradientTransformation whose state holds arrays alone. Gradients are clipped before it.""")
     lr_schedule: Schedule = setting("constant", "Both learning rates over the run: constant, or down to zero (linear, cosine).")
     gradient_rows: int | None = setting(None, """Rows of a batch that the networks see at once; larger batches are taken in chunks (None:
-        4,096 rows on a CPU, where they fit the cache, and 1,048,576 elsewhere).""")
+        4,096 rows on a CPU, fewer of large observations, where they fit the cache, and 1,048,576 elsewhere).""")
 
     eval_every: int = setting(0, "Evaluate every so many updates inside the compiled run (0: never); must divide U.")
     eval_episodes: int = setting(16, "E, episodes of an evaluation.")
