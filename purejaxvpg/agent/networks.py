@@ -12,11 +12,12 @@ Observations arrive in the environment's units: bytes of a picture (uint8) as nu
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import errors
+from flax.core import unfreeze
 from jax import Array
 
 from purejaxvpg.agent.torsos import flax_dot, make_torso
@@ -80,7 +81,7 @@ def make_networks(
     def features(torso: nn.Module, params: Any, obs: Array) -> Array:
         try:
             x: Any = torso.apply(params, obs)
-        except flax.errors.FlaxError as error:
+        except errors.FlaxError as error:
             raise ValueError(
                 f"network {type(torso).__name__} cannot be applied: {_sentence(error)}; a torso "
                 f"changes no collection (BatchNorm takes use_running_average=True) and draws no "
@@ -149,7 +150,7 @@ def check_torso(config: VPGConfig, networks: Networks, obs_shape: tuple[int, ...
 
 def _variables(torso: nn.Module, key: Array, obs: Array) -> Any:
     """A torso's collections at the start, as arrays."""
-    variables = nn.unbox(flax.core.unfreeze(torso.init(key, obs)))
+    variables = nn.unbox(unfreeze(torso.init(key, obs)))
 
     def checked(path: Any, x: Any) -> Array:
         where = f"network {type(torso).__name__} has {jax.tree_util.keystr(path)}"
