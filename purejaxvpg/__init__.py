@@ -2,6 +2,7 @@
 
 make_train, make_learner, make_segment, make_evaluate    the algorithm, as pure functions
 VPGConfig, Hyperparams                                   its settings, static and traced
+Conv          flax's convolution, fast on a CPU: for torsos of your own
 experiment    train, sweep, search: with everything that is kept of them
 statistics    honest numbers over seeds and settings
 envs          environments by name, and your own
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from purejaxvpg import envs, experiment, presets, statistics
+    from purejaxvpg.agent.torsos import Conv
     from purejaxvpg.config import Hyperparams, VPGConfig
     from purejaxvpg.evaluate import make_evaluate
     from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Conv",
     "Evaluation",
     "Hyperparams",
     "Learner",
@@ -41,6 +44,7 @@ __all__ = [
 
 _ROOMS = ("envs", "experiment", "presets", "statistics")
 _HOME = {
+    "agent.torsos": ("Conv",),
     "config": ("Hyperparams", "VPGConfig"),
     "evaluate": ("make_evaluate",),
     "state": ("Evaluation", "Metrics", "TrainResult", "TrainState"),

@@ -80,7 +80,8 @@ class VPGConfig:
     value_iterations: int = setting(10, "Gradient steps of the value function per update (the policy takes one).")
 
     network: Any = setting("auto", """Torso: mlp, cnn, auto (cnn for (H, W, C) observations), or a flax module that maps
-        observations [B, ...] to features [B, F], or module:Name to import one or its class.""")
+        observations [B, ...] to features [B, F], or module:Name to import one or its class. Observations come as float32 in
+        the environment's units, bytes of pictures as 0 to 255.""")
     hidden_sizes: tuple[int, ...] = setting((64, 64), "Widths of the hidden layers of mlp, and of the dense layers that follow cnn.")
     activation: str = setting("tanh", "Activation function, by its name in flax.linen.")
     kernel_init: Any = setting("orthogonal", "Initializer of the hidden layers: a name in flax.linen.initializers, an initializer, or its module:name.")
@@ -97,11 +98,10 @@ class VPGConfig:
     normalize_rewards: bool = setting(False, "Divide rewards by the running standard deviation of the discounted return.")
 
     optimizer: str | Callable[..., Any] = setting("adam", """Gradient rule of policy and value: adam, sgd, rmsprop, or a hashable function
-        learning_rate -> optax.GradientTransformation whose state holds arrays alone, or its module:name.
-        Gradients are clipped before it.""")
+        learning_rate -> optax.GradientTransformation whose state holds arrays alone, or its module:name. Gradients are clipped before it.""")
     lr_schedule: Schedule = setting("constant", "Both learning rates over the run: constant, or down to zero (linear, cosine).")
     gradient_rows: int | None = setting(None, """Rows of a batch that the networks see at once; larger batches are taken in chunks (None:
-        4,096 rows on a CPU, where they fit the cache, and 1,048,576 elsewhere).""")
+        4,096 rows on a CPU, fewer of large observations, where they fit the cache, and 1,048,576 elsewhere).""")
 
     eval_every: int = setting(0, "Evaluate every so many updates inside the compiled run (0: never); must divide U.")
     eval_episodes: int = setting(16, "E, episodes of an evaluation.")

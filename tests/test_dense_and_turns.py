@@ -16,9 +16,9 @@ from purejaxvpg.compute.turns import one_by_one
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("rows", [1, 127, 256, 300])  # blocks: none, 127, 2 x 128, 2 x 150
-@pytest.mark.parametrize(("inputs", "outputs"), [(16, 12), (4, 12), (16, 2), (130, 130)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 12), (4, 12), (16, 2), (130, 130), (520, 9)])
 def test_dot_and_its_gradients(rows, inputs, outputs):
-    """Every form of the kernel's gradient: blocks, plain, and turned round."""
+    """Every form of the kernel's gradient: blocks, plain, turned round, and so for a tall one."""
     rng = np.random.default_rng(0)
     x, kernel, weight = (
         jnp.asarray(rng.normal(size=shape))
@@ -67,6 +67,15 @@ def test_blocks_are_for_a_cpu_alone(monkeypatch):
     assert "4,128,16" in traced(grad, *args)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert "4,128,16" not in traced(grad, *args)
+
+
+def test_the_gradient_of_a_tall_kernel_is_turned_round():
+    """(d^T x)^T, whose product has the shape of the kernel's transpose."""
+    grad = jax.grad(lambda kernel, x: dot(x, kernel).sum())
+    tall, wide = (traced(grad, jnp.ones(shape), jnp.ones((256, shape[0]))) for shape in
+                  ((512, 64), (512, 65)))  # fmt: skip
+    assert "f32[64,512] = dot_general" in tall
+    assert "f32[512,65] = dot_general" in wide
 
 
 # ------------------------------------------------------------------------------------ one by one

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejaxvpg.agent.networks import ACTIVATIONS, INITIALIZERS, MLP, MinAtarCNN, make_networks
+from purejaxvpg.agent.networks import make_networks
+from purejaxvpg.agent.torsos import ACTIVATIONS, INITIALIZERS, MLP, MinAtarCNN
 from purejaxvpg.config import VPGConfig
 
 BATCH = 5

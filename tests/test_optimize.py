@@ -15,6 +15,11 @@ PARAMS = {"a": np.float32([1.0, 2.0]), "b": {"c": np.float32([[3.0]])}}
 NO_CLIP = Hyperparams(max_grad_norm=np.inf)
 
 
+def of_a_head(params):
+    """Parameters as a network has them."""
+    return {"head": {"params": params}}
+
+
 def config(optimizer="sgd", schedule="constant", updates=10) -> VPGConfig:
     return VPGConfig(
         num_envs=1, num_steps=1, total_steps=updates, optimizer=optimizer, lr_schedule=schedule
@@ -83,11 +88,12 @@ def test_rules_equal_optax_step_by_step(name, limit):
     @jax.jit
     def ours(grads, state, params, hp, learning_rate, update):
         optimizer = make_optimizer(settings, hp, learning_rate, update)
-        return take_step(optimizer, grads, state, params)
+        whole, state = take_step(optimizer, of_a_head(grads), state, of_a_head(params))
+        return whole["head"]["params"], state
 
     hp = Hyperparams(max_grad_norm=limit, adam_eps=eps)
     params = expected = PARAMS
-    state = make_optimizer(settings, hp, 0.0, 0).init(params)
+    state = make_optimizer(settings, hp, 0.0, 0).init(of_a_head(params))
     their_state = theirs.init(expected)
     rng = np.random.default_rng(0)
     for update in range(5):
@@ -104,8 +110,9 @@ def test_an_accelerator_keeps_a_step_apart_from_what_follows(monkeypatch):
 
     def program():
         optimizer = make_optimizer(config("adam"), Hyperparams(), 0.1, 0)
-        step = lambda grads: take_step(optimizer, grads, optimizer.init(PARAMS), PARAMS)  # noqa: E731
-        return str(jax.make_jaxpr(step)(PARAMS))
+        head = of_a_head(PARAMS)
+        step = lambda grads: take_step(optimizer, grads, optimizer.init(head), head)  # noqa: E731
+        return str(jax.make_jaxpr(step)(head))
 
     assert "optimization_barrier" not in program()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

@@ -1,6 +1,7 @@
 """Learning curves are those recorded at commit bf46240 (see support/curves.py).
 
 They are equal to the last bit on the processor that recorded them, and up to rounding elsewhere.
+One is equal up to rounding there too: a convolution is a matrix product on a CPU now.
 """
 
 import functools
@@ -14,6 +15,7 @@ from support.assertions import assert_same_bits
 
 FILE = Path(__file__).parent / "recorded" / f"curves-{jax.__version__}.npz"
 FIRST = 3  # updates that are compared where the processor rounds otherwise
+ROUNDED = ("cnn",)  # their arithmetic has another order than when they were recorded
 # Absolute tolerance there.  The policy's loss is a sum of large terms that cancel.
 TOLERANCE = {"policy_loss": 1e-4}
 
@@ -35,9 +37,16 @@ def recorded_of(name: str, how: str = "trained") -> dict[str, np.ndarray]:
     return {k.removeprefix(start): x for k, x in recorded().items() if k.startswith(start)}
 
 
-def assert_recorded(name: str, trained: dict[str, np.ndarray], exact: bool) -> None:
+def is_exact(name: str) -> bool:
+    """Whether a curve is compared to the last bit."""
+    return str(recorded()["processor"]) == curves.processor() and name not in ROUNDED
+
+
+def assert_recorded(
+    name: str, trained: dict[str, np.ndarray], exact: bool, how: str = "trained"
+) -> None:
     """The numbers are those of the file, all of them or (not `exact`) the first up to rounding."""
-    expected = recorded_of(name)
+    expected = recorded_of(name, how)
     assert trained.keys() == expected.keys()
     if exact:
         assert_same_bits(trained, expected)
@@ -61,8 +70,7 @@ def test_every_curve_is_recorded():
 
 @pytest.mark.parametrize("name", curves.CURVES)
 def test_a_curve_is_as_recorded(name):
-    exact = str(recorded()["processor"]) == curves.processor()
-    assert_recorded(name, curves.trained(name), exact)
+    assert_recorded(name, curves.trained(name), is_exact(name))
 
 
 IN_EVERY_RUN = ("clip", "evaluated")  # each takes a compilation of its own
@@ -78,7 +86,7 @@ SWEPT = [
 @pytest.mark.parametrize("name", SWEPT)
 def test_a_study_is_as_recorded(name):
     """The engine's program, whose segments may end anywhere, gives the bits of equal segments."""
-    assert_same_bits(curves.swept(name), recorded_of(name, "swept"))
+    assert_recorded(name, curves.swept(name), is_exact(name), "swept")
 
 
 def test_a_change_is_noticed():

@@ -91,3 +91,15 @@ def test_the_chunk_that_is_not_given_is_the_platforms(monkeypatch):
 
     assert widest("cpu") == 3
     assert widest("gpu") == 6
+
+
+@pytest.mark.parametrize(
+    ("numbers", "rows"),
+    [(0, 4096), (32, 4096), (64, 2048), (400, 256), (84 * 84 * 4, 64), (10**6, 64)],
+)
+def test_large_rows_are_fewer_in_a_chunk_on_a_cpu(numbers, rows, monkeypatch):
+    """At most 131,072 numbers of the largest array, so that activations fit the cache; 64 rows."""
+    arrays = {"obs": jnp.zeros((2, numbers)), "target": jnp.zeros(2)}
+    assert rows_module._default_rows(arrays) == rows
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert rows_module._default_rows(arrays) == 1_048_576

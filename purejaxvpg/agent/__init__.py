@@ -2,7 +2,8 @@
 
 setup       `make_setup`: agent, N environments and compute, put together
 policy      from an action space to a distribution over its actions
-networks    torsos and heads
+networks    a torso and two heads, for policy and value
+torsos      mlp, cnn, or a module of the user's own
 normalize   running statistics of observations and rewards
 imported    parts that a config gives as `module:Name`
 optimize    optax rules with traced learning rates

@@ -1,63 +1,29 @@
 """Networks: a torso that turns observations into features, and two heads on features.
 
 A torso is a flax module that maps observations `[B, *obs_shape]` float32 to features `[B, F]`.
-That is the whole contract for a module of the user's own; the heads are added here.
+That is the whole contract for a module of the user's own; the heads are added here.  Its `params`
+are float32 and are trained.  Its other collections are carried along as they were made, so it may
+read constants and running statistics, and neither change them nor draw random numbers.
+
+Observations arrive in the environment's units: bytes of a picture (uint8) as numbers from 0 to
+255.  Scale them in the environment or in the torso (`obs / 255`), or with `normalize_obs`.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import errors
+from flax.core import unfreeze
 from jax import Array
 
-from purejaxvpg.compute import dot
+from purejaxvpg.agent.torsos import flax_dot, make_torso
 from purejaxvpg.config import VPGConfig
 from purejaxvpg.state import Params
-
-ACTIVATIONS = ("celu", "elu", "gelu", "hard_tanh", "leaky_relu", "relu", "selu", "sigmoid",
-               "silu", "softplus", "swish", "tanh")  # fmt: skip
-INITIALIZERS = ("glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal",
-                "lecun_uniform", "orthogonal", "xavier_normal", "xavier_uniform")  # fmt: skip
-
-
-def _dot(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
-    """`dot`, as flax calls it: with the dimensions to contract, and a precision."""
-    return dot(x, kernel)
-
-
-class MLP(nn.Module):
-    """Dense layers over the flattened observation: `[B, ...]` -> `[B, hidden_sizes[-1]]`."""
-
-    hidden_sizes: tuple[int, ...]
-    activation: Callable
-    kernel_init: Callable
-
-    @nn.compact
-    def __call__(self, obs: Array) -> Array:
-        x = obs.reshape(obs.shape[0], -1)  # [B, prod(obs_shape)]
-        for size in self.hidden_sizes:
-            x = nn.Dense(size, kernel_init=self.kernel_init, dot_general=_dot)(x)
-            x = self.activation(x)
-        return x
-
-
-class MinAtarCNN(nn.Module):
-    """One 3x3 convolution of 16 channels, then dense layers: `[B, H, W, C]` -> `[B, F]`.
-
-    Source: Young and Tian 2019, "MinAtar", section 4.
-    """
-
-    hidden_sizes: tuple[int, ...]
-    activation: Callable
-    kernel_init: Callable
-
-    @nn.compact
-    def __call__(self, obs: Array) -> Array:
-        x = nn.Conv(16, (3, 3), padding="VALID", kernel_init=self.kernel_init)(obs)
-        return MLP(self.hidden_sizes, self.activation, self.kernel_init)(self.activation(x))
+from purejaxvpg.variables import TRAINED
 
 
 class PolicyHead(nn.Module):
@@ -74,9 +40,9 @@ class PolicyHead(nn.Module):
         # A small gain: the first policy is close to uniform, whatever the features.
         init = nn.initializers.orthogonal(0.01)
         if not self.free_std:
-            return nn.Dense(self.num_outputs, kernel_init=init, dot_general=_dot)(features)
+            return nn.Dense(self.num_outputs, kernel_init=init, dot_general=flax_dot)(features)
         half = self.num_outputs // 2
-        mean = nn.Dense(half, kernel_init=init, dot_general=_dot)(features)
+        mean = nn.Dense(half, kernel_init=init, dot_general=flax_dot)(features)
         log_std = self.param("log_std", nn.initializers.zeros, (half,), jnp.float32)
         return jnp.concatenate([mean, jnp.broadcast_to(log_std, mean.shape)], axis=-1)
 
@@ -106,14 +72,21 @@ def make_networks(
     V is computed from `value_inputs`: the observations themselves, or, with a shared torso, the
     features that the policy's torso makes of them.
 
-    Raises: ValueError for an unknown network, activation or initializer, and, when traced,
-    for a torso whose features are not `[B, F]`.
+    Raises: ValueError or TypeError for an unknown network, activation or initializer, and, when
+    traced, for a torso that breaks its contract.
     """
-    policy_torso, value_torso = _make_torso(config, obs_shape), _make_torso(config, obs_shape)
+    policy_torso, value_torso = make_torso(config, obs_shape), make_torso(config, obs_shape)
     policy_head, value_head = PolicyHead(num_outputs, free_std), ValueHead()
 
     def features(torso: nn.Module, params: Any, obs: Array) -> Array:
-        x: Any = torso.apply(params, obs)
+        try:
+            x: Any = torso.apply(params, obs)
+        except errors.FlaxError as error:
+            raise ValueError(
+                f"network {type(torso).__name__} cannot be applied: {_sentence(error)}; a torso "
+                f"changes no collection (BatchNorm takes use_running_average=True) and draws no "
+                f"random numbers (Dropout takes deterministic=True)"
+            ) from None
         shape = getattr(x, "shape", None)
         if shape is None or len(shape) != 2 or shape[0] != obs.shape[0]:
             returned = type(x).__name__ if shape is None else f"features of shape {shape}"
@@ -139,12 +112,12 @@ def make_networks(
 
     def init(key: Array, obs: Array) -> Params:
         key_torso, key_head, key_value_torso, key_value_head = jax.random.split(key, 4)
-        torso = policy_torso.init(key_torso, obs)
+        torso = _variables(policy_torso, key_torso, obs)
         hidden = features(policy_torso, torso, obs)
         policy_params = {"torso": torso, "head": policy_head.init(key_head, hidden)}
         value_params = {}
         if not config.shared_torso:
-            value_params["torso"] = value_torso.init(key_value_torso, obs)
+            value_params["torso"] = _variables(value_torso, key_value_torso, obs)
             hidden = features(value_torso, value_params["torso"], obs)
         value_params["head"] = value_head.init(key_value_head, hidden)
         return Params(policy_params, value_params)
@@ -152,48 +125,50 @@ def make_networks(
     return Networks(init, policy, value_inputs, value)
 
 
-def _make_torso(config: VPGConfig, obs_shape: tuple[int, ...]) -> nn.Module:
-    network = config.network
-    if isinstance(network, nn.Module):
-        return network
-    if network == "auto":
-        network = "cnn" if _fits_cnn(obs_shape) else "mlp"
-    arguments = (config.hidden_sizes, _activation(config.activation), _kernel_init(config))
-    if network == "mlp":
-        return MLP(*arguments)
-    elif network == "cnn":
-        if not _fits_cnn(obs_shape):
+def param_shapes(networks: Networks, obs_shape: tuple[int, ...], rows: int = 1) -> Params:
+    """Shapes and types of the networks' variables; nothing is computed."""
+    obs = jax.ShapeDtypeStruct((rows, *obs_shape), jnp.float32)
+    return jax.eval_shape(networks.init, jax.eval_shape(lambda: jax.random.key(0)), obs)
+
+
+def check_torso(config: VPGConfig, networks: Networks, obs_shape: tuple[int, ...]) -> None:
+    """Refuse a user's torso that breaks its contract, by tracing it.
+
+    Raises: ValueError or TypeError, in one line.
+    """
+    if not isinstance(config.network, nn.Module):
+        return
+    one, two = (param_shapes(networks, obs_shape, rows) for rows in (1, 2))
+    for (path, x), (_, y) in zip(*map(jax.tree.leaves_with_path, (one, two)), strict=True):
+        if x.shape != y.shape:
             raise ValueError(
-                f"network='cnn' needs observations (H, W, C) of at least 3x3, and this "
-                f"environment's have shape {obs_shape}; use network='mlp'"
+                f"network {type(config.network).__name__} has a variable whose shape depends on "
+                f"the number of observations, {jax.tree_util.keystr(path)}: {x.shape} for one and "
+                f"{y.shape} for two; the number differs between acting, learning and evaluation"
             )
-        return MinAtarCNN(*arguments)
-    else:
-        raise ValueError(
-            f"network={network!r} is unknown; choose auto, mlp, cnn, or pass a flax module or "
-            f"its module:Name"
-        )
 
 
-def _fits_cnn(obs_shape: tuple[int, ...]) -> bool:
-    return len(obs_shape) == 3 and min(obs_shape[:2]) >= 3
+def _variables(torso: nn.Module, key: Array, obs: Array) -> Any:
+    """A torso's collections at the start, as arrays."""
+    variables = nn.unbox(unfreeze(torso.init(key, obs)))
+
+    def checked(path: Any, x: Any) -> Array:
+        where = f"network {type(torso).__name__} has {jax.tree_util.keystr(path)}"
+        if not isinstance(x, jax.Array | np.ndarray | np.generic | int | float):
+            raise TypeError(f"{where}, of type {type(x).__name__}; accepted: arrays of numbers")
+        array = jnp.asarray(x)
+        if jnp.issubdtype(array.dtype, jax.dtypes.extended):
+            raise TypeError(f"{where}, of random keys; accepted: arrays of numbers")
+        if path[0].key == TRAINED and array.dtype != jnp.float32:
+            raise TypeError(
+                f"{where}, of type {array.dtype}; accepted: trained parameters of float32 (a "
+                f"layer's dtype=jnp.bfloat16 computes in that type all the same)"
+            )
+        return jnp.asarray(array, array.dtype)  # an explicit dtype makes weak types strong
+
+    return jax.tree.map_with_path(checked, variables)
 
 
-def _activation(name: str) -> Callable:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation={name!r} is unknown; choose one of: {', '.join(ACTIVATIONS)}")
-    return getattr(nn, name)
-
-
-def _kernel_init(config: VPGConfig) -> Callable:
-    init = config.kernel_init
-    if callable(init):
-        return init
-    if init not in INITIALIZERS:
-        raise ValueError(
-            f"kernel_init={init!r} is unknown; pass an initializer or one of: "
-            f"{', '.join(INITIALIZERS)}"
-        )
-    if init == "orthogonal":
-        return nn.initializers.orthogonal(math.sqrt(2))
-    return getattr(nn.initializers, init)()
+def _sentence(error: Exception) -> str:
+    """The first sentence of flax's message."""
+    return " ".join(str(error).split(" (http")[0].split()).rstrip(".")

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from purejaxvpg.compute import settled
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.variables import trained, with_trained
 
 RULES: dict[str, Callable[[Hyperparams], optax.GradientTransformation]] = {
     "adam": lambda hp: optax.scale_by_adam(eps=hp.adam_eps),  # type: ignore[arg-type]
@@ -47,9 +48,13 @@ def make_optimizer(
 def take_step(
     optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any
 ) -> tuple[Any, Any]:
-    """New parameters, and the rule's new state."""
-    change, opt_state = optimizer.update(grads, opt_state, params)
-    return settled(optax.apply_updates(params, change)), opt_state
+    """New parameters, and the rule's new state.
+
+    Args: grads, opt_state: of what is trained.  params: a network's variables.
+    """
+    before = trained(params)
+    change, opt_state = optimizer.update(grads, opt_state, before)
+    return with_trained(params, settled(optax.apply_updates(before, change))), opt_state
 
 
 def check_optimizer(config: VPGConfig, params: Any) -> None:
@@ -58,7 +63,7 @@ def check_optimizer(config: VPGConfig, params: Any) -> None:
     Checked by tracing `init` under `vmap` over two learning rates: a leaf that differs between
     the two cannot be returned unbatched.  A step is traced as well: it must keep the state's types.
 
-    Args: params: the networks' parameters, or their shapes.
+    Args: params: what is trained of a network, or its shapes.
     Raises: ValueError or TypeError, in one line.
     """
     if not callable(config.optimizer):

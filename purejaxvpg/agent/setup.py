@@ -12,7 +12,7 @@ from jax.core import Tracer
 from purejaxvpg import envs
 from purejaxvpg.advantages import COMPARES_ENVIRONMENTS, ESTIMATORS, Discounts, Trajectory
 from purejaxvpg.agent.imported import with_imported
-from purejaxvpg.agent.networks import Networks, make_networks
+from purejaxvpg.agent.networks import Networks, check_torso, make_networks, param_shapes
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
 from purejaxvpg.agent.optimize import check_optimizer, make_optimizer
 from purejaxvpg.agent.policy import Policy, make_policy
@@ -21,6 +21,7 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
 from purejaxvpg.fields import as_key
 from purejaxvpg.state import Params, RunningStats, TrainState
+from purejaxvpg.variables import trained
 
 
 class Agent(NamedTuple):
@@ -85,7 +86,7 @@ def first_state(setup: Setup, key: Array, hp: Hyperparams) -> TrainState:
     optimizer = make_optimizer(setup.config, hp, learning_rate=0.0, update=0)
     state = TrainState(
         params=params,
-        opt_state=Params(optimizer.init(params.policy), optimizer.init(params.value)),
+        opt_state=Params(*[optimizer.init(trained(network)) for network in params]),
         env_state=env_state,
         obs=obs,
         obs_stats=init_stats(setup.agent.env.obs_shape),
@@ -125,8 +126,8 @@ def make_agent(config: VPGConfig) -> Agent:
 
     Raises: ValueError, TypeError, RuntimeError or ImportError, in one line, for an environment, an
     action space, a network or an optimizer that cannot be had (see `envs.make`, `make_policy`,
-    `make_networks`, `check_optimizer`, `with_imported`), and for whole episodes that are longer
-    than a rollout.
+    `make_networks`, `check_torso`, `check_optimizer`, `with_imported`), and for whole episodes that
+    are longer than a rollout.
     """
     if not isinstance(config, VPGConfig):
         raise TypeError(f"config={config!r} is not a VPGConfig; pass VPGConfig(...)")
@@ -136,10 +137,9 @@ def make_agent(config: VPGConfig) -> Agent:
     default_space = env.action_space(env.default_params)
     policy = make_policy(config, default_space)
     networks = make_networks(config, env.obs_shape, policy.num_outputs, policy.free_std)
+    check_torso(config, networks, env.obs_shape)
     if callable(config.optimizer):
-        obs = jax.ShapeDtypeStruct((1, *env.obs_shape), jnp.float32)
-        params = jax.eval_shape(networks.init, jax.eval_shape(lambda: jax.random.key(0)), obs)
-        check_optimizer(config, params.policy)
+        check_optimizer(config, trained(param_shapes(networks, env.obs_shape).policy))
 
     def see(stats: RunningStats, obs: Array) -> Array:
         return normalize(stats, obs, config.obs_clip) if config.normalize_obs else obs

@@ -4,6 +4,7 @@ compute     sums, gradients and loops of one run, on one device or split over se
 platform    which platform a program is for
 rows        passes over a batch in chunks that fit the cache
 dense       matrix products with a fast gradient on a CPU
+convolution convolutions as matrix products on a CPU
 turns       runs under vmap that learn one after the other on a CPU
 recurrence  returns and advantages in log2(T) rounds on an accelerator
 resets      reset states drawn ahead on a CPU
@@ -18,6 +19,7 @@ Each computes what the plain expression computes, and nothing outside asks for t
 """
 
 from purejaxvpg.compute.compute import Compute, constant, settled
+from purejaxvpg.compute.convolution import convolution
 from purejaxvpg.compute.dense import dot
 from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite, with_key
 from purejaxvpg.compute.memo import forget, memoized
@@ -41,6 +43,7 @@ __all__ = [
     "accumulate",
     "add",
     "constant",
+    "convolution",
     "dot",
     "flatten",
     "forget",

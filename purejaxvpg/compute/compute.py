@@ -21,6 +21,7 @@ from purejaxvpg.compute.platform import on_cpu
 from purejaxvpg.compute.rows import map_rows, summed_grad
 from purejaxvpg.compute.turns import one_by_one
 from purejaxvpg.compute.varying import vary_like
+from purejaxvpg.variables import trained, with_trained
 
 STEPS_AT_A_TIME = 8  # on an accelerator a loop's overhead is as large as its body: unroll
 
@@ -72,8 +73,15 @@ class Compute(NamedTuple):
     def grad(
         self, loss: Callable[[Any, Any], tuple[Array, Any]], params: Any, rows: Any
     ) -> tuple[tuple[Array, Any], Any]:
-        """`((loss, sums), grads)` of a loss that is a sum over rows `[B, ...]` (`summed_grad`)."""
-        return self.sum(summed_grad(loss, params, rows, self.gradient_rows))
+        """`((loss, sums), grads)` of a loss that is a sum over rows `[B, ...]` (`summed_grad`).
+
+        params: a network's variables; grads are those of what is trained (`variables.trained`).
+        """
+
+        def of_trained(new: Any, rows: Any) -> tuple[Array, Any]:
+            return loss(with_trained(params, new), rows)
+
+        return self.sum(summed_grad(of_trained, trained(params), rows, self.gradient_rows))
 
     def map(self, function: Callable[[Any], Any], rows: Any) -> Any:
         """`function(rows)`, of a function that treats every row `[B, ...]` by itself."""

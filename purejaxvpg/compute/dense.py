@@ -11,6 +11,7 @@ from purejaxvpg.compute.platform import on_cpu
 
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 64, 256  # rows
 _NARROW, _WIDE = 8, 128 * 128
+_TALL = 512  # inputs, if they are at least eight times the outputs
 
 
 @jax.custom_jvp
@@ -31,6 +32,8 @@ def _tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tup
     size = _block_size(rows)
     if on_cpu() and outputs < _NARROW:
         tangent = _turned(dx, kernel) + _turned(x, dkernel)
+    elif on_cpu() and inputs >= max(_TALL, 8 * outputs):
+        tangent = dx @ kernel + _turned(x, dkernel)
     elif on_cpu() and inputs >= _NARROW and inputs * outputs <= _WIDE and size:
         tangent = dx @ kernel + _in_blocks(x, dkernel, size)
     else:

@@ -9,6 +9,7 @@ from jax import Array
 
 from purejaxvpg.compute.rows import select
 from purejaxvpg.state import EpisodeSums, Metrics, TrainState
+from purejaxvpg.variables import trained
 
 # A number whose square is beyond float32 is lost: an error or a norm taken of it is infinite.  (A
 # policy of weights 1e30 is saturated, and its loss may well be 0.)
@@ -33,7 +34,9 @@ def keep_finite(
       divergence, None for those that were not measured.
     """
     numbers = {**episodes._asdict(), **numbers}
-    leaves = jax.tree.leaves((after.params, list(numbers.values())))
+    # Constants that a network carries along may be infinite: a mask of logits, say.
+    parameters = [trained(network) for network in after.params]
+    leaves = jax.tree.leaves((parameters, list(numbers.values())))
     finite = before.finite & jnp.all(jnp.array([(jnp.abs(x) < OVERFLOWS).all() for x in leaves]))
     state = _select_state(finite, after._replace(update=after.update + 1), before)
     nothing = {name: 0.0 if name in EpisodeSums._fields else jnp.nan for name in numbers}

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejaxvpg.agent import init_stats
-from purejaxvpg.agent.networks import Networks
+from purejaxvpg.agent.networks import Networks, param_shapes
 from purejaxvpg.experiment.files import (
     Foreign,
     content,
@@ -89,9 +89,7 @@ def restore(
     Args: rows: length of a leading axis that every array has; -1: none.
     Raises: ValueError for arrays of other names, shapes or types.
     """
-    obs = jax.ShapeDtypeStruct((1, *obs_shape), jnp.float32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    params = jax.eval_shape(networks.init, key, obs).policy
+    params = param_shapes(networks, obs_shape).policy
     stats = jax.eval_shape(lambda: init_stats(obs_shape))
     leading = () if rows < 0 else (rows,)
     names = leaves_of(params, stats)

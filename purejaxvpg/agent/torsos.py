@@ -1,0 +1,145 @@
+"""Torsos: from observations `[B, *obs_shape]` to features `[B, F]`."""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+from jax import Array
+
+from purejaxvpg.compute import convolution, dot
+from purejaxvpg.config import VPGConfig
+
+ACTIVATIONS = ("celu", "elu", "gelu", "hard_tanh", "leaky_relu", "relu", "selu", "sigmoid",
+               "silu", "softplus", "swish", "tanh")  # fmt: skip
+INITIALIZERS = ("glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal",
+                "lecun_uniform", "orthogonal", "xavier_normal", "xavier_uniform")  # fmt: skip
+
+
+def flax_dot(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+    """`dot`, as flax calls it: with the dimensions to contract, and a precision."""
+    return dot(x, kernel)
+
+
+class MLP(nn.Module):
+    """Dense layers over the flattened observation: `[B, ...]` -> `[B, hidden_sizes[-1]]`."""
+
+    hidden_sizes: tuple[int, ...]
+    activation: Callable
+    kernel_init: Callable
+
+    @nn.compact
+    def __call__(self, obs: Array) -> Array:
+        x = obs.reshape(obs.shape[0], -1)  # [B, prod(obs_shape)]
+        for size in self.hidden_sizes:
+            x = nn.Dense(size, kernel_init=self.kernel_init, dot_general=flax_dot)(x)
+            x = self.activation(x)
+        return x
+
+
+class Conv(nn.Conv):
+    """`flax.linen.Conv`, which is fast on a CPU: the same parameters and, up to rounding, numbers.
+
+    Inside a compiled run XLA's own convolution is up to 20 times slower there
+    (compute/convolution.py).  On accelerators it is XLA's.
+    """
+
+    conv_general_dilated: Any = convolution
+
+
+class MinAtarCNN(nn.Module):
+    """One 3x3 convolution of 16 channels, then dense layers: `[B, H, W, C]` -> `[B, F]`.
+
+    Source: Young and Tian 2019, "MinAtar", section 4.
+    """
+
+    hidden_sizes: tuple[int, ...]
+    activation: Callable
+    kernel_init: Callable
+
+    @nn.compact
+    def __call__(self, obs: Array) -> Array:
+        x = Conv(16, (3, 3), padding="VALID", kernel_init=self.kernel_init)(obs)
+        return MLP(self.hidden_sizes, self.activation, self.kernel_init)(self.activation(x))
+
+
+def make_torso(config: VPGConfig, obs_shape: tuple[int, ...]) -> nn.Module:
+    """The config's torso.
+
+    Raises: ValueError or TypeError, in one line, for a network, activation or initializer that is
+    unknown, and for observations that are no pictures, or may be in another layout.
+    """
+    network = config.network
+    if isinstance(network, nn.Module):
+        return network
+    if isinstance(network, type):
+        raise TypeError(f"network={network.__name__} is a class; pass an instance of it")
+    if any(base.__module__.startswith("flax.nnx") for base in type(network).__mro__):
+        name = type(network).__name__
+        raise TypeError(f"network={name} is a module of flax.nnx; pass one of flax.linen")
+    if network in ("auto", "cnn") and _channels_first(obs_shape):
+        _refuse_or_warn(network, obs_shape)
+    if network == "auto":
+        network = "cnn" if _fits_cnn(obs_shape) else "mlp"
+    arguments = (config.hidden_sizes, _activation(config.activation), _kernel_init(config))
+    if network == "mlp":
+        return MLP(*arguments)
+    elif network == "cnn":
+        if not _fits_cnn(obs_shape):
+            raise ValueError(
+                f"network='cnn' needs observations (H, W, C) of at least 3x3, and this "
+                f"environment's have shape {obs_shape}; use network='mlp'"
+            )
+        return MinAtarCNN(*arguments)
+    else:
+        raise ValueError(
+            f"network={network!r} is unknown; choose auto, mlp, cnn, or pass a flax module or "
+            f"its module:Name"
+        )
+
+
+def _fits_cnn(obs_shape: tuple[int, ...]) -> bool:
+    return len(obs_shape) == 3 and min(obs_shape[:2]) >= 3
+
+
+def _channels_first(obs_shape: tuple[int, ...]) -> bool:
+    """Whether a shape looks like (C, H, W): one to four channels, then sides of at least 8."""
+    return len(obs_shape) == 3 and obs_shape[0] <= 4 and min(obs_shape[1:]) >= 8
+
+
+def _refuse_or_warn(network: str, obs_shape: tuple[int, ...]) -> None:
+    height, width, channels = obs_shape
+    as_they_are = f"{height}x{width} pictures of {channels} channels"
+    if network == "cnn":
+        warnings.warn(
+            f"network='cnn' takes observations {obs_shape} for {as_they_are}; if they have their "
+            f"channels first, transpose them in the environment to (H, W, C)",
+            stacklevel=2,
+        )
+        return
+    raise ValueError(
+        f"network='auto' takes pictures (H, W, C), and observations {obs_shape} look like "
+        f"(C, H, W); transpose them in the environment, or choose network='cnn' (then they are "
+        f"{as_they_are}) or network='mlp'"
+    )
+
+
+def _activation(name: str) -> Callable:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation={name!r} is unknown; choose one of: {', '.join(ACTIVATIONS)}")
+    return getattr(nn, name)
+
+
+def _kernel_init(config: VPGConfig) -> Callable:
+    init = config.kernel_init
+    if callable(init):
+        return init
+    if init not in INITIALIZERS:
+        raise ValueError(
+            f"kernel_init={init!r} is unknown; pass an initializer or one of: "
+            f"{', '.join(INITIALIZERS)}"
+        )
+    if init == "orthogonal":
+        return nn.initializers.orthogonal(math.sqrt(2))
+    return getattr(nn.initializers, init)()
