@@ -216,7 +216,7 @@ def test_another_setting_is_refused_and_nothing_is_changed(copy):
     for name in ("run", "run-interrupted"):
         folder = copy(name)
         before = contents(folder)
-        with pytest.raises(ValueError, match=r"holds another study \(its hyperparams differ\)"):
+        with pytest.raises(ValueError, match=r"\(its hyperparams differ: policy_lr is"):
             go_on("run", folder, hp=Hyperparams(policy_lr=2e-2))
         assert contents(folder) == before
 
