@@ -23,6 +23,7 @@ import scipy  # not scipy.stats: it takes half a second, and is imported when it
 
 from purejaxvpg import envs
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.conditions import Condition, check_conditions, grouped
 from purejaxvpg.ranges import Range, is_list, plain_value
 
 Sampler = Literal["sobol", "random"]
@@ -44,6 +45,7 @@ class Design(NamedTuple):
     """The settings of a study: the product of its axes, the last one fastest."""
 
     axes: tuple[Axis, ...]
+    conditions: tuple[str, ...] = ()  # names along which settings are compared within, never across
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -66,6 +68,21 @@ class Design(NamedTuple):
         values = [itertools.chain.from_iterable(points) for points in combined]
         return [dict(zip(self.names, row, strict=True)) for row in values]
 
+    def by_condition(self) -> list[Condition]:
+        """The settings that are compared with each other; all of them without conditions."""
+        return grouped(self.settings(), self.conditions)
+
+    def within(self, condition: Condition) -> "Design":
+        """The part of the design that a condition is: a product too, of the points that fit."""
+
+        def fits(axis: Axis, point: tuple[Any, ...]) -> bool:
+            values = zip(axis.names, point, strict=True)
+            return all(repr(v) == repr(condition.values.get(name, v)) for name, v in values)
+
+        axes = [axis._replace(points=tuple(p for p in axis.points if fits(axis, p)))
+                for axis in self.axes]  # fmt: skip
+        return self._replace(axes=tuple(axes))
+
 
 def make_design(
     grid: Mapping[str, Sequence[Any]] | None = None,
@@ -74,6 +91,7 @@ def make_design(
     num_samples: int = 0,
     sampler: Sampler = "sobol",
     sample_seed: int = 0,
+    conditions: Sequence[str] | None = None,
 ) -> Design:
     """Combine axes into a design.
 
@@ -83,6 +101,8 @@ def make_design(
       sample: name -> Uniform, LogUniform or Choice; `num_samples` points of their space, by a
         scrambled Sobol sequence (Owen 1998: evener than chance, best at powers of two) or at
         random, drawn from `sample_seed`.
+      conditions: names along which settings are compared within, never across; None: those that
+        make the world (conditions.py).
 
     Raises: ValueError or TypeError, in one line, for unknown names (with the close ones), names
     given twice, empty or repeated values, lists of unequal length.
@@ -101,7 +121,8 @@ def make_design(
         raise ValueError(f"num_samples={num_samples} of nothing; give the ranges to sample from")
     if sample:
         axes.append(_sampled(sample, num_samples, sampler, sample_seed))
-    return Design(tuple(axes))
+    names = [name for axis in axes for name in axis.names]
+    return Design(tuple(axes), check_conditions(conditions, names))
 
 
 def _sampled(sample: dict[str, Range], number: int, sampler: str, seed: int) -> Axis:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from purejaxvpg.experiment.checks import (
     check_as_begun,
@@ -111,7 +112,9 @@ def _plan(spec: Spec, group: Group, begun: int, options: Options, clock: Clock) 
     # All shards plan alike; and a chunk is not wider than what is left after pruning.
     number = len(runs)
     if spec.pruning:
-        number = spec.pruning.smallest(len(group.settings)) * len(spec.seeds)
+        in_group = [np.intersect1d(places, group.settings) for places in spec.compared()]
+        left = sum(spec.pruning.smallest(len(places)) for places in in_group if len(places))
+        number = left * len(spec.seeds)
     with clock.compiling("measuring memory"):
         group_plan = plan_group(group, math.ceil(number / shard[1]), resources)
     chunks = math.ceil(len(in_shard) / (group_plan.width * group_plan.num_devices))

@@ -18,11 +18,10 @@ import numpy as np
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import engine, legacy, suggestions
 from purejaxvpg.experiment.assemble import assemble
-from purejaxvpg.experiment.checks import check_group, make_seeds
+from purejaxvpg.experiment.checks import check_group, check_one_world, make_seeds
 from purejaxvpg.experiment.design import STATIC, Axis, Design, make_design
 from purejaxvpg.experiment.folder import Contents, face_of, read_folder
 from purejaxvpg.experiment.groups import resolve
-from purejaxvpg.experiment.planning import Resources
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.runs import parse_shard
@@ -60,6 +59,7 @@ def search(
     batch: int,
     suggest: Any = "optuna",
     sample_seed: int = 0,
+    conditions: Sequence[str] | None = None,
     hp: Hyperparams | None = None,
     first_seed: int = 0,
     folder: Any = None,
@@ -81,12 +81,13 @@ def search(
       suggest: "optuna": TPE (Bergstra et al. 2011), the first batch at random; or a sampler of
         optuna with a seed of its own, of which a copy is used.
       sample_seed: of the suggestions; not used with a sampler of your own.
+      conditions: []: search env, env_params.* and max_episode_steps like other names, though the
+        highest score is that of the easiest world; None: refuse them.
       hp: hyperparameters of all settings but for the ones that vary.
       folder: keep the study there: readable, and complete up to the last round, at all times.
       resume: go on with the search in `folder`, also to more rounds than it was begun with.
       on_round: called after every round.
-      how_to_run: chunk_size, memory_limit, devices, split, keep_policies, checkpoint_minutes,
-        checkpoint_updates, on_progress, on_segment, command of `sweep`.
+      how_to_run: those arguments of `sweep` that are in HOW_TO_RUN.
 
     A run that diverged counts as the worst run so far; a setting none of whose runs has a score
     is told as pruned, which samplers take for worse than any score.
@@ -96,7 +97,7 @@ def search(
     """
     hp = Hyperparams() if hp is None else hp
     options = _options(rounds, batch, folder, resume, how_to_run)
-    labels = _checked_labels(space, config, hp, options.resources)
+    labels = _checked_labels(space, conditions, config, hp, options.resources)
     optuna_study = suggestions.make_optuna_study(suggest, sample_seed, batch)
     distributions = {name: suggestions.distribution(space[name], labels[name]) for name in space}
     spec = Spec(config, hp, _design(space, ()), make_seeds(num_seeds, first_seed))
@@ -118,6 +119,10 @@ def search(
         if on_round:
             on_round(Round(index, rounds, new, summary))
     assert study is not None
+    return _outcome(study, optuna_study)
+
+
+def _outcome(study: Study, optuna_study: Any) -> Search:
     totals = np.where(study.done.all(1), summarised(study.scores()), np.nan)
     if np.isnan(totals).all():
         return Search(study, None, float("nan"), optuna_study)
@@ -195,9 +200,8 @@ def _first_settings(spec: Spec, grown: Contents) -> Study:
 
 # ------------------------------------------------------------------------------------ CHECKS
 
-HOW_TO_RUN = ("chunk_size", "memory_limit", "devices", "split", "keep_policies",
-              "checkpoint_minutes", "checkpoint_updates", "on_progress", "on_segment",
-              "command")  # fmt: skip
+HOW_TO_RUN = ("chunk_size", "memory_limit", "devices", "split", "keep_policies", "command",
+              "checkpoint_minutes", "checkpoint_updates", "on_progress", "on_segment")  # fmt: skip
 
 
 def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, Any]) -> Options:
@@ -207,9 +211,8 @@ def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, 
             raise ValueError(f"{name}={number!r} is out of range; accepted: an integer >= 1")
     if "shard" in how:
         parse_shard(how["shard"])  # the name of `split` in earlier versions
-    for name in how:
-        if name not in HOW_TO_RUN:
-            raise TypeError(f"a search takes no {name}; accepted: {', '.join(HOW_TO_RUN)}")
+    if unknown := [name for name in how if name not in HOW_TO_RUN]:
+        raise TypeError(f"a search takes no {unknown[0]}; accepted: {', '.join(HOW_TO_RUN)}")
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the search; pass folder=")
     if jax.process_count() > 1:
@@ -223,7 +226,7 @@ def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, 
 
 
 def _checked_labels(
-    space: Mapping[str, Range], config: VPGConfig, hp: Hyperparams, resources: Resources
+    space: Mapping[str, Range], conditions: Any, config: VPGConfig, hp: Hyperparams, resources: Any
 ) -> dict[str, dict[Any, Any]]:
     """Label -> option of each Choice, {} of other ranges, when all values that may be drawn are
     accepted."""
@@ -240,6 +243,7 @@ def _checked_labels(
                 f"{name} is static, and each value of {span} would need a compilation of its own; "
                 f"accepted: Choice(options)"
             )
+    check_one_world(space, conditions)
     ends = {
         name: span.options if isinstance(span, Choice) else (span.at(0.0), span.at(1.0))
         for name, span in space.items()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.conditions import check_conditions
 from purejaxvpg.experiment.design import Axis, Design
 from purejaxvpg.experiment.files import digest
 from purejaxvpg.experiment.pruning import SuccessiveHalving, pruning_from_json, pruning_to_json
@@ -41,6 +42,12 @@ class Spec(NamedTuple):
         """Name of the file that describes it: a single setting is a run."""
         return "study.json" if self.design.axes else "run.json"
 
+    def compared(self) -> list[np.ndarray]:
+        """Places of the settings that pruning compares with each other, a list a condition."""
+        if self.pruning and self.pruning.across:
+            return [np.arange(self.design.size)]
+        return [condition.settings for condition in self.design.by_condition()]
+
     def to_json(self) -> dict[str, Any]:
         """The study as its folder describes it.  Raises: TypeError as `config_to_json`."""
         fields = {
@@ -50,6 +57,7 @@ class Spec(NamedTuple):
             "axes": [[axis.dim, list(axis.names), plain(axis.points)] for axis in self.design.axes],
             "seeds": self.seeds.tolist(),
             "prune": pruning_to_json(self.pruning),
+            "conditions": list(self.design.conditions),
         }
         try:
             json.dumps(fields)
@@ -61,14 +69,22 @@ class Spec(NamedTuple):
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Spec":
-        """The study that `to_json` wrote.  Raises: KeyError, TypeError or ValueError."""
+        """The study that `to_json` wrote.  Raises: KeyError, TypeError or ValueError.
+
+        Earlier versions wrote no conditions, and pruned across them.
+        """
         axes = tuple(Axis(d, tuple(n), lists_to_tuples(p)) for d, n, p in fields["axes"])
+        names = [name for axis in axes for name in axis.names]
+        conditions = check_conditions(fields.get("conditions"), names)
+        pruning = pruning_from_json(fields["prune"])
+        if pruning and "conditions" not in fields:
+            pruning = pruning._replace(across=True)
         return cls(
             config_from_json(fields["config"]),
             hyperparams_from_json(fields["hyperparams"]),
-            Design(axes),
+            Design(axes, conditions),
             np.asarray(fields["seeds"]),
-            pruning_from_json(fields["prune"]),
+            pruning,
         )
 
 
@@ -95,5 +111,5 @@ class Fingerprint:
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> str:
     """Names of the parts in which two studies differ, joined by "and"; "" if they are the same."""
-    names = ("config", "hyperparams", "axes", "seeds", "prune")
+    names = ("config", "hyperparams", "axes", "seeds", "prune", "conditions")
     return " and ".join(name for name in names if digest(one[name]) != digest(other[name]))

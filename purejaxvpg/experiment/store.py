@@ -48,8 +48,9 @@ def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
         )
     contents = read_folder(folder)
     pruning = contents.spec.pruning
-    if pruning and spec.pruning:  # rungs end where they ended in the format that it was begun in
-        spec = spec._replace(pruning=spec.pruning._replace(blocks=pruning.blocks))
+    if pruning and spec.pruning:  # rungs end, and compare, as in the format that it was begun in
+        as_begun = spec.pruning._replace(blocks=pruning.blocks, across=pruning.across)
+        spec = spec._replace(pruning=as_begun)
     if different := differences(contents.spec.to_json(), spec.to_json()):
         raise ValueError(
             f"{folder} holds another study (its {different} differ); choose another folder, or "
@@ -167,14 +168,27 @@ class Store:
     def finish(self, study: Study) -> Study:
         """Write what a complete study has beside its parts; drop the policies not wanted."""
         if study.record.keep_policies == "best" and len(study.policies.runs):
-            with contextlib.suppress(ValueError):  # no setting has a score: all are kept
-                runs = study.index.of_settings([study.best()])
-                best = keep_best(self.folder, study.policies, runs, self.fingerprint)
-                study = study._replace(policies=best)
+            with contextlib.suppress(ValueError):  # the policy of the best is lost: all are kept
+                if len(runs := _runs_to_keep(study)):
+                    best = keep_best(self.folder, study.policies, runs, self.fingerprint)
+                    study = study._replace(policies=best)
         if self.folder is not None:
             shutil.rmtree(self.folder / "chunks", ignore_errors=True)  # of another width, if any
             write_cube(self.folder, study)
         return study
+
+
+def _runs_to_keep(study: Study) -> np.ndarray:
+    """Runs of the best setting of each condition, and all of a condition that has no score; none
+    if no condition has one."""
+    best = study.best_of_each()
+    if not len(best):
+        return best
+    conditions = [condition.settings for condition in study.design.by_condition()]
+    without = [settings for settings in conditions if not np.isin(best, settings).any()]
+    others = study.index.of_settings(np.concatenate([[], *without]))
+    others = np.intersect1d(others, study.policies.runs)
+    return np.concatenate([study.index.of_settings(best), others])
 
 
 def width_of(parts: list[Part], runs: np.ndarray) -> int:

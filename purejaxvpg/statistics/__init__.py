@@ -29,7 +29,12 @@ from purejaxvpg.statistics.aggregates import (
     performance_profile,
     with_diverged_as_worst,
 )
-from purejaxvpg.statistics.comparisons import Best, best_setting, probability_of_improvement
+from purejaxvpg.statistics.comparisons import (
+    Best,
+    best_setting,
+    mean_rank,
+    probability_of_improvement,
+)
 from purejaxvpg.statistics.curves import LAST_EPISODES, diverged_at, trailing_return
 
 __all__ = [
@@ -43,6 +48,7 @@ __all__ = [
     "diverged_at",
     "interquartile_mean",
     "mean",
+    "mean_rank",
     "median",
     "optimality_gap",
     "performance_profile",
