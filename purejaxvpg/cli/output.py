@@ -9,7 +9,7 @@ from purejaxvpg.cli.terminal import console, say
 from purejaxvpg.experiment.progress import Progress as Now
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import tables
-from purejaxvpg.report.digest import choose_best, digest
+from purejaxvpg.report.digest import choose_best, digests, setting_labels
 from purejaxvpg.report.headline import duration
 from purejaxvpg.statistics import LAST_EPISODES
 
@@ -83,14 +83,30 @@ def _print_seeds(study: Study) -> None:
 
 
 def _print_settings(study: Study) -> None:
-    judged = digest(study)
-    console.print(tables.settings(judged))
-    choice = choose_best(judged)
-    if choice is not None and len(judged.rows) > 1:
+    """Settings, best first, or the best of each condition, and the first by rank over all."""
+    judged = digests(study)
+    if len(judged) > 1:
+        console.print(tables.conditions(judged))
+        _print_over_conditions(study)
+        return
+    (only,) = judged
+    console.print(tables.settings(only))
+    choice = choose_best(only)
+    if choice is not None and len(only.rows) > 1:
         best, _, seeds = choice
         say(
-            f"best by half of the seeds: {judged.labels[best.index]}; by the other half it scores "
-            f"{judged.number(float(best.held_out.value))} (IQM over {len(seeds) // 2} seeds)"
+            f"best by half of the seeds: {only.labels[best.index]}; by the other half it scores "
+            f"{only.number(float(best.held_out.value))} (IQM over {len(seeds) // 2} seeds)"
+        )
+
+
+def _print_over_conditions(study: Study) -> None:
+    rows = study.over_conditions()
+    if len(rows) > 1:
+        first, number = rows[0], len(study.design.by_condition())
+        say(
+            f"best mean rank over {number} conditions, of {len(rows)} settings: "
+            f"{setting_labels([row.values for row in rows])[0]} (rank {first.rank.value:.1f})"
         )
 
 

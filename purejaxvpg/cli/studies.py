@@ -7,7 +7,7 @@ import numpy as np
 from rich.table import Table
 
 from purejaxvpg import envs, presets
-from purejaxvpg.cli.arguments import resources_of, spec_of
+from purejaxvpg.cli.arguments import conditions_of, resources_of, spec_of
 from purejaxvpg.cli.output import print_results
 from purejaxvpg.cli.terminal import console, say, user_errors
 from purejaxvpg.experiment import planning
@@ -70,6 +70,8 @@ def report(args: Any) -> None:
     """Write the report of a study."""
     with user_errors():
         study = load_study(args.folder)
+        if args.conditions:
+            study = study.with_conditions(conditions_of(args.conditions))
         page = write_report(
             study, Path(args.out or Path(args.folder) / "report"), target=args.target
         )

@@ -2,7 +2,9 @@
 
 Letters: H settings, S seeds, K settings that are compared.
 
-A run that diverged, or that had a return that is not finite, counts as the worst run of the study.
+Settings are compared within a condition: a study of several has a digest for each.
+
+A run that diverged, or that had a return that is not finite, counts as the worst of its condition.
 A run that was not run, or that ended no episode, has no score; it is left out and reported.
 Settings are ranked by interquartile mean over all their seeds. Settings that pruning stopped come
 after those that ran to their end, because their scores are from an earlier update.
@@ -20,6 +22,7 @@ from purejaxvpg.experiment.study import Study
 from purejaxvpg.statistics import Best, Estimate
 
 HIGHLIGHTED = 5  # settings shown in colour; more colours cannot be told apart
+BASE = "base setting"
 MAX_DRAWS = 2_000_000  # bootstrap resamples x settings x seeds of a table: bounds its time
 
 
@@ -39,11 +42,12 @@ class Row(NamedTuple):
 
 
 class Digest(NamedTuple):
-    """A study with its scores, its labels and its ranked settings."""
+    """A condition of a study (or all of a study that has none): scores, labels, ranked settings."""
 
-    study: Study
+    study: Study  # its settings alone
+    condition: str  # its values as text; "" where there is one condition
     target: float | None
-    settings: list[dict[str, Any]]  # [H]
+    settings: list[dict[str, Any]]  # [H], without the names that the conditions of the study are
     labels: list[str]  # [H]
     scores: np.ndarray  # [H, S]; diverged runs as the worst, NaN: no score
     overflown: np.ndarray  # [H, S] bool: did not diverge, but had a return that is not finite
@@ -59,8 +63,7 @@ class Digest(NamedTuple):
     @property
     def unfinished(self) -> np.ndarray:
         """Runs that began and did not reach their end, though not pruned.  [H, S] bool"""
-        begun = (self.study.updates > 0) & ~self.study.done
-        return begun & ~self.study.pruned[:, None]
+        return unfinished(self.study)
 
     @property
     def score_name(self) -> str:
@@ -70,6 +73,13 @@ class Digest(NamedTuple):
             count = "" if "eval_episodes" in self.study.design.names else f" ({episodes} episodes)"
             return f"mean return of the last evaluation{count}"
         return f"mean return of the last {statistics.LAST_EPISODES} training episodes"
+
+    def name_of(self, setting: int) -> str:
+        """Label of a setting among those of all conditions."""
+        label = self.labels[setting]
+        if not self.condition:
+            return label
+        return self.condition if label == BASE else f"{self.condition}, {label}"
 
     def number(self, value: float | np.ndarray) -> str:
         """A score as text; "-" if it is not finite."""
@@ -82,11 +92,32 @@ class Digest(NamedTuple):
         return f"[{self.number(estimate.low)}, {self.number(estimate.high)}]"
 
 
-def digest(study: Study, target: float | None = None) -> Digest:
-    """Compute scores, labels and ranks of a study.
+def unfinished(study: Study) -> np.ndarray:
+    """Runs that began and did not reach their end, though not pruned.  [H, S] bool"""
+    return (study.updates > 0) & ~study.done & ~study.pruned[:, None]
+
+
+def digests(study: Study, target: float | None = None) -> list[Digest]:
+    """Scores, labels and ranks of a study, by condition.
 
     Args: target: the score to reach; the optimality gap is measured from it.
     """
+    conditions = study.design.by_condition()
+    if len(conditions) == 1:
+        return [_digest(study, target)]
+    labels = setting_labels([condition.values for condition in conditions])
+    views = zip(map(study.within, conditions), labels, strict=True)
+    return [_digest(view, target, label) for view, label in views]
+
+
+def digest(study: Study, target: float | None = None) -> Digest:
+    """The digest of a study of one condition.  Raises: ValueError if there are several."""
+    if (number := len(study.design.by_condition())) > 1:
+        raise ValueError(f"the study has {number} conditions; compare within each, by digests")
+    return _digest(study, target)
+
+
+def _digest(study: Study, target: float | None, condition: str = "") -> Digest:
     raw, diverged = study.scores(), study.diverged
     sums = study.metrics["episode_return_sum"]
     recorded = ~np.isnan(study.metrics["episode_count"])
@@ -94,9 +125,14 @@ def digest(study: Study, target: float | None = None) -> Digest:
     scored = np.isfinite(raw) | diverged | overflown
     raw = np.where(overflown, np.nan, raw)
     scores = np.where(scored, statistics.with_diverged_as_worst(raw), np.nan)
-    settings = study.design.settings()
+    hidden = study.design.conditions if condition else ()
+    settings = [
+        {name: value for name, value in setting.items() if name not in hidden}
+        for setting in study.design.settings()
+    ]
     return Digest(
         study=study,
+        condition=condition,
         target=target,
         settings=settings,
         labels=setting_labels(settings),
@@ -207,6 +243,6 @@ def setting_texts(settings: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def setting_labels(settings: list[dict[str, Any]]) -> list[str]:
-    """Each setting as a line of text; "base setting" where nothing varies.  [H]"""
+    """Each setting as a line of text; BASE where nothing varies.  [H]"""
     texts = setting_texts(settings)
-    return [", ".join(f"{n}={v}" for n, v in row.items()) or "base setting" for row in texts]
+    return [", ".join(f"{n}={v}" for n, v in row.items()) or BASE for row in texts]

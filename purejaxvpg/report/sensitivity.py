@@ -42,8 +42,10 @@ def varied(digest: Digest) -> list[Varied]:
     points = np.array(list(np.ndindex(digest.study.design.shape)), int).T  # [axes, H] indices
     for axis, along in zip(axes, points, strict=True):
         columns = {n: [point[i] for point in axis.points] for i, n in enumerate(axis.names)}
-        if axis.dim == "zip" and len(axis.names) > 1:
-            rows = setting_texts([dict(zip(axis.names, p, strict=True)) for p in axis.points])
+        columns = {n: column for n, column in columns.items() if n in digest.settings[0]}
+        if axis.dim == "zip" and len(columns) > 1:
+            points_of = zip(*columns.values(), strict=True)
+            rows = setting_texts([dict(zip(columns, p, strict=True)) for p in points_of])
             columns = {"zip": ["\n".join(f"{n}={v}" for n, v in row.items()) for row in rows]}
         sampled = axis.dim not in (*axis.names, "zip")
         for name, column in columns.items():
