@@ -14,6 +14,7 @@ from purejaxvpg.report.digest import Digest
 
 GRID = 60  # points of a curve
 FACETS = 12  # settings that get a panel of their own
+OTHERS = 400  # settings drawn in grey, at most
 THRESHOLDS = 101  # scores along the profile
 LEGEND = {"loc": "outside right upper", "frameon": False, "fontsize": 9, "labelspacing": 0.8,
           "handlelength": 2.8}  # fmt: skip
@@ -105,8 +106,10 @@ def curves_figure(digest: Digest, curves: Curves) -> Any:
     coloured = digest.highlighted
     if single:
         axes.plot(curves.steps, curves.values[0].T, color=plots.GREY, linewidth=0.6, alpha=0.5)
-    lines = {row.setting: own_curve(curves, digest, row.setting) for row in digest.rows}
-    rest = [h for h in lines if h not in coloured and len(lines[h][0])]
+    others = [row.setting for row in digest.rows if row.setting not in coloured]
+    shown = others[:: -(-len(others) // OTHERS) or 1]  # evenly, best to worst
+    lines = {h: own_curve(curves, digest, h) for h in [*coloured, *shown]}
+    rest = [h for h in shown if len(lines[h][0])]
     for h in rest:
         index, runs = lines[h]
         iqm = statistics.interquartile_mean(runs, axis=0)
@@ -115,6 +118,8 @@ def curves_figure(digest: Digest, curves: Curves) -> Any:
         _draw(axes, curves, lines[h], plots.COLORS[rank], plots.DASHES[rank])
     label_settings(axes, digest, "interquartile mean")
     grey = f"each of {len(digest.study.seeds)} seeds" if single else f"the other {len(rest)}"
+    if len(shown) < len(others):
+        grey = f"{len(rest)} of the other {len(others):,}"
     if single or rest:
         axes.plot([], [], color=plots.GREY, linewidth=1, label=grey)
     axes.set_ylabel(curves.what)

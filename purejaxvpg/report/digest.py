@@ -12,7 +12,7 @@ after those that ran to their end, because their scores are from an earlier upda
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from purejaxvpg.statistics import Best, Estimate
 
 HIGHLIGHTED = 5  # settings shown in colour; more colours cannot be told apart
 BASE = "base setting"
+BLOCK = 512  # settings that are resampled at once
 MAX_DRAWS = 2_000_000  # bootstrap resamples x settings x seeds of a table: bounds its time
 
 
@@ -190,24 +191,32 @@ def _rows(study: Study, scores: np.ndarray, target: float | None) -> list[Row]:
     }
     if target is not None:
         columns["gap"] = functools.partial(statistics.optimality_gap, target=target)
-    rows = []
-    for h in range(len(scores)):
-        values = scores[h][np.isfinite(scores[h])]
-        row = Row(
+    scored, diverged = np.isfinite(scores), study.diverged
+    rows = [
+        Row(
             setting=h,
-            seeds=len(values),
-            diverged=int(study.diverged[h].sum()),
+            seeds=int(scored[h].sum()),
+            diverged=int(diverged[h].sum()),
             updates=int(study.updates[h].max()),
             stopped=bool(study.pruned[h]),
         )
-        if len(values):
-            estimates = {c: statistics.bootstrap(values, f, resamples) for c, f in columns.items()}
-            row = row._replace(**estimates)
-        rows.append(row)
+        for h in range(len(scores))
+    ]
+    for block in _blocks(scored.sum(1)):
+        values = np.stack([scores[h][scored[h]] for h in block], axis=1)  # [seeds, block]
+        for name, statistic in columns.items():
+            estimates = statistics.bootstrap(values, statistic, resamples)
+            for h, *estimate in zip(block, *estimates, strict=True):
+                rows[h] = rows[h]._replace(**{name: Estimate(*estimate)})
     rows.sort(key=_rank)
-    best = scores[rows[0].setting]
-    against = [_compare(scores[row.setting], best, resamples) for row in rows[1:]]
-    return [row._replace(against_first=p) for row, p in zip(rows, [None, *against], strict=True)]
+    return _compared(rows, scores, resamples)
+
+
+def _blocks(keys: np.ndarray) -> Iterator[np.ndarray]:
+    """Places with the same key, not too many at once; those with key 0 are left out."""
+    for key in np.unique(keys[keys > 0]):
+        places = np.flatnonzero(keys == key)
+        yield from np.split(places, np.arange(BLOCK, len(places), BLOCK))
 
 
 def _rank(row: Row) -> tuple[bool, bool, float]:
@@ -216,12 +225,19 @@ def _rank(row: Row) -> tuple[bool, bool, float]:
     return False, row.stopped, -float(row.iqm.value)
 
 
-def _compare(x: np.ndarray, y: np.ndarray, resamples: int) -> Estimate | None:
-    """P(x beats y) over the seeds that both have; None if there are none."""
-    both = np.isfinite(x) & np.isfinite(y)
-    if not both.any():
-        return None
-    return statistics.probability_of_improvement(x[both], y[both], paired=True, resamples=resamples)
+def _compared(rows: list[Row], scores: np.ndarray, resamples: int) -> list[Row]:
+    """Rows with P(beats the first row), over the seeds that both have; None if there are none."""
+    ranked = scores[[row.setting for row in rows]]
+    both = np.isfinite(ranked) & np.isfinite(ranked[0])
+    _, patterns = np.unique(both, axis=0, return_inverse=True)
+    patterns = np.where(both.any(1), patterns.ravel() + 1, 0)
+    patterns[0] = 0
+    for block in _blocks(patterns):
+        seeds = both[block[0]]
+        better = statistics.improvements_over(ranked[block][:, seeds], ranked[0][seeds], resamples)
+        for place, *estimate in zip(block, *better, strict=True):
+            rows[place] = rows[place]._replace(against_first=Estimate(*estimate))
+    return rows
 
 
 # ------------------------------------------------------------------------------------ NAMES

@@ -98,14 +98,12 @@ def sensitivity_figure(digest: Digest) -> Any:
 def _panel(axes: Any, digest: Digest, variable: Varied) -> None:
     scale = scale_of(variable)
     x = scale.at[variable.places]  # [H]
-    y = np.full(len(x), np.nan)
+    y, low, high = (np.full(len(x), np.nan) for _ in range(3))
     for row in digest.rows:
-        if row.iqm is None:
-            continue
-        y[row.setting] = row.iqm.value
-        if variable.drawn and np.isfinite(row.iqm.low):
-            interval = [row.iqm.low, row.iqm.high]
-            axes.plot([x[row.setting]] * 2, interval, color=GREY, linewidth=1, alpha=0.5)
+        if row.iqm is not None:
+            y[row.setting], low[row.setting], high[row.setting] = row.iqm
+    if variable.drawn and np.isfinite(low).any():
+        axes.vlines(x, low, high, color=GREY, linewidth=1, alpha=0.5)
     axes.scatter(x, y, s=22, color=GREY, alpha=0.75, linewidth=0, zorder=2)
     if variable.drawn and digest.highlighted:
         best = digest.highlighted[0]
