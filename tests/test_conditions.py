@@ -218,6 +218,15 @@ def test_pruning_keeps_a_share_of_each_condition():
     assert survivors_within(conditions, scores, np.array([1, 3]), 1 / 2).tolist() == [3]
 
 
+def test_pruning_that_would_compare_nothing_is_refused():
+    """Every point of the sample is a world of its own."""
+    sample = {"policy_lr": Uniform(0.001, 0.1), GRAVITY: Uniform(1, 9)}
+    how = {"sample": sample, "num_samples": 4, "prune": "successive_halving"}
+    with pytest.raises(ValueError, match=rf"no two of the 4 settings have the same {GRAVITY}"):
+        sweep(sweeps.CONFIG, None, 1, **how)
+    assert len(make_spec(None, sample=sample, num_samples=4, conditions=[]).compared()) == 1
+
+
 def test_a_sweep_prunes_within_conditions(tmp_path):
     """The return of CartPole is the length of an episode, so all that are cut after 4 steps score
     less than those cut after 8.  Each limit loses one of its two settings."""

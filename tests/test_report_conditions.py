@@ -5,10 +5,14 @@ import re
 import numpy as np
 import pytest
 from support.reports import LAMBDAS, LRS, report, synthetic
+from support.studies import all_parts, make_spec
 
-from purejaxvpg.cli import output
+from purejaxvpg.cli import main, output
 from purejaxvpg.cli.terminal import console
+from purejaxvpg.experiment import load_study
 from purejaxvpg.experiment.design import make_design
+from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.store import Store
 from purejaxvpg.ranges import Uniform
 from purejaxvpg.report import tables
 from purejaxvpg.report.curves import curves_figure, profile_figure, training_curves
@@ -149,6 +153,7 @@ def test_conditions_alone_have_no_best_setting(tmp_path):
     study = synthetic(make_design({"env": ["CartPole-v1", "Acrobot-v1"]}), seeds=2)
     _, page = report(study, tmp_path)
     assert "Score under each condition" in page.texts["best"]
+    assert "nothing is compared" in page.texts["best"]
     assert page.tables["best"][0][0] == ["condition", "score", "over"]
     assert "over" not in page.tables
     assert python_call(study).count("conditions") == 0
@@ -208,6 +213,26 @@ def test_the_table_of_many_conditions_counts_the_others():
     design = make_design(sample={GRAVITY: Uniform(1, 9)}, num_samples=8)
     table = tables.conditions(digests(synthetic(design, seeds=2)), most=5)
     assert (table.row_count, table.caption) == (5, "and 3 more conditions")
+
+
+def test_a_report_may_compare_otherwise_than_its_study(tmp_path, capsys):
+    """The study in the folder stays as it was declared."""
+    spec = make_spec({"policy_lr": [1e-3, 1e-2], GRAVITY: [5.0, 9.8]})
+    store = Store(spec, tmp_path / "study", StudyRecord())
+    for part in all_parts(spec):
+        store.add(part)
+    for flags, best in (
+        ("", "Best setting of each condition"),
+        ("--conditions none", "Best setting"),
+    ):
+        out = tmp_path / f"page{len(flags)}"
+        line = f"report {tmp_path / 'study'} --out {out} {flags}"
+        assert main(line.split()) == 0
+        assert best in (out / "report.html").read_text(encoding="utf-8")
+        assert ("condition-2" in (out / "report.html").read_text(encoding="utf-8")) == (not flags)
+    assert main(["report", str(tmp_path / "study"), "--conditions", "gama"]) == 2
+    assert "condition gama does not vary in this study; known: policy_lr" in capsys.readouterr().err
+    assert load_study(tmp_path / "study").design.conditions == (GRAVITY,)
 
 
 # ------------------------------------------------------------------------------------- ANY PAGE

@@ -87,6 +87,19 @@ def check_scores_alike(groups: list[Group]) -> None:
         )
 
 
+def check_something_compared(compared: list[np.ndarray], conditions: tuple[str, ...]) -> None:
+    """ValueError if pruning would compare nothing, since no two settings share a condition.
+
+    Args: compared: places of the settings that it compares with each other.
+    """
+    if len(compared) > 1 and max(map(len, compared)) == 1:
+        names = ", ".join(conditions)
+        raise ValueError(
+            f"prune compares settings within a condition, and no two of the {len(compared)} "
+            f"settings have the same {names}; declare others, or none (conditions=[], --conditions none)"
+        )
+
+
 def check_one_world(space: Mapping[str, Any], conditions: Any) -> None:
     """ValueError if the suggestions would compare settings across conditions."""
     if conditions is not None and list(conditions):

@@ -13,6 +13,7 @@ from purejaxvpg.experiment.checks import (
     check_group,
     check_options,
     check_scores_alike,
+    check_something_compared,
 )
 from purejaxvpg.experiment.devices import use_every_core
 from purejaxvpg.experiment.folder import Contents
@@ -59,6 +60,7 @@ def prepare(
         check_group(group, options.resources)
     if spec.pruning:
         check_scores_alike(groups)
+        check_something_compared(spec.compared(), spec.design.conditions)
     contents = grown or existing(spec, folder, join=resume or _together(options))
     now = StudyRecord(
         command=options.command,

@@ -32,7 +32,7 @@ def best_of_each(digests: Sequence[Digest], links: Sequence[str]) -> Html:
     note = words(
         "conditions",
         "score",
-        "best" if several else None,
+        "best" if several else "alone",
         "pruned" if any(digest.study.pruned.any() for digest in digests) else None,
         score=digests[0].score_name,
     )
