@@ -7,6 +7,7 @@ import pytest
 from support.reports import LAMBDAS, LRS, report, synthetic
 from support.studies import all_parts, make_spec
 
+from purejaxvpg import statistics
 from purejaxvpg.cli import main, output
 from purejaxvpg.cli.terminal import console
 from purejaxvpg.experiment import load_study
@@ -268,6 +269,29 @@ def test_a_legend_is_never_cut():
         (legend,) = figure.legends
         assert legend.get_window_extent().y0 >= 0
         assert len(legend.get_texts()) >= 5
+
+
+def test_many_settings_are_resampled_together(monkeypatch):
+    """Three statistics in two blocks are six calls, not 1,800; and a plot has 400 grey lines."""
+    calls = []
+
+    def counted(values, *rest):
+        calls.append(values.shape)
+        return bootstrap(values, *rest)
+
+    values = {"gamma": np.linspace(0.1, 0.9, 25), "gae_lambda": np.linspace(0.1, 0.9, 24)}
+    values = {name: row.tolist() for name, row in values.items()}
+    study = synthetic(make_design(values), seeds=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(statistics, "bootstrap", counted)
+        judged = digest(study)
+    assert calls == [(2, 512)] * 3 + [(2, 88)] * 3
+    last = judged.rows[-1]
+    alone = bootstrap(judged.scores[last.setting], resamples=1666)
+    assert tuple(map(float, last.iqm)) == tuple(map(float, alone))
+    figure = curves_figure(judged, training_curves(judged))
+    (legend,) = figure.legends
+    assert legend.get_texts()[-1].get_text() == "298 of the other 595"
 
 
 def test_lines_differ_in_more_than_colour():

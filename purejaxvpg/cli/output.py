@@ -9,8 +9,9 @@ from purejaxvpg.cli.terminal import console, say
 from purejaxvpg.experiment.progress import Progress as Now
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import tables
-from purejaxvpg.report.digest import choose_best, digests, setting_labels
+from purejaxvpg.report.digest import choose_best, digests
 from purejaxvpg.report.headline import duration
+from purejaxvpg.report.labels import setting_labels
 from purejaxvpg.statistics import LAST_EPISODES
 
 SHOWN = 5  # diverged seeds, by name

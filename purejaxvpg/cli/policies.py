@@ -16,7 +16,7 @@ from purejaxvpg.experiment.files import write_whole
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import tables
-from purejaxvpg.report.digest import setting_labels
+from purejaxvpg.report.labels import setting_labels
 from purejaxvpg.state import Evaluation
 from purejaxvpg.statistics import LAST_EPISODES, bootstrap
 

@@ -96,7 +96,8 @@ def check_something_compared(compared: list[np.ndarray], conditions: tuple[str, 
         names = ", ".join(conditions)
         raise ValueError(
             f"prune compares settings within a condition, and no two of the {len(compared)} "
-            f"settings have the same {names}; declare others, or none (conditions=[], --conditions none)"
+            f"settings have the same {names}; declare others, or none (conditions=[], "
+            f"--conditions none)"
         )
 
 

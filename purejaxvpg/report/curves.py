@@ -68,13 +68,14 @@ def _on_grid(digest: Digest, steps: np.ndarray, values: np.ndarray, what: str) -
     grid = np.unique(np.concatenate([picked, *[points[-1:] for points in recorded]]))
     read = np.full((*values.shape[:2], len(grid)), np.nan)
     diverged = np.zeros(read.shape, bool)
+    diverged_at = study.diverged_at  # [H, S], computed once
     repeated = np.zeros((len(values), len(grid)), bool)  # same point as at the grid step before
     for h, points in enumerate(recorded):
         latest = np.searchsorted(points, grid, side="right") - 1  # [G]; -1 before the first point
         repeated[h, 1:] = latest[1:] == latest[:-1]
         batch = study.steps[h, 0]
         ran = (latest >= 0) & (grid <= study.updates[h][:, None] * batch)  # [S, G]
-        first = study.diverged_at[h][:, None]
+        first = diverged_at[h][:, None]
         diverged[h] = ran & (first > 0) & (grid >= first * batch)
         read[h] = np.where(ran & ~diverged[h], values[h][:, np.maximum(latest, 0)], np.nan)
     worst = np.fmin.reduce(np.where(np.isfinite(read), read, np.nan), axis=(0, 1))  # [G]

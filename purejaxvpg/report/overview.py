@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from purejaxvpg.experiment.study import Study
-from purejaxvpg.report.digest import Digest, choose_best, setting_labels
+from purejaxvpg.report.digest import Digest, choose_best
 from purejaxvpg.report.headline import count
+from purejaxvpg.report.labels import setting_labels
 from purejaxvpg.report.markup import Html, Right, element, join, number, table
 from purejaxvpg.report.texts import words
 from purejaxvpg.statistics import Estimate

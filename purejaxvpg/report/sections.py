@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from purejaxvpg.experiment.study import Study
-from purejaxvpg.report.digest import Digest, Row, setting_texts
+from purejaxvpg.report.digest import Digest, Row
 from purejaxvpg.report.headline import plural
+from purejaxvpg.report.labels import setting_texts
 from purejaxvpg.report.markup import Html, Right, element, join, number, table
 from purejaxvpg.report.plots import COLORS
 from purejaxvpg.report.reproduce import spans
@@ -86,9 +87,14 @@ def failures(digests: Sequence[Digest]) -> Html:
 def _failures(digest: Digest) -> list[list]:
     study, rows = digest.study, []
     no_score = "no evaluation ended" if study.evaluations else "no episode ended"
+    diverged_at, all_unfinished = study.diverged_at, digest.unfinished  # [H, S], computed once
+    failed = (diverged_at > 0) | (study.updates == 0) | all_unfinished
+    failed = (failed | digest.overflown | digest.unscored).any(1)
     for row in sorted(digest.rows, key=lambda row: row.setting):
         h = row.setting
-        at, done, unfinished = study.diverged_at[h], study.updates[h], digest.unfinished[h]
+        if not failed[h]:
+            continue
+        at, done, unfinished = diverged_at[h], study.updates[h], all_unfinished[h]
         problems = [(f"diverged at update {u}", at == u) for u in np.unique(at[at > 0])]
         problems.append(("not run", done == 0))
         for updates in np.unique(done[unfinished]):
@@ -101,9 +107,8 @@ def _failures(digest: Digest) -> list[list]:
             for problem, runs in problems
             if runs.any()
         ]
-        if lines:
-            missing = int((done == 0).sum())
-            rows.append([digest.name_of(h), Right(row.diverged), Right(missing), join(lines)])
+        missing = int((done == 0).sum())
+        rows.append([digest.name_of(h), Right(row.diverged), Right(missing), join(lines)])
     return rows
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.extras import require
-from purejaxvpg.report.digest import Digest, pooled, setting_texts, value_labels
+from purejaxvpg.report.digest import Digest, pooled
+from purejaxvpg.report.labels import setting_texts, value_labels
 from purejaxvpg.report.plots import BLUE, GREY, new_figure, plain_text, tidy
 from purejaxvpg.statistics import Estimate, aggregate, interquartile_mean
 
