@@ -17,7 +17,8 @@ from purejaxvpg.state import Evaluation
 
 LIMITS = [3, 5]
 GRID = {"policy_lr": RATES, "env_params.max_steps_in_episode": LIMITS}
-WHERE = "--where policy_lr=3e-3 env_params.max_steps_in_episode=5"  # setting 3
+LIMIT = "env_params.max_steps_in_episode=5"
+WHERE = f"--where policy_lr=3e-3 {LIMIT}"  # setting 3
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +106,16 @@ def test_settings_of_one_config_are_evaluated_by_one_program(folder, capsys):
     assert compiled  # else nothing would be counted
 
 
-def test_eval_of_the_best_setting(folder, evaluated, capsys):
-    best = load_study(folder).best()
+def test_eval_of_the_best_setting_is_of_each_condition_or_of_one(folder, evaluated, capsys):
+    """The limits of an episode are conditions: the best of all would be one of the longest."""
+    best = load_study(folder).best_of_each().tolist()
+    assert [h % 2 for h in best] == [0, 1]
     printed = run(f"eval {folder} --best --num-episodes 2 --eval-seed 7", capsys)
-    assert evaluated == [(best, [1, 2, 3], 2, greedy, 7) for greedy in (True, False)]
+    assert evaluated == [(h, [1, 2, 3], 2, greedy, 7) for h in best for greedy in (True, False)]
     assert "2 greedy and 2 sampled episodes a seed" in printed
+    evaluated.clear()
+    printed = run(f"eval {folder} --best --where {LIMIT} --num-episodes 2", capsys)
+    assert evaluated == [(best[1], [1, 2, 3], 2, greedy, 0) for greedy in (True, False)]
     rows = [printed.index(f"{way} {x}") for x in ("return", "length") for way in WAYS]
     assert rows == sorted(rows)
 
@@ -119,7 +125,7 @@ WAYS = ("greedy", "sampled")
 
 @pytest.mark.parametrize("way", WAYS)
 def test_eval_of_one_way_alone(way, folder, evaluated, capsys):
-    printed = run(f"eval {folder} --best --num-episodes 2 --{way}", capsys)
+    printed = run(f"eval {folder} --best --where {LIMIT} --num-episodes 2 --{way}", capsys)
     assert [call[3] for call in evaluated] == [way == "greedy"]
     assert f"2 {way} episodes a seed" in printed
     assert "--no-greedy is called --sampled now" in refused(f"eval {folder} --no-greedy", capsys)
@@ -134,24 +140,26 @@ def test_eval_of_a_setting_by_its_values_and_of_one_training_seed(folder, evalua
 
 
 BAD = {
-    "eval {folder} --best --where policy_lr=1e-3": "leave out one of them",
+    "eval {folder} --best --where policy_lr=7": "no setting of the study has policy_lr=7",
     "eval {folder} --where policy_lr=7": "no setting of the study has policy_lr=7",
     "eval {folder} --where gamma=0.9": "gamma does not vary in this study; varying: policy_lr, env",
     "eval {folder} --where policy_lr": "is not name=value",
     "eval {folder} --seed 9": "seed=9 is not in the study; accepted: 1 to 3",
     "eval {folder} --seed -2": "seed=-2 is not in the study; accepted: 1 to 3",
     "eval {folder} --num-episodes 0": "num_episodes=0 is out of range",
-    "export {folder} --seed 9 --best": "seed=9 is not in the study; accepted: 1 to 3",
-    "export {folder} --seed -2 --best": "seed=-2 is not in the study; accepted: 1 to 3",
+    "export {folder} --seed 9 --best --where {limit}": "seed=9 is not in the study; accepted: 1",
+    "export {folder} --seed -2 --best --where {limit}": "seed=-2 is not in the study; accepted: 1",
     "export {folder}": "6 settings are left to choose from; pass --best, or --where with values of "
     "policy_lr, env_params.max_steps_in_episode",
+    "export {folder} --best": "2 settings are left to choose from; pass --where with values of "
+    "env_params.max_steps_in_episode",
     "export {folder} --where policy_lr=1e-3": "2 settings are left to choose from",
 }
 
 
 @pytest.mark.parametrize("line", BAD)
 def test_what_cannot_be_chosen_is_one_line(line, folder, capsys):
-    assert BAD[line] in refused(line, capsys, folder=folder)
+    assert BAD[line] in refused(line, capsys, folder=folder, limit=LIMIT)
     assert not (folder / "policy").exists()
 
 
@@ -224,10 +232,11 @@ def test_runs_that_diverged_or_are_not_done_are_not_chosen():
 
 def test_export_of_the_best_setting_is_of_its_best_seed(folder, tmp_path, capsys):
     study = load_study(folder)
-    best = study.best()
+    best = study.best(**{"env_params.max_steps_in_episode": 5})
     returns = np.asarray(command.evaluate_setting(study, best, study.seeds, 3).returns).mean(1)
     seed = int(study.seeds[np.argmax(returns)])
-    printed = run(f"export {folder} --best --num-episodes 3 --out {tmp_path}/policy", capsys)
+    words = f"--best --where {LIMIT} --num-episodes 3 --out {tmp_path}/policy"
+    printed = run(f"export {folder} {words}", capsys)
     assert f"policy of seed {seed}: {tmp_path}/policy" in printed
     assert (tmp_path / "policy" / "policy.jax").stat().st_size > 0
     assert_exported(tmp_path / "policy", study, best, seed)

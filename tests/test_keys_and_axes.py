@@ -84,9 +84,7 @@ def test_hyperparams_say_what_vmap_maps():
 
 
 def test_axes_are_no_run():
-    with pytest.raises(TypeError, match="^gamma=None is not a number; gamma accepts a number in"):
-        TypeError, match=r"gamma=None is no number, and .* policy_lr=0.003 is no ax"
-    ):
+    with pytest.raises(TypeError, match=r"^gamma=None is not a number; gamma accepts a number in"):
         Hyperparams(gamma=None)
     with pytest.raises(TypeError, match="policy_lr=None is not a number"):
         Hyperparams(**dict.fromkeys(NAMES) | {"value_lr": True})

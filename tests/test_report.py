@@ -9,17 +9,15 @@ import re
 import shutil
 import subprocess
 import tomllib
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.reports import LAMBDAS, LRS, RECORD, Page, report, synthetic
 
 from purejaxvpg import Hyperparams, VPGConfig
 from purejaxvpg.experiment.design import Axis, Design, make_design
-from purejaxvpg.experiment.groups import configs
 from purejaxvpg.experiment.record import StudyRecord
-from purejaxvpg.experiment.study import Study
 from purejaxvpg.ranges import Choice, LogUniform, Uniform
 from purejaxvpg.report import texts
 from purejaxvpg.report.curves import evaluation_curves, own_curve, training_curves
@@ -35,7 +33,6 @@ from purejaxvpg.report.sensitivity import (
     scale_of,
     varied,
 )
-from purejaxvpg.state import Metrics
 from purejaxvpg.statistics import (
     aggregate,
     best_setting,
@@ -46,64 +43,7 @@ from purejaxvpg.statistics import (
     with_diverged_as_worst,
 )
 
-CONFIG = VPGConfig(num_envs=4, num_steps=32, total_steps=128 * 12)
-LRS, LAMBDAS = (1e-4, 1e-3, 1e-2), (0.9, 1.0)
 HOSTILE = "<script>alert(1)</script>"
-RECORD = {
-    "command": "purejaxvpg sweep CartPole-v1 --grid policy_lr=1e-4,1e-3,1e-2",
-    "versions": {"python": "3.11.9", "jax": "0.9.2"},
-    "device": "cpu:0",
-    "num_devices": 2,
-    "widths": [8, 4],
-    "seconds": 93.0,
-    "compile_seconds": 11.0,
-    "steps": 93_000,
-    "complete": True,
-}
-
-
-def synthetic(design, seeds=8, config=CONFIG, missing=(), diverged=(), reached=None, record=RECORD):
-    """A study whose runs end one episode of 32 steps per environment and update; setting h of H
-    climbs towards 100 (h + 1), more or less.
-
-    Args: missing: [(h, s)]; diverged: [(h, s, first update without `finite`, from 1)];
-    reached: {h: updates at which it was pruned}.
-    """
-    each = configs(design, config)
-    num_updates = np.asarray([config.num_updates for config in each])
-    shape = (len(each), seeds, num_updates.max())
-    rng = np.random.default_rng(0)
-    metrics = {name: np.full(shape, np.nan, np.float32) for name in Metrics._fields}
-    steps = np.full((shape[0], shape[2]), np.nan)
-    updates = np.zeros(shape[:2], int)
-    for h, s in np.ndindex(shape[:2]):
-        batch = each[h].steps_per_update
-        steps[h, : num_updates[h]] = np.arange(1, num_updates[h] + 1) * batch
-        if (h, s) in missing:
-            continue
-        end = updates[h, s] = (reached or {}).get(h, num_updates[h])
-        level = 100 * (h + 1) * np.linspace(0.1, 1, num_updates[h])[:end] + rng.normal(0, 30, end)
-        metrics["episode_return_sum"][h, s, :end] = level * each[h].num_envs
-        metrics["episode_count"][h, s, :end] = each[h].num_envs
-        metrics["finite"][h, s, :end] = 1
-    for h, s, first in diverged:
-        metrics["finite"][h, s, first - 1 :] = 0
-    evaluations = {}
-    if most := max(c.num_updates // c.eval_every if c.eval_every else 0 for c in each):
-        returns = np.full((*shape[:2], most, 3), np.nan)
-        for h in [h for h, c in enumerate(each) if c.eval_every]:
-            at = np.arange(each[h].eval_every, num_updates[h] + 1, each[h].eval_every) - 1
-            level = metrics["episode_return_sum"][h][:, at, None] / each[h].num_envs
-            returns[h, :, : len(at)] = level + np.arange(3)
-        evaluations["returns"] = returns
-        evaluations["finished"] = np.where(np.isnan(returns), np.nan, 1)
-    pruned = np.asarray([h in (reached or {}) for h in range(shape[0])])
-    return Study(
-        config, Hyperparams(), design, np.arange(seeds), steps, metrics, evaluations, updates,
-        num_updates, pruned, StudyRecord(**record),
-    )  # fmt: skip
-
-
 GRID = make_design({"policy_lr": LRS, "gae_lambda": LAMBDAS})
 KINDS = {
     "grid": lambda: synthetic(GRID, diverged=[(0, 3, 2), (0, 5, 2), (4, 1, 7)]),
@@ -154,43 +94,6 @@ def hostile():
     return study._replace(design=Design(axes), record=record)
 
 
-class Page(HTMLParser):
-    """Tags with their attributes, text by section, and the rows of every table."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.tables, self.section, self.texts = [], {}, "", {}
-        self.cell = None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.tags.append((tag, attrs))
-        if tag == "section":
-            self.section = attrs.get("id", attrs.get("class", ""))
-        elif tag == "table":
-            self.tables.setdefault(self.section, []).append([])
-        elif tag == "tr":
-            self.tables[self.section][-1].append([])
-        elif tag in ("td", "th"):
-            self.cell = ""
-        elif tag == "data" and self.cell is not None:
-            self.values = float(attrs["value"])
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self.tables[self.section][-1][-1].append(self.cell)
-            self.cell = None
-
-    def handle_data(self, data):
-        self.texts[self.section] = self.texts.get(self.section, "") + data
-        if self.cell is not None:
-            self.cell += data
-
-    def attributes(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
-
-
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """The report of a kind of study, made once: its text, parsed, and its folder."""
@@ -201,13 +104,6 @@ def pages(tmp_path_factory):
         return *report(KINDS[kind](), folder, target=400.0), folder
 
     return make
-
-
-def report(study, folder, **options):
-    path = write_report(study, folder, **options)
-    assert path == folder / "report.html"
-    text = path.read_text(encoding="utf-8")
-    return text, Page(text)
 
 
 # ---------------------------------------------------------------------------- EVERY KIND OF STUDY
@@ -231,7 +127,7 @@ def test_the_page_needs_nothing_else(kind, pages):
     assert {tag for tag, _ in page.tags} <= tags
     assert not re.search(r"https?:|//|url\(|@import", re.sub(r'src="data:[^"]*"', "", text))
     anchors = {section["id"] for section in page.attributes("section") if "id" in section}
-    links = [link["href"] for link in page.attributes("a")]
+    links = [link["href"] for link in page.attributes("a") if not link["href"].startswith("#pic")]
     assert links == [f"#{name}" for name in page_order(anchors)]
 
 

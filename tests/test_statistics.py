@@ -12,8 +12,10 @@ from purejaxvpg.statistics import (
     aggregate,
     best_setting,
     bootstrap,
+    improvements_over,
     interquartile_mean,
     mean,
+    mean_rank,
     median,
     optimality_gap,
     performance_profile,
@@ -453,3 +455,33 @@ def test_trailing_return_is_the_mean_of_exactly_the_last_episodes_where_they_fit
     assert np.isnan(found[:, :19]).all()
     for u in range(19, 50):
         np.testing.assert_allclose(found[:, u], returns[:, u - 19 : u + 1].mean(1))
+
+
+def test_improvements_over_one_setting_are_those_of_each_alone():
+    """The intervals too: the same seeds are drawn.  Ties are among the scores."""
+    scores = np.random.default_rng(3).integers(0, 5, (6, 9)).astype(float)
+    value, low, high = improvements_over(scores, scores[0], resamples=300)
+    for h, x in enumerate(scores):
+        alone = probability_of_improvement(x, scores[0], paired=True, resamples=300)
+        np.testing.assert_allclose([value[h], low[h], high[h]], alone, rtol=1e-12)
+    one = improvements_over(scores[:, :1], scores[0, :1])
+    assert np.isnan(one.low).all()
+    with pytest.raises(ValueError, match=r"reference has shape \(8,\); give one of 9 seeds"):
+        improvements_over(scores, scores[0, :8])
+
+
+def test_mean_rank_shares_ranks_and_needs_no_scale():
+    """Interquartile means 1, 2, 2 in one task and 30, 10, 20 in the other."""
+    scores = np.array([[[1, 1], [30, 30]], [[2, 2], [10, 10]], [[2, 2], [20, 20]]], float)
+    ranks = mean_rank(scores)
+    np.testing.assert_array_equal(ranks.value, [(3 + 1) / 2, (1.5 + 3) / 2, (1.5 + 2) / 2])
+    np.testing.assert_array_equal(ranks.low, ranks.value)  # seeds are alike: no spread
+    scaled = mean_rank(scores * np.array([[[1e6], [1e-6]]]) + 5)
+    np.testing.assert_array_equal(scaled.value, ranks.value)
+    unsure = mean_rank([[[1.0, 5.0]], [[2.0, 2.0]]])  # the first loses where both draws are 1
+    np.testing.assert_array_equal(unsure, [[1, 2], [1, 1], [2, 2]])
+    assert np.isnan(mean_rank(scores[:, :, :1]).low).all()
+    with pytest.raises(ValueError, match=r"give \[H, K, S\]"):
+        mean_rank(scores[0])
+    with pytest.raises(ValueError, match="1 values that are not finite"):
+        mean_rank(np.where(scores == 30, [np.nan, 30], scores))

@@ -68,7 +68,15 @@ def design_of(args: Any) -> Design:
         args.num_samples,
         args.sampler,
         args.sample_seed,
+        conditions_of(args.conditions),
     )
+
+
+def conditions_of(names: tuple[str, ...]) -> list[str] | None:
+    """Names of --conditions: None where it is not given, [] for "none"."""
+    if names == ("none",):
+        return []
+    return [name for item in names for name in item.split(",")] or None
 
 
 def _range(name: str, text: str) -> Range:

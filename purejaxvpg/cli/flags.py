@@ -56,6 +56,10 @@ def _place(metavar: str, text: str, kind: Any = str) -> Any:
 _ENV = ("env", _place("ENV", "Environment, see: purejaxvpg envs."), dataclasses.field(default=""))
 _FOLDER = ("folder", _place("FOLDER", "Run or study folder."))
 _AXES = tuple[str, ...]
+_CONDITIONS = _flag(
+    "conditions", _AXES, (), "Axes along which settings are compared within, never across "
+    "(default: env, env_params.*, max_episode_steps); none: compare all."
+)  # fmt: skip
 _DESIGN = [
     _flag("grid", _AXES, (), "Axes as name=value,value,...: every combination of their values."),
     _flag("zipped", _AXES, (), "Axes as name=value,value,...: first with first, and so on."),
@@ -64,6 +68,7 @@ _DESIGN = [
     _flag("num_samples", int, 0, "Points to draw for --sample."),
     _flag("sampler", Literal["sobol", "random"], "sobol", "How --sample draws them."),
     _flag("sample_seed", int, 0, "Seed of the draws."),
+    _CONDITIONS,
 ]  # fmt: skip
 _SEEDS = [
     _flag("num_seeds", int, 1, "S, runs of every setting, side by side in one compiled program."),
@@ -92,7 +97,7 @@ _MANY = [
           "folder or one of its own; auto: the share of this task of a SLURM array. Default: all "
           "of them, in an array as well."),
     _flag("prune", Literal["none", "successive_halving"], "none",
-          "Stop the worse settings early, by interquartile mean over seeds."),
+          "Stop the worse settings of each condition early, by interquartile mean over seeds."),
     _flag("rungs", int, 3, "How many times settings are compared, the end included."),
     _flag("keep", float, 1 / 3, "Share of the settings that goes on after each rung."),
     _flag("cluster", bool, False, "One program over many hosts, recognised from SLURM, Open MPI, "
@@ -140,9 +145,10 @@ _EPISODES = [
     _flag("eval_seed", int, 0, "Seed of the evaluation."),
 ]
 _CHOICE = [
-    _flag("best", bool, False, "Of a study: the setting with the best interquartile mean."),
+    _flag("best", bool, False, "Of a study: the setting with the best interquartile mean, of each "
+          "condition (env, env_params.*), or of the settings that --where leaves."),
     _flag("where", _AXES, (), "Of a study: the settings with these values, as name=value."),
-]
+]  # fmt: skip
 
 _RUN_FOLDER, _STUDY_FOLDER = _places("Run", "<env>-<time>"), _places("Study", "<env>-sweep-<time>")
 _STUDY = [_ENV, *_DESIGN, *_SEEDS, *_STUDY_FOLDER, *_HOW, *_MANY, *_RUN]
@@ -192,6 +198,7 @@ Merge = _command(
 Report = _command(
     "Report",
     _FOLDER,
+    _CONDITIONS,
     _flag("target", float | None, None, "Score to measure optimality gaps from."),
     _flag("out", str, "", "Folder of the report (default: FOLDER/report)."),
 )

@@ -11,7 +11,8 @@ from purejaxvpg.experiment.display import Lines, words
 from purejaxvpg.experiment.progress import Progress as Now
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import tables
-from purejaxvpg.report.digest import choose_best, digest
+from purejaxvpg.report.digest import choose_best, digests
+from purejaxvpg.report.labels import setting_labels
 from purejaxvpg.statistics import LAST_EPISODES
 
 SHOWN = 5  # diverged seeds, by name
@@ -83,14 +84,30 @@ def _print_seeds(study: Study) -> None:
 
 
 def _print_settings(study: Study) -> None:
-    judged = digest(study)
-    show(tables.settings(judged))
-    choice = choose_best(judged)
-    if choice is not None and len(judged.rows) > 1:
+    """Settings, best first, or the best of each condition, and the first by rank over all."""
+    judged = digests(study)
+    if len(judged) > 1:
+        show(tables.conditions(judged))
+        _print_over_conditions(study)
+        return
+    (only,) = judged
+    show(tables.settings(only))
+    choice = choose_best(only)
+    if choice is not None and len(only.rows) > 1:
         best, _, seeds = choice
         say(
-            f"best by half of the seeds: {judged.labels[best.index]}; by the other half it scores "
-            f"{judged.number(float(best.held_out.value))} (IQM over {len(seeds) // 2} seeds)"
+            f"best by half of the seeds: {only.labels[best.index]}; by the other half it scores "
+            f"{only.number(float(best.held_out.value))} (IQM over {len(seeds) // 2} seeds)"
+        )
+
+
+def _print_over_conditions(study: Study) -> None:
+    rows = study.over_conditions()
+    if len(rows) > 1:
+        first, number = rows[0], len(study.design.by_condition())
+        say(
+            f"best mean rank over {number} conditions, of {len(rows)} settings: "
+            f"{setting_labels([row.values for row in rows])[0]} (rank {first.rank.value:.1f})"
         )
 
 

@@ -16,7 +16,7 @@ from purejaxvpg.experiment.files import inside, write_whole
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import tables
-from purejaxvpg.report.digest import setting_labels
+from purejaxvpg.report.labels import setting_labels
 from purejaxvpg.state import Evaluation
 from purejaxvpg.statistics import LAST_EPISODES, bootstrap
 
@@ -63,9 +63,10 @@ def export(args: Any) -> None:
         study = _finished(args.folder)
         settings = _settings(study, args)
         if len(settings) > 1:
+            names = study.design.conditions if args.best else study.design.names
             raise ValueError(
-                f"{len(settings)} settings are left to choose from; pass --best, or --where with "
-                f"values of {', '.join(study.design.names)}"
+                f"{len(settings)} settings are left to choose from; pass "
+                f"{'' if args.best else '--best, or '}--where with values of {', '.join(names)}"
             )
         setting, way = int(settings[0]), "sampled" if args.sampled else "greedy"
         seeds = _candidates(study, setting) if args.seed == -1 else np.asarray([args.seed])
@@ -128,13 +129,16 @@ def _finished(folder: str) -> Study:
 
 
 def _settings(study: Study, args: Any) -> np.ndarray:
-    """Places of the settings that --best and --where choose; all that are done without them."""
-    if args.best and args.where:
-        raise ValueError("--best and --where both choose settings; leave out one of them")
+    """Places of the settings that --best and --where choose; all that are done without them.
+
+    Both together: the best, of each condition, of the settings that --where leaves.
+    """
+    where = parsing.pairs("where", args.where, "policy_lr=3e-3")
     if args.best:
-        return np.asarray([study.best()])
-    if args.where:
-        return study.where(**parsing.pairs("where", args.where, "policy_lr=3e-3"))
+        best = study.best_of_each(**where)
+        return best if len(best) else np.asarray([study.best(**where)])  # which says why
+    if where:
+        return study.where(**where)
     return np.flatnonzero(study.done.all(1)) if study.done.all(1).any() else np.arange(1)
 
 

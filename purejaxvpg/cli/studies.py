@@ -8,7 +8,7 @@ from rich.table import Table
 
 from purejaxvpg import envs, presets
 from purejaxvpg.cli import resuming
-from purejaxvpg.cli.arguments import resources_of, shard_of, spec_of
+from purejaxvpg.cli.arguments import conditions_of, resources_of, shard_of, spec_of
 from purejaxvpg.cli.output import print_results
 from purejaxvpg.cli.parsing import preset_line
 from purejaxvpg.cli.terminal import console, say, show, user_errors
@@ -55,7 +55,7 @@ def plan(args: Any) -> None:
     say(*preset_line(args, spec.design.names))
     show(table)
     if spec.pruning:
-        left = " then ".join(map(str, spec.pruning.numbers(spec.design.size)))
+        left = " then ".join(map(str, spec.numbers()))
         console.print(f"settings, rung by rung: {left}")
     rate = steps / running if running else 0.0  # a shard may have no runs
     if shard:
@@ -85,6 +85,8 @@ def report(args: Any) -> None:
     """Write the report of a study."""
     with user_errors():
         study = load_study(args.folder)
+        if args.conditions:
+            study = study.with_conditions(conditions_of(args.conditions))
         folder = Path(args.out) if args.out else inside(Path(args.folder), "report")
         page = write_report(study, folder, target=args.target)
     say(f"report: {page}")

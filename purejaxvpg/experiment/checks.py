@@ -1,6 +1,7 @@
 """Requests for a study that cannot be met: each refused in one line, before anything runs."""
 
 import warnings
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from purejaxvpg.agent import check_episodes_fit, check_limit, make_setup
+from purejaxvpg.experiment.conditions import default_conditions
 from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.memory import least_bytes, total_bytes
 from purejaxvpg.experiment.record import StudyRecord
@@ -124,6 +126,34 @@ def check_scores_alike(groups: list[Group]) -> None:
         raise ValueError(
             "prune compares scores, and some settings would score by evaluations (eval_every > 0) "
             "and some by training episodes; give all of them the same"
+        )
+
+
+def check_something_compared(compared: list[np.ndarray], conditions: tuple[str, ...]) -> None:
+    """ValueError if pruning would compare nothing, since no two settings share a condition.
+
+    Args: compared: places of the settings that it compares with each other.
+    """
+    if len(compared) > 1 and max(map(len, compared)) == 1:
+        names = ", ".join(conditions)
+        raise ValueError(
+            f"prune compares settings within a condition, and no two of the {len(compared)} "
+            f"settings have the same {names}; declare others, or none (conditions=[], "
+            f"--conditions none)"
+        )
+
+
+def check_one_world(space: Mapping[str, Any], conditions: Any) -> None:
+    """ValueError if the suggestions would compare settings across conditions."""
+    if conditions is not None and list(conditions):
+        raise ValueError(
+            f"conditions={conditions!r}: a search compares all its settings, so it is of one "
+            f"condition; accepted: None, or [] to search the world as well"
+        )
+    if conditions is None and (world := default_conditions(space)):
+        raise ValueError(
+            f"space has {', '.join(world)}, and the highest score would be that of the easiest "
+            f"world; search under one (or sweep them), or pass conditions=[] to search it as well"
         )
 
 

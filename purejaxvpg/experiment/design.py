@@ -23,6 +23,7 @@ import scipy  # not scipy.stats: it takes half a second, and is imported when it
 
 from purejaxvpg import envs
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.conditions import Condition, check_conditions, grouped
 from purejaxvpg.experiment.runs import MOST_RUNS
 from purejaxvpg.ranges import Range, is_list, plain_value
 
@@ -45,6 +46,7 @@ class Design(NamedTuple):
     """The settings of a study: the product of its axes, the last one fastest."""
 
     axes: tuple[Axis, ...]
+    conditions: tuple[str, ...] = ()  # names along which settings are compared within, never across
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,6 +69,21 @@ class Design(NamedTuple):
         values = [itertools.chain.from_iterable(points) for points in combined]
         return [dict(zip(self.names, row, strict=True)) for row in values]
 
+    def by_condition(self) -> list[Condition]:
+        """The settings that are compared with each other; all of them without conditions."""
+        return grouped(self.settings(), self.conditions)
+
+    def within(self, condition: Condition) -> "Design":
+        """The part of the design that a condition is: a product too, of the points that fit."""
+
+        def fits(axis: Axis, point: tuple[Any, ...]) -> bool:
+            values = zip(axis.names, point, strict=True)
+            return all(repr(v) == repr(condition.values.get(name, v)) for name, v in values)
+
+        axes = [axis._replace(points=tuple(p for p in axis.points if fits(axis, p)))
+                for axis in self.axes]  # fmt: skip
+        return self._replace(axes=tuple(axes))
+
 
 def make_design(
     grid: Mapping[str, Sequence[Any]] | None = None,
@@ -75,6 +92,7 @@ def make_design(
     num_samples: int = 0,
     sampler: Sampler = "sobol",
     sample_seed: int = 0,
+    conditions: Sequence[str] | None = None,
 ) -> Design:
     """Combine axes into a design.
 
@@ -84,6 +102,8 @@ def make_design(
       sample: name -> Uniform, LogUniform or Choice; `num_samples` points of their space, by a
         scrambled Sobol sequence (Owen 1998: evener than chance, best at powers of two) or at
         random, drawn from `sample_seed`.
+      conditions: names along which settings are compared within, never across; None: those that
+        make the world (conditions.py).
 
     Raises: ValueError or TypeError, in one line, for unknown names (with the close ones), names
     given twice, empty or repeated values, lists of unequal length.
@@ -102,7 +122,8 @@ def make_design(
         raise ValueError(f"num_samples={num_samples} of nothing; give the ranges to sample from")
     if sample:
         axes.append(_sampled(sample, num_samples, sampler, sample_seed))
-    design = Design(tuple(axes))
+    names = [name for axis in axes for name in axis.names]
+    design = Design(tuple(axes), check_conditions(conditions, names))
     if design.size > MOST_RUNS:
         raise ValueError(
             f"{design.size} settings are out of range; accepted: at most {MOST_RUNS:,}"

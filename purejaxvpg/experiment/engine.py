@@ -23,7 +23,7 @@ from purejaxvpg.experiment.memory import is_out_of_memory, return_freed_memory
 from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.prepared import Prepared
 from purejaxvpg.experiment.program import Program, compile_program
-from purejaxvpg.experiment.pruning import survivors
+from purejaxvpg.experiment.pruning import survivors_within
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.schedule import Track, Work, pending
 from purejaxvpg.experiment.segments import Segment, capacity
@@ -78,7 +78,8 @@ def _survivors(prepared: Prepared, alive: np.ndarray, ends: Sequence[int]) -> np
 
     seen = assemble(spec, [part for part in prepared.store.parts if counts(part)], StudyRecord())
     assert spec.pruning is not None
-    return survivors(seen.scores(), alive, spec.pruning.keep, seen.diverged)
+    conditions = spec.compared()
+    return survivors_within(conditions, seen.scores(), alive, spec.pruning.keep, seen.diverged)
 
 
 def _run_group(prepared: Prepared, work: Work) -> list[Part]:

@@ -105,7 +105,9 @@ def plan_shard(
     # All shards plan alike; and a chunk is not wider than what is left after pruning.
     number = len(runs)
     if spec.pruning:
-        number = spec.pruning.smallest(len(group.settings)) * len(spec.seeds)
+        in_group = [np.intersect1d(places, group.settings) for places in spec.compared()]
+        left = sum(spec.pruning.smallest(len(places)) for places in in_group if len(places))
+        number = left * len(spec.seeds)
     group_plan = plan_group(group, math.ceil(number / shard[1]), resources)
     chunks = math.ceil(len(in_shard) / (group_plan.width * group_plan.num_devices))
     return group_plan._replace(num_runs=len(in_shard), chunks=chunks)
@@ -116,11 +118,11 @@ def updates_of(spec: Spec, group_plan: GroupPlan) -> tuple[int, int]:
 
     After each rung a group is taken to keep as large a share of its settings as all together do.
     """
-    group, total = group_plan.group, spec.design.size
+    group = group_plan.group
     bounds = spec.bounds(group.config)
     shares = [1.0] * (len(bounds) - 1)
     if spec.pruning:
-        shares = [count / total for count in spec.pruning.numbers(total)]
+        shares = [count / spec.design.size for count in spec.numbers()]
     of_runs = of_chunks = 0
     for start, end, share in zip(bounds[:-1], bounds[1:], shares, strict=True):
         runs = round(share * group_plan.num_runs)

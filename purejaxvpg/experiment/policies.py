@@ -5,6 +5,7 @@
 Leaves are arrays by name, `params/...` and `obs_stats/...`, as in an exported policy.
 """
 
+import functools
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +70,20 @@ class Policies(NamedTuple):
         places = [rows[int(run)] for run in runs]
         names = loaded[numbers[0]]
         return {name: np.stack([loaded[n][name][row] for n, row in places]) for name in names}
+
+    def renumbered(self, runs: np.ndarray) -> "Policies":
+        """The policies of these runs alone, with run `runs[i]` as run i."""
+        place, blocks = {int(run): i for i, run in enumerate(runs)}, []
+        for block in self.blocks:
+            rows = np.flatnonzero(np.isin(block.runs, runs))
+            if len(rows):
+                new = np.asarray([place[int(run)] for run in block.runs[rows]])
+                blocks.append(Block(new, functools.partial(_rows_of, block, rows)))
+        return Policies(tuple(blocks))
+
+
+def _rows_of(block: Block, rows: np.ndarray) -> Arrays:
+    return {name: values[rows] for name, values in block.load().items()}
 
 
 def leaves_of(params: Any, obs_stats: RunningStats) -> dict[str, Any]:

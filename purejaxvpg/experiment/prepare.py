@@ -11,6 +11,7 @@ from purejaxvpg.experiment.checks import (
     check_number_of_runs,
     check_options,
     check_scores_alike,
+    check_something_compared,
 )
 from purejaxvpg.experiment.devices import start_devices, use_every_core
 from purejaxvpg.experiment.folder import Contents, face_of, read_spec
@@ -65,6 +66,7 @@ def prepare(
         check_group(group, options.resources)
     if spec.pruning:
         check_scores_alike(groups)
+        check_something_compared(spec.compared(), spec.design.conditions)
     contents, begun_length = grown, 0
     if contents is None:
         contents, begun_length = _joined(spec, folder, resume, options)

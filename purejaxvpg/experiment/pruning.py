@@ -1,9 +1,10 @@
-"""Successive halving: after each rung the worse settings stop.
+"""Successive halving: after each rung the worse settings of each condition stop.
 
 Source: Jamieson and Talwalkar 2016, "Non-stochastic best arm identification"; Karnin et al. 2013.
 """
 
 import math
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ class SuccessiveHalving(NamedTuple):
     rungs: int = 3
     keep: float = 1 / 3
     blocks: bool = False  # rungs end at blocks of a tenth of the run, as studies of format 1 did
+    across: bool = False  # compares settings across conditions, as studies did that recorded none
 
     def bounds(self, num_updates: int, eval_every: int = 0) -> tuple[int, ...]:
         """0, then the updates at which the rungs end: each `keep` times the next.
@@ -78,6 +80,23 @@ def survivors(
     # A diverged run has the score of the worst that did not, which is as good as that one here.
     order = np.lexsort((alive, lost.sum(1), -np.nan_to_num(ranked, nan=-np.inf)))
     return np.sort(alive[order[: _survivors_of(len(alive), keep)]])
+
+
+def survivors_within(
+    conditions: Sequence[np.ndarray],
+    scores: np.ndarray,
+    alive: np.ndarray,
+    keep: float,
+    diverged: np.ndarray | None = None,
+) -> np.ndarray:
+    """The settings that go on, `keep` of each condition: the best of the easiest world would
+    otherwise outlive all of a harder one.
+
+    Args: conditions: places of the settings of each; the rest as `survivors`.
+    """
+    each = [np.intersect1d(settings, alive) for settings in conditions]
+    best = [survivors(scores, places, keep, diverged) for places in each if len(places)]
+    return np.sort(np.concatenate(best))
 
 
 def make_pruning(

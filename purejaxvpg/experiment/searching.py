@@ -8,7 +8,7 @@ In a folder the search is a study like any other, along one axis `sample`.  Optu
 not kept: asking and telling again what was told brings it back, for both are seeded.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,12 +16,11 @@ import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import suggestions
-from purejaxvpg.experiment.checks import check_group, make_seeds
+from purejaxvpg.experiment.checks import check_group, check_one_world, make_seeds
 from purejaxvpg.experiment.design import STATIC, Axis, Design, make_design
 from purejaxvpg.experiment.display import shown
 from purejaxvpg.experiment.groups import resolve
 from purejaxvpg.experiment.growing import alone, check_same_settings, run_round
-from purejaxvpg.experiment.planning import Resources
 from purejaxvpg.experiment.prepare import make_resources
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.runs import MOST_RUNS, parse_shard
@@ -58,6 +57,7 @@ def search(
     batch: int,
     suggest: Any = "optuna",
     sample_seed: int = 0,
+    conditions: Sequence[str] | None = None,
     hp: Hyperparams | None = None,
     first_seed: int = 0,
     folder: Any = None,
@@ -79,12 +79,13 @@ def search(
       suggest: "optuna": TPE (Bergstra et al. 2011), the first batch at random; or a sampler of
         optuna with a seed of its own, of which a copy is used.
       sample_seed: of the suggestions; not used with a sampler of your own.
+      conditions: []: search env, env_params.* and max_episode_steps like other names, though the
+        highest score is that of the easiest world; None: refuse them.
       hp: hyperparameters of all settings but for the ones that vary.
       folder: keep the study there: readable, and complete up to the last round, at all times.
       resume: go on with the search in `folder`, also to more rounds than it was begun with.
       on_round: called after every round.
-      how_to_run: chunk_size, memory_limit, devices, split, keep_policies, keep_states,
-        checkpoint_minutes, checkpoint_updates, progress, on_progress, on_segment of `sweep`.
+      how_to_run: those arguments of `sweep` that are in HOW_TO_RUN.
 
     A run that diverged counts as the worst run so far; a setting none of whose runs has a score
     is told as pruned, which samplers take for worse than any score.
@@ -94,7 +95,7 @@ def search(
     """
     hp = Hyperparams() if hp is None else hp
     options = _options(rounds, batch, folder, resume, how_to_run)
-    labels = _checked_labels(space, config, hp, options.resources)
+    labels = _checked_labels(space, conditions, config, hp, options.resources)
     optuna_study = suggestions.make_optuna_study(suggest, sample_seed, batch)
     distributions = {name: suggestions.distribution(space[name], labels[name]) for name in space}
     spec = Spec(config, hp, _design(space, ()), make_seeds(num_seeds, first_seed))
@@ -156,9 +157,8 @@ def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, 
             raise ValueError(f"{name}={number!r} is out of range; accepted: {accepted}")
     if "shard" in how:
         parse_shard(how["shard"])  # the name of `split` in earlier versions
-    for name in how:
-        if name not in HOW_TO_RUN:
-            raise TypeError(f"a search takes no {name}; accepted: {', '.join(HOW_TO_RUN)}")
+    if unknown := [name for name in how if name not in HOW_TO_RUN]:
+        raise TypeError(f"a search takes no {unknown[0]}; accepted: {', '.join(HOW_TO_RUN)}")
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the search; pass folder=")
     if jax.process_count() > 1:
@@ -174,7 +174,7 @@ def _options(rounds: Any, batch: Any, folder: Any, resume: bool, how: dict[str, 
 
 
 def _checked_labels(
-    space: Mapping[str, Range], config: VPGConfig, hp: Hyperparams, resources: Resources
+    space: Mapping[str, Range], conditions: Any, config: VPGConfig, hp: Hyperparams, resources: Any
 ) -> dict[str, dict[Any, Any]]:
     """Label -> option of each Choice, {} of other ranges, when all values that may be drawn are
     accepted."""
@@ -191,6 +191,7 @@ def _checked_labels(
                 f"{name} is static, and each value of {span} would need a compilation of its own; "
                 f"accepted: Choice(options)"
             )
+    check_one_world(space, conditions)
     ends = {
         name: span.options if isinstance(span, Choice) else (span.at(0.0), span.at(1.0))
         for name, span in space.items()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.conditions import check_conditions
 from purejaxvpg.experiment.design import Axis, Design
 from purejaxvpg.experiment.files import digest
 from purejaxvpg.experiment.pruning import SuccessiveHalving, pruning_from_json, pruning_to_json
@@ -53,6 +54,18 @@ class Spec(NamedTuple):
         before = [steps // config.steps_per_update for steps in self.lengths]
         return (0, *before, config.num_updates)
 
+    def compared(self) -> list[np.ndarray]:
+        """Places of the settings that pruning compares with each other, a list a condition."""
+        if self.pruning and self.pruning.across:
+            return [np.arange(self.design.size)]
+        return [condition.settings for condition in self.design.by_condition()]
+
+    def numbers(self) -> list[int]:
+        """Settings that run in each rung of a pruned study."""
+        assert self.pruning is not None
+        each = [self.pruning.numbers(len(places)) for places in self.compared()]
+        return [sum(numbers) for numbers in zip(*each, strict=True)]
+
     def to_json(self) -> dict[str, Any]:
         """The study as its folder describes it.  Raises: TypeError as `config_to_json`."""
         fields = {
@@ -63,6 +76,7 @@ class Spec(NamedTuple):
             "seeds": self.seeds.tolist(),
             "prune": pruning_to_json(self.pruning),
             **({"lengths": list(self.lengths)} if self.lengths else {}),
+            "conditions": list(self.design.conditions),
         }
         try:
             json.dumps(fields)
@@ -74,14 +88,22 @@ class Spec(NamedTuple):
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Spec":
-        """The study that `to_json` wrote.  Raises: KeyError, TypeError or ValueError."""
+        """The study that `to_json` wrote.  Raises: KeyError, TypeError or ValueError.
+
+        Earlier versions wrote no conditions, and pruned across them.
+        """
         axes = tuple(Axis(d, tuple(n), lists_to_tuples(p)) for d, n, p in fields["axes"])
+        names = [name for axis in axes for name in axis.names]
+        conditions = check_conditions(fields.get("conditions"), names)
+        pruning = pruning_from_json(fields["prune"])
+        if pruning and "conditions" not in fields:
+            pruning = pruning._replace(across=True)
         return cls(
             config_from_json(fields["config"]),
             hyperparams_from_json(fields["hyperparams"]),
-            Design(axes),
+            Design(axes, conditions),
             np.asarray(fields["seeds"]),
-            pruning_from_json(fields["prune"]),
+            pruning,
             tuple(fields.get("lengths", ())),
         )
 
@@ -111,7 +133,7 @@ class Fingerprint:
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> str:
     """Names of the parts in which two studies differ, joined by "and"; "" if they are the same."""
-    names = ("config", "hyperparams", "axes", "seeds", "prune", "lengths")
+    names = ("config", "hyperparams", "axes", "seeds", "prune", "lengths", "conditions")
     pairs = {name: (one.get(name), other.get(name)) for name in names}
     return " and ".join(name for name, (x, y) in pairs.items() if digest(x) != digest(y))
 
@@ -122,7 +144,7 @@ def named_differences(one: dict[str, Any], other: dict[str, Any]) -> str:
     for part in ("config", "hyperparams"):
         names = dict.fromkeys([*one[part], *other[part]])
         pairs |= {name: (one[part].get(name), other[part].get(name)) for name in names}
-    pairs |= {name: (one[name], other[name]) for name in ("axes", "prune")}
+    pairs |= {name: (one[name], other[name]) for name in ("axes", "prune", "conditions")}
     pairs["num_seeds"] = (len(one["seeds"]), len(other["seeds"]))
     pairs["seed"] = (one["seeds"][0], other["seeds"][0])
     return "; ".join(

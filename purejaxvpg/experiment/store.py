@@ -1,6 +1,5 @@
 """The results of a study while it runs: in memory and, if there is a folder, on disk."""
 
-import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -53,8 +52,9 @@ def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
         )
     contents = read_folder(folder)
     pruning = contents.spec.pruning
-    if pruning and spec.pruning:  # rungs end where they ended in the format that it was begun in
-        spec = spec._replace(pruning=spec.pruning._replace(blocks=pruning.blocks))
+    if pruning and spec.pruning:  # rungs end, and compare, as in the format that it was begun in
+        as_begun = spec.pruning._replace(blocks=pruning.blocks, across=pruning.across)
+        spec = spec._replace(pruning=as_begun)
     if different := differences(contents.spec.to_json(), spec.to_json()):
         fields = named_differences(contents.spec.to_json(), spec.to_json())
         raise ValueError(
@@ -233,11 +233,10 @@ class Store:
         """
         if study.record.keep_policies == "best" and len(study.policies.runs):
             try:
-                with contextlib.suppress(ValueError):  # no setting has a score: all are kept
-                    runs = study.index.of_settings([study.best()])
+                if len(runs := study.best_runs()):
                     best = keep_best(self.folder, study.policies, runs, self.fingerprint)
                     study = study._replace(policies=best)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: the policy of the best is lost
                 warnings.warn(f"all policies are kept: {error}", stacklevel=2)
         if self.folder is not None:
             remove_chunks(self.folder)

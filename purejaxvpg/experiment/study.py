@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment import groups
+from purejaxvpg.experiment import groups, overall
+from purejaxvpg.experiment.conditions import Condition, check_conditions
 from purejaxvpg.experiment.design import Design
 from purejaxvpg.experiment.policies import Policies
 from purejaxvpg.experiment.record import StudyRecord
@@ -122,18 +123,84 @@ class Study(NamedTuple):
             raise ValueError(f"no setting of the study has {given}")
         return np.asarray(places)
 
-    def best(self) -> int:
+    def best(self, **values: Any) -> int:
         """Place of the setting with the highest interquartile mean over seeds, among those that ran
         to their end (chosen as the best of many, so its score is optimistic).
 
-        Raises: ValueError if no setting has a score.
+        Args: values: as of `where`; settings of several conditions cannot be compared.
+        Raises: ValueError if no setting has a score, or if several conditions are left.
         """
-        scores = self.scores()
-        judged = np.isfinite(scores).any(1) & self.done.all(1)
-        if not judged.any():
+        places = self.where(**values) if values else np.arange(self.design.size)
+        left = [c for c in self.design.by_condition() if np.isin(places, c.settings).any()]
+        if len(left) > 1:
+            names = ", ".join(self.design.conditions)
+            raise ValueError(
+                f"{len(left)} conditions ({names}) are left, and settings are compared within one; "
+                f"give the values of {names}, or see best_of_each()"
+            )
+        best = self.best_of_each(**values)
+        if not len(best):
             raise ValueError("no setting ran to its end with an episode, so none is the best")
-        means = interquartile_mean(with_diverged_as_worst(scores), axis=1)
-        return int(np.argmax(np.where(judged, means, -np.inf)))
+        return int(best[0])
+
+    def best_of_each(self, **values: Any) -> np.ndarray:
+        """Places of the best settings as by `best`, one for each condition that has one."""
+        scores, done = self.scores(), self.done.all(1)
+        places = self.where(**values) if values else np.arange(self.design.size)
+        judged = np.isin(np.arange(self.design.size), places) & np.isfinite(scores).any(1) & done
+        best = []
+        for condition in self.design.by_condition():
+            rows = condition.settings
+            means = interquartile_mean(with_diverged_as_worst(scores[rows]), axis=1)
+            if judged[rows].any():
+                best.append(rows[np.argmax(np.where(judged[rows], means, -np.inf))])
+        return np.asarray(best, int)
+
+    def best_runs(self) -> np.ndarray:
+        """Runs of the best setting of each condition, and all of a condition that has no score
+        whose policy is kept; none if no condition has one."""
+        best = self.best_of_each()
+        if not len(best):
+            return best
+        conditions = [condition.settings for condition in self.design.by_condition()]
+        without = [settings for settings in conditions if not np.isin(best, settings).any()]
+        others = self.index.of_settings(np.concatenate([[], *without]))
+        others = np.intersect1d(others, self.policies.runs)
+        return np.concatenate([self.index.of_settings(best), others])
+
+    def over_conditions(self, bounds: Any = None) -> list[overall.Overall]:
+        """The settings that ran to their end under all conditions, by mean rank, best first.
+
+        Ranks need no common scale.  Scores are put together only where `bounds` gives them one:
+        (score - low) / (high - low), as Agarwal et al. 2021 do over tasks.
+
+        Args: bounds: `[C, 2]`, (low, high) of each condition of `design.by_condition()`, such as
+        the scores of a random and of an expert policy; None: ranks alone.
+        Raises: ValueError for bounds of another shape or order.
+        """
+        return overall.over_conditions(self, bounds)
+
+    def within(self, condition: Condition) -> "Study":
+        """The part of the study that a condition is; its record is still that of the whole."""
+        rows = condition.settings
+        return self._replace(
+            design=self.design.within(condition),
+            steps=self.steps[rows],
+            metrics={name: x[rows] for name, x in self.metrics.items()},
+            evaluations={name: x[rows] for name, x in self.evaluations.items()},
+            updates=self.updates[rows],
+            num_updates=self.num_updates[rows],
+            pruned=self.pruned[rows],
+            policies=self.policies.renumbered(self.index.of_settings(rows)),
+        )
+
+    def with_conditions(self, names: Any) -> "Study":
+        """The study with other conditions; None: the names that make the world; []: none.
+
+        Raises: TypeError or ValueError for names that do not vary.
+        """
+        conditions = check_conditions(names, list(self.design.names))
+        return self._replace(design=self.design._replace(conditions=conditions))
 
     def to_xarray(self) -> Any:
         """An `xarray.Dataset`: a dimension for each axis of the design, then seed and update.

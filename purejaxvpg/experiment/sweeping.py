@@ -36,7 +36,7 @@ from purejaxvpg.experiment.study import Study
 from purejaxvpg.ranges import Range
 
 NOT_FOR_ONE_SETTING = ("grid", "zipped", "sample", "num_samples", "sampler", "sample_seed",
-                       "prune", "rungs", "keep", "shard")  # fmt: skip
+                       "conditions", "prune", "rungs", "keep", "shard")  # fmt: skip
 
 
 def sweep(
@@ -49,6 +49,7 @@ def sweep(
     num_samples: int = 0,
     sampler: Sampler = "sobol",
     sample_seed: int = 0,
+    conditions: Sequence[str] | None = None,
     hp: Hyperparams | None = None,
     first_seed: int = 0,
     chunk_size: ChunkSize = "auto",
@@ -81,13 +82,14 @@ def sweep(
       zipped: name -> values, all of one length; the first with the first, and so on.
       sample: name -> Uniform, LogUniform or Choice; `num_samples` points of their space, drawn by
         `sampler` from `sample_seed`.
+      conditions: names to compare within, never across; None: those of the world (conditions.py).
       num_seeds: S; the seeds are first_seed, first_seed + 1, ...
       chunk_size: runs at a time on each device; auto: the widest that fits (see memory.py).
       memory_limit: bytes that a chunk may take on a device; None: what is free (a CPU: its cache).
       devices: the ones to use; None for all (of all processes, after `devices.join_cluster`).
       split: runs: a run stays on one device.  envs: its environments are split over the devices.
       shard: (i, n) or "i/n": compute the i-th of n shares of the runs, i from 0; see `merge`.
-      prune: stop the worse settings at each of `rungs` rungs; a share `keep` of them goes on.
+      prune: stop the worse settings of each condition at `rungs` rungs; a share `keep` goes on.
       folder: keep parts there as they are done; None: in memory only.
       resume: go on with the study in `folder`, or begin it; more total_steps make it longer.
       keep_policies: all: parameters and observation statistics of every run at its end; best: of
@@ -106,7 +108,7 @@ def sweep(
     before anything runs; FileExistsError or OSError for the folder.
     """
     check_renamed(renamed)
-    design = make_design(grid, zipped, sample, num_samples, sampler, sample_seed)
+    design = make_design(grid, zipped, sample, num_samples, sampler, sample_seed, conditions)
     pruning = make_pruning(prune, rungs, keep)
     hp, seeds = Hyperparams() if hp is None else hp, make_seeds(num_seeds, first_seed)
     options = Options(

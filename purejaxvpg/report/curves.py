@@ -14,7 +14,10 @@ from purejaxvpg.report.digest import Digest
 
 GRID = 60  # points of a curve
 FACETS = 12  # settings that get a panel of their own
+OTHERS = 400  # settings drawn in grey, at most
 THRESHOLDS = 101  # scores along the profile
+LEGEND = {"loc": "outside right upper", "frameon": False, "fontsize": 9, "labelspacing": 0.8,
+          "handlelength": 2.8}  # fmt: skip
 BARS = 40  # settings in the timeline of a pruned study
 
 
@@ -65,13 +68,14 @@ def _on_grid(digest: Digest, steps: np.ndarray, values: np.ndarray, what: str) -
     grid = np.unique(np.concatenate([picked, *[points[-1:] for points in recorded]]))
     read = np.full((*values.shape[:2], len(grid)), np.nan)
     diverged = np.zeros(read.shape, bool)
+    diverged_at = study.diverged_at  # [H, S], computed once
     repeated = np.zeros((len(values), len(grid)), bool)  # same point as at the grid step before
     for h, points in enumerate(recorded):
         latest = np.searchsorted(points, grid, side="right") - 1  # [G]; -1 before the first point
         repeated[h, 1:] = latest[1:] == latest[:-1]
         batch = study.steps[h, 0]
         ran = (latest >= 0) & (grid <= study.updates[h][:, None] * batch)  # [S, G]
-        first = study.diverged_at[h][:, None]
+        first = diverged_at[h][:, None]
         diverged[h] = ran & (first > 0) & (grid >= first * batch)
         read[h] = np.where(ran & ~diverged[h], values[h][:, np.maximum(latest, 0)], np.nan)
     worst = np.fmin.reduce(np.where(np.isfinite(read), read, np.nan), axis=(0, 1))  # [G]
@@ -97,29 +101,33 @@ def own_curve(curves: Curves, digest: Digest, h: int) -> tuple[np.ndarray, np.nd
 
 def curves_figure(digest: Digest, curves: Curves) -> Any:
     """Plot of all settings; a study of one setting shows its seeds as grey lines."""
-    figure = plots.new_figure(9.6, 4.6)
+    figure = plots.new_figure(9.6, max(4.6, legend_height(digest)))
     axes = figure.add_subplot()
     single = len(digest.labels) == 1
     coloured = digest.highlighted
     if single:
         axes.plot(curves.steps, curves.values[0].T, color=plots.GREY, linewidth=0.6, alpha=0.5)
-    lines = {row.setting: own_curve(curves, digest, row.setting) for row in digest.rows}
-    rest = [h for h in lines if h not in coloured and len(lines[h][0])]
+    others = [row.setting for row in digest.rows if row.setting not in coloured]
+    shown = others[:: -(-len(others) // OTHERS) or 1]  # evenly, best to worst
+    lines = {h: own_curve(curves, digest, h) for h in [*coloured, *shown]}
+    rest = [h for h in shown if len(lines[h][0])]
     for h in rest:
         index, runs = lines[h]
         iqm = statistics.interquartile_mean(runs, axis=0)
         axes.plot(curves.steps[index], iqm, color=plots.GREY, linewidth=0.8, alpha=0.6)
     for rank, h in reversed(list(enumerate(coloured))):  # the best on top
-        _draw(axes, curves, lines[h], plots.COLORS[rank])
+        _draw(axes, curves, lines[h], plots.COLORS[rank], plots.DASHES[rank])
     label_settings(axes, digest, "interquartile mean")
     grey = f"each of {len(digest.study.seeds)} seeds" if single else f"the other {len(rest)}"
+    if len(shown) < len(others):
+        grey = f"{len(rest)} of the other {len(others):,}"
     if single or rest:
         axes.plot([], [], color=plots.GREY, linewidth=1, label=grey)
     axes.set_ylabel(curves.what)
     plots.steps_axis(axes)
     plots.tidy(axes)
     axes.set_xlim(right=curves.steps[-1] * 1.01)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9, labelspacing=0.8)
+    figure.legend(**LEGEND)
     return figure
 
 
@@ -152,21 +160,39 @@ def facets_figure(digest: Digest, curves: Curves) -> Any:
     return figure
 
 
-def _draw(axes: Any, curves: Curves, line: tuple[np.ndarray, np.ndarray], color: str) -> None:
+def _draw(
+    axes: Any, curves: Curves, line: tuple[np.ndarray, np.ndarray], color: str, dashes: Any = "-"
+) -> None:
     index, runs = line
     if not len(index):
         return
     iqm, steps = statistics.bootstrap(runs, resamples=300), curves.steps[index]
     axes.fill_between(steps, iqm.low, iqm.high, color=color, alpha=0.15, linewidth=0)
-    axes.plot(steps, iqm.value, color=color, linewidth=2, marker="." if len(index) < 3 else "")
+    marker = "." if len(index) < 3 else ""
+    axes.plot(steps, iqm.value, color=color, linewidth=2, linestyle=dashes, marker=marker)
 
 
 def label_settings(axes: Any, digest: Digest, single: str) -> None:
     """Add rank and name of the coloured settings to the legend; `single` names an only one."""
+    for rank, label in enumerate(_legend(digest, single)):
+        style = {"color": plots.COLORS[rank], "linestyle": plots.DASHES[rank], "linewidth": 2.4}
+        axes.plot([], [], label=label, **style)
+
+
+def legend_height(digest: Digest) -> float:
+    """Inches that the legend takes, with two more entries."""
+    labels = _legend(digest, "")
+    lines = sum(label.count("\n") + 1 for label in labels) + 2
+    return 0.158 * lines + 0.1 * (len(labels) + 2) + 0.2
+
+
+def _legend(digest: Digest, single: str) -> list[str]:
+    several, texts = len(digest.labels) > 1, []
     for rank, h in enumerate(digest.highlighted):
-        label = f"{rank + 1}  {digest.labels[h]}" if len(digest.labels) > 1 else single
+        label = f"{rank + 1}  {digest.labels[h]}" if several else single
         lines = textwrap.wrap(plots.plain_text(label, 150), 34, subsequent_indent="    ")
-        axes.plot([], [], color=plots.COLORS[rank], linewidth=2.4, label="\n".join(lines))
+        texts.append("\n".join(lines))
+    return texts
 
 
 def profile_figure(digest: Digest) -> Any:
@@ -177,18 +203,20 @@ def profile_figure(digest: Digest) -> Any:
     low, high = min(map(np.min, scores)), max(map(np.max, scores))
     margin = 0.03 * (high - low) or max(abs(high), 1.0) * 0.03
     thresholds = np.linspace(low - margin, high + margin, THRESHOLDS)
-    figure = plots.new_figure(9.6, 3.8)
+    figure = plots.new_figure(9.6, max(3.8, legend_height(digest)))
     axes = figure.add_subplot()
-    for values, color in reversed(list(zip(scores, plots.COLORS, strict=False))):
+    styles = zip(scores, plots.COLORS, plots.DASHES, strict=False)
+    for values, color, dashes in reversed(list(styles)):
         curve = statistics.performance_profile(values, thresholds, resamples=500)
         axes.fill_between(thresholds, curve.low, curve.high, color=color, alpha=0.13, linewidth=0)
-        axes.step(thresholds, curve.value, where="post", color=color, linewidth=2)
+        line = {"color": color, "linestyle": dashes, "linewidth": 2}
+        axes.step(thresholds, curve.value, where="post", **line)
     label_settings(axes, digest, digest.labels[0])
     if digest.target is not None:
         axes.axvline(digest.target, color="0.3", linestyle="--", linewidth=1, label="target")
     axes.set(xlabel="score", ylabel="fraction of runs above it", ylim=(-0.02, 1.02))
     plots.tidy(axes)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9, labelspacing=0.8)
+    figure.legend(**LEGEND)
     return figure
 
 

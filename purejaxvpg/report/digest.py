@@ -2,7 +2,9 @@
 
 Letters: H settings, S seeds, K settings that are compared.
 
-A run that diverged, or that had a return that is not finite, counts as the worst run of the study.
+Settings are compared within a condition: a study of several has a digest for each.
+
+A run that diverged, or that had a return that is not finite, counts as the worst of its condition.
 A run that was not run, or that ended no episode, has no score; it is left out and reported.
 Settings are ranked by interquartile mean over all their seeds. Settings that pruning stopped come
 after those that ran to their end, because their scores are from an earlier update.
@@ -10,16 +12,18 @@ after those that ran to their end, because their scores are from an earlier upda
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from purejaxvpg import statistics
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.report.labels import BASE, setting_labels
 from purejaxvpg.statistics import Best, Estimate
 
 HIGHLIGHTED = 5  # settings shown in colour; more colours cannot be told apart
+BLOCK = 512  # settings that are resampled at once
 MAX_DRAWS = 2_000_000  # bootstrap resamples x settings x seeds of a table: bounds its time
 
 
@@ -39,11 +43,12 @@ class Row(NamedTuple):
 
 
 class Digest(NamedTuple):
-    """A study with its scores, its labels and its ranked settings."""
+    """A condition of a study (or all of a study that has none): scores, labels, ranked settings."""
 
-    study: Study
+    study: Study  # its settings alone
+    condition: str  # its values as text; "" where there is one condition
     target: float | None
-    settings: list[dict[str, Any]]  # [H]
+    settings: list[dict[str, Any]]  # [H], without the names that the conditions of the study are
     labels: list[str]  # [H]
     scores: np.ndarray  # [H, S]; diverged runs as the worst, NaN: no score
     overflown: np.ndarray  # [H, S] bool: did not diverge, but had a return that is not finite
@@ -59,8 +64,7 @@ class Digest(NamedTuple):
     @property
     def unfinished(self) -> np.ndarray:
         """Runs that began and did not reach their end, though not pruned.  [H, S] bool"""
-        begun = (self.study.updates > 0) & ~self.study.done
-        return begun & ~self.study.pruned[:, None]
+        return unfinished(self.study)
 
     @property
     def score_name(self) -> str:
@@ -70,6 +74,13 @@ class Digest(NamedTuple):
             count = "" if "eval_episodes" in self.study.design.names else f" ({episodes} episodes)"
             return f"mean return of the last evaluation{count}"
         return f"mean return of the last {statistics.LAST_EPISODES} training episodes"
+
+    def name_of(self, setting: int) -> str:
+        """Label of a setting among those of all conditions."""
+        label = self.labels[setting]
+        if not self.condition:
+            return label
+        return self.condition if label == BASE else f"{self.condition}, {label}"
 
     def number(self, value: float | np.ndarray) -> str:
         """A score as text; "-" if it is not finite."""
@@ -82,11 +93,32 @@ class Digest(NamedTuple):
         return f"[{self.number(estimate.low)}, {self.number(estimate.high)}]"
 
 
-def digest(study: Study, target: float | None = None) -> Digest:
-    """Compute scores, labels and ranks of a study.
+def unfinished(study: Study) -> np.ndarray:
+    """Runs that began and did not reach their end, though not pruned.  [H, S] bool"""
+    return (study.updates > 0) & ~study.done & ~study.pruned[:, None]
+
+
+def digests(study: Study, target: float | None = None) -> list[Digest]:
+    """Scores, labels and ranks of a study, by condition.
 
     Args: target: the score to reach; the optimality gap is measured from it.
     """
+    conditions = study.design.by_condition()
+    if len(conditions) == 1:
+        return [_digest(study, target)]
+    labels = setting_labels([condition.values for condition in conditions])
+    views = zip(map(study.within, conditions), labels, strict=True)
+    return [_digest(view, target, label) for view, label in views]
+
+
+def digest(study: Study, target: float | None = None) -> Digest:
+    """The digest of a study of one condition.  Raises: ValueError if there are several."""
+    if (number := len(study.design.by_condition())) > 1:
+        raise ValueError(f"the study has {number} conditions; compare within each, by digests")
+    return _digest(study, target)
+
+
+def _digest(study: Study, target: float | None, condition: str = "") -> Digest:
     raw, diverged = study.scores(), study.diverged
     sums = study.metrics["episode_return_sum"]
     recorded = ~np.isnan(study.metrics["episode_count"])
@@ -94,9 +126,14 @@ def digest(study: Study, target: float | None = None) -> Digest:
     scored = np.isfinite(raw) | diverged | overflown
     raw = np.where(overflown, np.nan, raw)
     scores = np.where(scored, statistics.with_diverged_as_worst(raw), np.nan)
-    settings = study.design.settings()
+    hidden = study.design.conditions if condition else ()
+    settings = [
+        {name: value for name, value in setting.items() if name not in hidden}
+        for setting in study.design.settings()
+    ]
     return Digest(
         study=study,
+        condition=condition,
         target=target,
         settings=settings,
         labels=setting_labels(settings),
@@ -154,24 +191,32 @@ def _rows(study: Study, scores: np.ndarray, target: float | None) -> list[Row]:
     }
     if target is not None:
         columns["gap"] = functools.partial(statistics.optimality_gap, target=target)
-    rows = []
-    for h in range(len(scores)):
-        values = scores[h][np.isfinite(scores[h])]
-        row = Row(
+    scored, diverged = np.isfinite(scores), study.diverged
+    rows = [
+        Row(
             setting=h,
-            seeds=len(values),
-            diverged=int(study.diverged[h].sum()),
+            seeds=int(scored[h].sum()),
+            diverged=int(diverged[h].sum()),
             updates=int(study.updates[h].max()),
             stopped=bool(study.pruned[h]),
         )
-        if len(values):
-            estimates = {c: statistics.bootstrap(values, f, resamples) for c, f in columns.items()}
-            row = row._replace(**estimates)
-        rows.append(row)
+        for h in range(len(scores))
+    ]
+    for block in _blocks(scored.sum(1)):
+        values = np.stack([scores[h][scored[h]] for h in block], axis=1)  # [seeds, block]
+        for name, statistic in columns.items():
+            estimates = statistics.bootstrap(values, statistic, resamples)
+            for h, *estimate in zip(block, *estimates, strict=True):
+                rows[h] = rows[h]._replace(**{name: Estimate(*estimate)})
     rows.sort(key=_rank)
-    best = scores[rows[0].setting]
-    against = [_compare(scores[row.setting], best, resamples) for row in rows[1:]]
-    return [row._replace(against_first=p) for row, p in zip(rows, [None, *against], strict=True)]
+    return _compared(rows, scores, resamples)
+
+
+def _blocks(keys: np.ndarray) -> Iterator[np.ndarray]:
+    """Places with the same key, not too many at once; those with key 0 are left out."""
+    for key in np.unique(keys[keys > 0]):
+        places = np.flatnonzero(keys == key)
+        yield from np.split(places, np.arange(BLOCK, len(places), BLOCK))
 
 
 def _rank(row: Row) -> tuple[bool, bool, float]:
@@ -180,33 +225,16 @@ def _rank(row: Row) -> tuple[bool, bool, float]:
     return False, row.stopped, -float(row.iqm.value)
 
 
-def _compare(x: np.ndarray, y: np.ndarray, resamples: int) -> Estimate | None:
-    """P(x beats y) over the seeds that both have; None if there are none."""
-    both = np.isfinite(x) & np.isfinite(y)
-    if not both.any():
-        return None
-    return statistics.probability_of_improvement(x[both], y[both], paired=True, resamples=resamples)
-
-
-# ------------------------------------------------------------------------------------ NAMES
-
-
-def value_labels(values: list[Any]) -> list[str]:
-    """Each value as text, shortened unless two different values would then look the same."""
-    short = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
-    if len(set(short)) < len({repr(v) for v in values}):
-        return [v if isinstance(v, str) else repr(v) for v in values]
-    return short
-
-
-def setting_texts(settings: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """Each setting as name -> text of its value.  [H]"""
-    names = settings[0] if settings else {}
-    columns = {name: value_labels([setting[name] for setting in settings]) for name in names}
-    return [{name: columns[name][h] for name in names} for h in range(len(settings))]
-
-
-def setting_labels(settings: list[dict[str, Any]]) -> list[str]:
-    """Each setting as a line of text; "base setting" where nothing varies.  [H]"""
-    texts = setting_texts(settings)
-    return [", ".join(f"{n}={v}" for n, v in row.items()) or "base setting" for row in texts]
+def _compared(rows: list[Row], scores: np.ndarray, resamples: int) -> list[Row]:
+    """Rows with P(beats the first row), over the seeds that both have; None if there are none."""
+    ranked = scores[[row.setting for row in rows]]
+    both = np.isfinite(ranked) & np.isfinite(ranked[0])
+    _, patterns = np.unique(both, axis=0, return_inverse=True)
+    patterns = np.where(both.any(1), patterns.ravel() + 1, 0)
+    patterns[0] = 0
+    for block in _blocks(patterns):
+        seeds = both[block[0]]
+        better = statistics.improvements_over(ranked[block][:, seeds], ranked[0][seeds], resamples)
+        for place, *estimate in zip(block, *better, strict=True):
+            rows[place] = rows[place]._replace(against_first=Estimate(*estimate))
+    return rows

@@ -4,7 +4,7 @@ import numpy as np
 
 from purejaxvpg.experiment.display import duration
 from purejaxvpg.experiment.study import Study
-from purejaxvpg.report.digest import Digest, choose_best
+from purejaxvpg.report.digest import Digest, choose_best, unfinished
 from purejaxvpg.report.markup import Html, element, join, number
 from purejaxvpg.report.texts import words
 from purejaxvpg.statistics import Estimate
@@ -34,16 +34,16 @@ def plural(word: str, n: int) -> str:
 
 
 def count(n: int, word: str) -> str:
-    """Number of things as text: 1 seed, 2 seeds."""
-    return f"{n} {plural(word, n)}"
+    """Number of things as text: 1 seed, 2,048 seeds."""
+    return f"{n:,} {plural(word, n)}"
 
 
-def headline(digest: Digest) -> Html:
-    """Title, warnings, best setting and facts."""
-    study, device = digest.study, digest.study.record.device
+def header(study: Study) -> Html:
+    """Title and size of the study."""
+    device = study.record.device
     subtitle = size(study) + (f", on {device}" if device else "")
     title = [element("h1", environment(study)), element("p", subtitle, class_="soft")]
-    return join([element("header", *title), warnings(digest), best(digest), facts(digest)])
+    return element("header", *title)
 
 
 def best(digest: Digest) -> Html:
@@ -91,18 +91,18 @@ def _best_box(digest: Digest, setting: int, estimate: Estimate, note: str) -> Ht
     return element("section", *shown, class_="best")
 
 
-def facts(digest: Digest) -> Html:
+def facts(study: Study) -> Html:
     """Boxes of numbers: runs, failures and time."""
-    study, record = digest.study, digest.study.record
+    record = study.record
     total, done = study.updates.size, study.done.sum()
-    incomplete = (study.updates == 0).sum() + digest.unfinished.sum()
+    incomplete = (study.updates == 0).sum() + unfinished(study).sum()
     boxes = {
         "runs finished": f"all {total:,}" if done == total else f"{done:,} of {total:,}",
         "runs diverged": f"{study.diverged.sum():,}",
     }
     if incomplete:
         boxes["runs incomplete"] = f"{incomplete:,}"
-    boxes["settings pruned"] = f"{study.pruned.sum()} of {len(digest.rows)}"
+    boxes["settings pruned"] = f"{study.pruned.sum():,} of {len(study.pruned):,}"
     if record.seconds:
         boxes["time"] = duration(record.seconds)
         boxes["extra time to compile"] = duration(record.compile_seconds)
@@ -116,18 +116,18 @@ def facts(digest: Digest) -> Html:
     return element("dl", *shown, class_="facts")
 
 
-def warnings(digest: Digest) -> Html | None:
+def warnings(study: Study, digests: list[Digest]) -> Html | None:
     """Warnings to read before the numbers; None if there are none."""
-    study, messages = digest.study, []
+    messages, unscored = [], sum(digest.unscored.sum() for digest in digests)
     if not study.complete:
-        begun = int(digest.unfinished.sum())
+        begun = int(unfinished(study).sum())
         more = f" and {begun:,} are not finished" if begun else ""
         runs = {"missing": (study.updates == 0).sum(), "runs": study.updates.size}
         messages.append(words("warnings", "partial", unfinished=more, **runs))
-    if digest.unscored.any():
+    if unscored:
         unit = "evaluation" if study.evaluations else "episode"
-        messages.append(words("warnings", "unscored", runs=digest.unscored.sum(), unit=unit))
-    if len({str(setting.get("env")) for setting in digest.settings}) > 1:
+        messages.append(words("warnings", "unscored", runs=unscored, unit=unit))
+    if any(len({str(s.get("env")) for s in digest.settings}) > 1 for digest in digests):
         messages.append(words("warnings", "environments"))
     if not messages:
         return None

@@ -11,6 +11,7 @@ import numpy as np
 
 LONG = 40  # rows; a longer table gets a scroll bar of its own
 WIDE = 24  # characters; a longer cell is broken into lines
+MANY = 16  # columns; more are in smaller print on paper, where nothing scrolls
 VOID = ("img", "br", "meta")  # elements without an end tag
 
 
@@ -56,12 +57,19 @@ def number(value: float | np.ndarray, text: str) -> Html:
     return element("data", text, value=repr(float(value)))
 
 
-def picture(png: bytes, alt: str, caption: str) -> Html:
-    """A picture stored in the page.  Its PNG has 150 dots an inch; a page has 96."""
+def picture(png: bytes, alt: str, caption: str, anchor: str) -> Html:
+    """A picture stored in the page.  Its PNG has 150 dots an inch; a page has 96.
+
+    A tap shows it in its full size, over the page: the figure is then the target of a link, and
+    page.css does the rest, without scripts or other files.
+    """
     width, height = (round(n * 96 / 150) for n in struct.unpack(">II", png[16:24]))
     source = "data:image/png;base64," + base64.b64encode(png).decode()
     image = element("img", src=source, alt=alt, width=width, height=height)
-    return element("figure", image, element("figcaption", caption))
+    larger = element("a", image, href=f"#{anchor}", class_="larger")
+    back = element("a", "close", href=f"#{anchor}-caption", class_="close")
+    below = element("figcaption", caption, id=f"{anchor}-caption")
+    return element("figure", back, larger, below, id=anchor)
 
 
 def table(
@@ -76,7 +84,9 @@ def table(
         element("tr", *[_cell("td", cell) for cell in row], class_=name)
         for row, name in zip(rows, row_classes, strict=False)
     ]
-    body = element("table", element("thead", head), element("tbody", *lines), class_=class_)
+    many = "many" if len(headings) > MANY else None
+    classes = " ".join(filter(None, [class_, many])) or None
+    body = element("table", element("thead", head), element("tbody", *lines), class_=classes)
     scroll = "scroll long" if len(rows) > LONG else "scroll"
     return element("div", body, class_=scroll, tabindex="0")
 

@@ -10,13 +10,15 @@ from typing import Any
 from purejaxvpg.experiment.files import write_whole
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.study import Study
-from purejaxvpg.report import curves, headline, reproduce, sections, sensitivity
-from purejaxvpg.report.digest import Digest, digest
+from purejaxvpg.report import curves, headline, overview, reproduce, sections, sensitivity
+from purejaxvpg.report.digest import Digest, digests
 from purejaxvpg.report.markup import Html, element, join, picture
 from purejaxvpg.report.plots import png
 from purejaxvpg.report.texts import FILES, words
 
-Show = Callable[..., Html | None]  # `show` of `_page`
+PICTURED = 6  # conditions with pictures, at most
+
+Show = Callable[..., Html | None]  # `show` of `_shower`
 
 
 def write_report(study: Study, folder: str | os.PathLike, *, target: float | None = None) -> Path:
@@ -32,7 +34,7 @@ def write_report(study: Study, folder: str | os.PathLike, *, target: float | Non
     if not study.updates.size:
         raise ValueError("the study has no settings yet; run some before reporting on it")
     pictures: dict[str, bytes] = {}
-    page = _page(digest(study, target), pictures)
+    page = _page(study, target, pictures)
     folder = expanded(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,40 +47,76 @@ def write_report(study: Study, folder: str | os.PathLike, *, target: float | Non
     return path
 
 
-def _page(judged: Digest, pictures: dict[str, bytes]) -> str:
+def _page(study: Study, target: float | None, pictures: dict[str, bytes]) -> str:
     """The whole page.  Each picture is added to `pictures` under its file name."""
-
-    def show(name: str, figure: Any, section: str, caption: str = "", **values: Any) -> Html | None:
-        """Picture with the alt text of a section, and with its caption unless one is given."""
-        if figure is None:
-            return None
-        pictures[name] = png(figure)
-        alt = words(section, "alt", **values)
-        return picture(pictures[name], alt, caption or words(section, "caption"))
-
-    profile = curves.profile_figure(judged)
-    parts = [
-        ("curves", "Learning curves", _curves(judged, show)),
-        ("sensitivity", "Sensitivity", _sensitivity(judged, show)),
-        ("pairs", "Two axes at a time", _heat_maps(judged, show)),
-        ("ranking", "All settings", sections.ranking(judged)),
-        ("profile", "Performance profile", show("profile.png", profile, "profile")),
-        ("failures", "Failures", sections.failures(judged)),
-        ("pruning", "Pruning", _pruning(judged, show)),
-        ("reproduce", "How to reproduce", reproduce.section(judged.study)),
+    views = digests(study, target)
+    if len(views) == 1:
+        top: list[Html | None] = [headline.best(views[0])]
+        parts = _sections(views[0], _shower(pictures))
+    else:
+        links = [f"condition-{k}" for k in range(1, len(views) + 1)]
+        top = [overview.best_of_each(views, links)]
+        parts = [("over", "Over all conditions", overview.over_conditions(study, views))]
+        parts += [
+            (link, view.condition, _condition(view, k, len(views), pictures))
+            for k, (link, view) in enumerate(zip(links, views, strict=True), 1)
+        ]
+    parts += [
+        ("failures", "Failures", sections.failures(views)),
+        ("pruning", "Pruning", _pruning(study, views, pictures)),
+        ("reproduce", "How to reproduce", reproduce.section(study)),
     ]
     parts = [(anchor, title, body) for anchor, title, body in parts if body]
     links = [element("a", title, href=f"#{anchor}") for anchor, title, _ in parts]
     shown = [
         element("section", element("h2", title), body, id=anchor) for anchor, title, body in parts
     ]
-    title = f"{headline.environment(judged.study)}: {headline.size(judged.study)}"
+    first = [headline.header(study), headline.warnings(study, views), *top, headline.facts(study)]
+    title = f"{headline.environment(study)}: {headline.size(study)}"
     # The frame forbids scripts and outside files, whatever text a name or a value holds.
     return Template((FILES / "page.html").read_text(encoding="utf-8")).substitute(
         title=element("title", title),
         style=(FILES / "page.css").read_text(encoding="utf-8"),
-        body=join([headline.headline(judged), element("nav", *links), element("main", *shown)]),
+        body=join([*first, element("nav", *links), element("main", *shown)]),
     )
+
+
+def _shower(pictures: dict[str, bytes], prefix: str = "", condition: str = "") -> Show:
+    """`show` of the sections: draws a figure, and keeps its PNG."""
+
+    def show(name: str, figure: Any, section: str, caption: str = "", **values: Any) -> Html | None:
+        """Picture with the alt text of a section, and with its caption unless one is given."""
+        if figure is None:
+            return None
+        pictures[prefix + name] = png(figure)
+        alt = words(section, "alt", **values)
+        alt = f"{condition}: {alt}" if condition else alt
+        anchor = f"picture-{prefix}{name.removesuffix('.png')}"
+        return picture(pictures[prefix + name], alt, caption or words(section, "caption"), anchor)
+
+    return show
+
+
+def _condition(view: Digest, place: int, number: int, pictures: dict[str, bytes]) -> Html:
+    """Sections of a condition under small headings; of the later ones of many, the table alone."""
+    if place > PICTURED:
+        note = words("conditions", "pictures", shown=PICTURED, conditions=number)
+        return join([element("p", note, class_="soft"), sections.ranking(view)])
+    show = _shower(pictures, f"condition_{place}_", view.condition)
+    parts = [(title, body) for _, title, body in _sections(view, show) if body]
+    return join([join([element("h3", title), body]) for title, body in parts])
+
+
+def _sections(judged: Digest, show: Show) -> list[tuple[str, str, Html | None]]:
+    """Anchor, title and body of all that is shown of a condition."""
+    profile = curves.profile_figure(judged)
+    return [
+        ("curves", "Learning curves", _curves(judged, show)),
+        ("sensitivity", "Sensitivity", _sensitivity(judged, show)),
+        ("pairs", "Two axes at a time", _heat_maps(judged, show)),
+        ("ranking", "All settings", sections.ranking(judged)),
+        ("profile", "Performance profile", show("profile.png", profile, "profile")),
+    ]
 
 
 def _curves(judged: Digest, show: Show) -> Html:
@@ -132,7 +170,11 @@ def _heat_maps(judged: Digest, show: Show) -> Html | None:
     for k, (rows, columns) in enumerate(pairs[: sensitivity.PAIRS], 1):
         sides = {"rows": rows.name, "columns": columns.name}
         names = [(axis.dim, name) for axis in judged.study.design.axes for name in axis.names]
-        others = [name for dim, name in names if not {dim, name} & set(sides.values())]
+        others = [
+            name
+            for dim, name in names
+            if name in judged.settings[0] and not {dim, name} & set(sides.values())
+        ]
         caption = words(
             "pairs",
             "cells",
@@ -147,8 +189,13 @@ def _heat_maps(judged: Digest, show: Show) -> Html | None:
     return join(shown)
 
 
-def _pruning(judged: Digest, show: Show) -> Html | None:
-    if not judged.study.pruned.any():
+def _pruning(study: Study, views: list[Digest], pictures: dict[str, bytes]) -> Html | None:
+    if not study.pruned.any():
         return None
-    timeline = show("pruning.png", curves.timeline_figure(judged), "pruning")
-    return join([sections.pruning(judged), timeline])
+    shown = []
+    for place, view in enumerate(views[:PICTURED], 1):
+        prefix = f"condition_{place}_" if view.condition else ""
+        show = _shower(pictures, prefix, view.condition)
+        shown += [element("h3", view.condition)] if view.condition else []
+        shown.append(show("pruning.png", curves.timeline_figure(view), "pruning"))
+    return join([sections.pruning(study, views), *shown])

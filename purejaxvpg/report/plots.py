@@ -14,6 +14,7 @@ from purejaxvpg.statistics import bootstrap
 # Okabe and Ito's palette, without yellow and sky blue: too pale for lines on white.
 BLUE, ORANGE, GREEN, PURPLE, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 COLORS = (BLUE, ORANGE, GREEN, PURPLE, AMBER)  # of the best settings, best first
+DASHES = ("-", (0, (6, 2)), "-.", (0, (2, 1.5)), (0, (5, 1, 1, 1, 1, 1)))  # with them, in print
 GREY = "#9A9A9A"  # of all the others
 POINTS = 100  # of a curve; more are not visible, and each costs a bootstrap
 LONGEST = 60  # characters of a name from outside

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from purejaxvpg.experiment.conditions import default_conditions
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.markup import Html, element, join, table
 from purejaxvpg.report.texts import texts, words
@@ -56,6 +57,8 @@ def python_call(study: Study) -> str:
         if columns:
             values = [f"        {n!r}: {v!r}," for n, v in columns.items()]
             lines += [f"    {name}={{", *values, "    },"]
+    if study.design.conditions != default_conditions(study.design.names):
+        lines.append(f"    conditions={list(study.design.conditions)!r},")
     lines.append(f"    num_seeds={len(study.seeds)},")
     if len(study.seeds) and study.seeds[0]:
         lines.append(f"    first_seed={int(study.seeds[0])},")

@@ -1,11 +1,13 @@
 """Sections of the page made of text and tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from purejaxvpg.report.digest import Digest, Row, setting_texts
+from purejaxvpg.experiment.study import Study
+from purejaxvpg.report.digest import Digest, Row
 from purejaxvpg.report.headline import plural
+from purejaxvpg.report.labels import setting_texts
 from purejaxvpg.report.markup import Html, Right, element, join, number, table
 from purejaxvpg.report.plots import COLORS
 from purejaxvpg.report.reproduce import spans
@@ -19,7 +21,7 @@ def ranking(digest: Digest) -> Html:
     """Table of all settings, best first, and how to read it."""
     texts = setting_texts(digest.settings)
     numbers = [_numbers(digest, row) for row in digest.rows]
-    headings = ["", *digest.study.design.names, *map(Right, numbers[0])]
+    headings = ["", *digest.settings[0], *map(Right, numbers[0])]
     rows = [
         [_rank(rank), *texts[row.setting].values(), *cells.values()]
         for rank, (row, cells) in enumerate(zip(digest.rows, numbers, strict=True))
@@ -32,6 +34,7 @@ def ranking(digest: Digest) -> Html:
         "pruned" if digest.study.pruned.any() else None,
         score=digest.score_name,
         target=digest.target,
+        whole="condition" if digest.condition else "study",
     )
     whole = table(headings, rows, class_="ranking", row_classes=classes)
     return join([whole, element("p", note, class_="soft")])
@@ -71,13 +74,27 @@ def _estimate(estimate: Estimate | None, text: Callable[..., str], even: float =
     return Right(join([number(value, f"{text(value)}{mark}"), small]))
 
 
-def failures(digest: Digest) -> Html:
+def failures(digests: Sequence[Digest]) -> Html:
     """Table of the settings with runs that diverged, are missing, or have no score."""
+    rows = [cells for digest in digests for cells in _failures(digest)]
+    if not rows:
+        return element("p", words("failures", "none"))
+    headings = ["setting", Right("diverged"), Right("not run"), "which"]
+    note = words("failures", "some", whole="condition" if len(digests) > 1 else "study")
+    return join([element("p", note, class_="soft"), table(headings, rows)])
+
+
+def _failures(digest: Digest) -> list[list]:
     study, rows = digest.study, []
     no_score = "no evaluation ended" if study.evaluations else "no episode ended"
+    diverged_at, all_unfinished = study.diverged_at, digest.unfinished  # [H, S], computed once
+    failed = (diverged_at > 0) | (study.updates == 0) | all_unfinished
+    failed = (failed | digest.overflown | digest.unscored).any(1)
     for row in sorted(digest.rows, key=lambda row: row.setting):
         h = row.setting
-        at, done, unfinished = study.diverged_at[h], study.updates[h], digest.unfinished[h]
+        if not failed[h]:
+            continue
+        at, done, unfinished = diverged_at[h], study.updates[h], all_unfinished[h]
         problems = [(f"diverged at update {u}", at == u) for u in np.unique(at[at > 0])]
         problems.append(("not run", done == 0))
         for updates in np.unique(done[unfinished]):
@@ -90,30 +107,28 @@ def failures(digest: Digest) -> Html:
             for problem, runs in problems
             if runs.any()
         ]
-        if lines:
-            missing = int((done == 0).sum())
-            rows.append([digest.labels[h], Right(row.diverged), Right(missing), join(lines)])
-    if not rows:
-        return element("p", words("failures", "none"))
-    headings = ["setting", Right("diverged"), Right("not run"), "which"]
-    return join([element("p", words("failures", "some"), class_="soft"), table(headings, rows)])
+        missing = int((done == 0).sum())
+        rows.append([digest.name_of(h), Right(row.diverged), Right(missing), join(lines)])
+    return rows
 
 
-def pruning(digest: Digest) -> Html:
+def pruning(study: Study, digests: Sequence[Digest]) -> Html:
     """Table of the settings that were stopped, and when."""
-    study, rows, left = digest.study, [], len(digest.rows)
-    for updates in sorted({row.updates for row in digest.rows if row.stopped}):
-        stopped = [row for row in digest.rows if row.stopped and row.updates == updates]
-        names = join([element("div", digest.labels[row.setting]) for row in stopped])
+    all_rows = [(digest, row) for digest in digests for row in digest.rows]
+    rows, left = [], len(all_rows)
+    for updates in sorted({row.updates for _, row in all_rows if row.stopped}):
+        stopped = [(d, row) for d, row in all_rows if row.stopped and row.updates == updates]
+        names = join([element("div", d.name_of(row.setting)) for d, row in stopped])
         if len(stopped) > FOLDED:
-            names = element("details", element("summary", f"{len(stopped)} settings"), names)
-        rows.append([updates, f"{left} to {left - len(stopped)}", names])
+            names = element("details", element("summary", f"{len(stopped):,} settings"), names)
+        rows.append([updates, f"{left:,} to {left - len(stopped):,}", names])
         left -= len(stopped)
     summary = words(
         "pruning",
         "summary",
+        "each" if len(digests) > 1 else None,
         stopped=study.pruned.sum(),
-        settings=len(digest.rows),
+        settings=len(all_rows),
         saved=1 - study.updates.sum() / (study.num_updates.sum() * len(study.seeds)),
     )
     headings = ["after update", "settings", "stopped"]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.extras import require
-from purejaxvpg.report.digest import Digest, pooled, setting_texts, value_labels
+from purejaxvpg.report.digest import Digest, pooled
+from purejaxvpg.report.labels import setting_texts, value_labels
 from purejaxvpg.report.plots import BLUE, GREY, new_figure, plain_text, tidy
 from purejaxvpg.statistics import Estimate, aggregate, interquartile_mean
 
@@ -42,8 +43,10 @@ def varied(digest: Digest) -> list[Varied]:
     points = np.array(list(np.ndindex(digest.study.design.shape)), int).T  # [axes, H] indices
     for axis, along in zip(axes, points, strict=True):
         columns = {n: [point[i] for point in axis.points] for i, n in enumerate(axis.names)}
-        if axis.dim == "zip" and len(axis.names) > 1:
-            rows = setting_texts([dict(zip(axis.names, p, strict=True)) for p in axis.points])
+        columns = {n: column for n, column in columns.items() if n in digest.settings[0]}
+        if axis.dim == "zip" and len(columns) > 1:
+            points_of = zip(*columns.values(), strict=True)
+            rows = setting_texts([dict(zip(columns, p, strict=True)) for p in points_of])
             columns = {"zip": ["\n".join(f"{n}={v}" for n, v in row.items()) for row in rows]}
         sampled = axis.dim not in (*axis.names, "zip")
         for name, column in columns.items():
@@ -96,14 +99,12 @@ def sensitivity_figure(digest: Digest) -> Any:
 def _panel(axes: Any, digest: Digest, variable: Varied) -> None:
     scale = scale_of(variable)
     x = scale.at[variable.places]  # [H]
-    y = np.full(len(x), np.nan)
+    y, low, high = (np.full(len(x), np.nan) for _ in range(3))
     for row in digest.rows:
-        if row.iqm is None:
-            continue
-        y[row.setting] = row.iqm.value
-        if variable.drawn and np.isfinite(row.iqm.low):
-            interval = [row.iqm.low, row.iqm.high]
-            axes.plot([x[row.setting]] * 2, interval, color=GREY, linewidth=1, alpha=0.5)
+        if row.iqm is not None:
+            y[row.setting], low[row.setting], high[row.setting] = row.iqm
+    if variable.drawn and np.isfinite(low).any():
+        axes.vlines(x, low, high, color=GREY, linewidth=1, alpha=0.5)
     axes.scatter(x, y, s=22, color=GREY, alpha=0.75, linewidth=0, zorder=2)
     if variable.drawn and digest.highlighted:
         best = digest.highlighted[0]

@@ -1,6 +1,6 @@
 """Tables for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -61,4 +61,29 @@ def settings(judged: Digest, most: int = 10):
         table.add_row(label, score, beats, str(row.seeds), str(row.diverged))
     if len(judged.rows) > most:
         table.caption = f"and {len(judged.rows) - most} more settings"
+    return table
+
+
+def conditions(judged: Sequence[Digest], most: int = 20):
+    """Rich table of the best setting of each condition: scores of two conditions do not compare.
+
+    Args: most: rows at most; the caption counts the other conditions.
+    Raises: ImportError without the extra `cli`.
+    """
+    rich = require("rich.table", "cli")
+    title = f"best setting of each condition: {judged[0].score_name}"
+    table = rich.Table(title=title, title_justify="left", caption_justify="left")
+    for heading in ("condition", "best setting", "IQM [95%]", "of", "seeds", "diverged"):
+        left = heading in ("condition", "best setting")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
+    for digest in judged[:most]:
+        first, score = digest.rows[0], "-"
+        if first.iqm is not None:
+            spread = digest.interval(first.iqm)
+            score = digest.number(first.iqm.value) + (f" {spread}" if spread else "")
+        best = digest.labels[first.setting]
+        numbers = [str(n) for n in (len(digest.rows), first.seeds, first.diverged)]
+        table.add_row(digest.condition, best, score, *numbers)
+    if len(judged) > most:
+        table.caption = f"and {len(judged) - most} more conditions"
     return table

@@ -29,7 +29,13 @@ from purejaxvpg.statistics.aggregates import (
     performance_profile,
     with_diverged_as_worst,
 )
-from purejaxvpg.statistics.comparisons import Best, best_setting, probability_of_improvement
+from purejaxvpg.statistics.comparisons import (
+    Best,
+    best_setting,
+    improvements_over,
+    mean_rank,
+    probability_of_improvement,
+)
 from purejaxvpg.statistics.curves import LAST_EPISODES, diverged_at, trailing_return
 
 __all__ = [
@@ -41,8 +47,10 @@ __all__ = [
     "best_setting",
     "bootstrap",
     "diverged_at",
+    "improvements_over",
     "interquartile_mean",
     "mean",
+    "mean_rank",
     "median",
     "optimality_gap",
     "performance_profile",

@@ -62,6 +62,66 @@ def probability_of_improvement(
     return estimate([*x, *y], statistic, resamples)
 
 
+def improvements_over(scores: ArrayLike, reference: ArrayLike, resamples: int = 2000) -> Estimate:
+    """`probability_of_improvement(scores[h], reference, paired=True)` of many settings at once.
+
+    Resampling seeds is weighting them by counts c, so a resample of the S x S table W of wins (1,
+    and 1/2 for equal scores) has the mean c W c / S^2.
+
+    Args: scores: `[H, S]`; reference: `[S]`, the same seeds.
+    Returns: an `Estimate` of arrays `[H]`.
+    Raises: ValueError: a score that is not finite, or shapes that do not fit.
+    """
+    scores, reference = checked_scores(scores), checked_scores(reference, "reference")
+    seeds = scores.shape[1]
+    if reference.shape != (1, seeds):
+        raise ValueError(f"reference has shape {reference.shape[1:]}; give one of {seeds} seeds")
+    drawn = np.random.default_rng(0).integers(seeds, size=(resamples, seeds))  # as scipy draws
+    counts = (drawn[:, :, None] == np.arange(seeds)).sum(1).astype(np.float64)  # [R, S]
+    value, low, high = (np.full(len(scores), np.nan) for _ in range(3))
+    for h, x in enumerate(scores):
+        wins = (x[:, None] > reference) + (x[:, None] == reference) / 2  # [S, S]
+        value[h] = wins.mean()
+        if seeds > 1:
+            means = ((counts @ wins) * counts).sum(1) / seeds**2
+            low[h], high[h] = np.quantile(means, [0.025, 0.975])
+    return Estimate(value, low, high)
+
+
+def mean_rank(scores: ArrayLike, resamples: int = 2000) -> Estimate:
+    """Rank of each of H settings, averaged over tasks; 1 is the best, equal ones share their rank.
+
+    Within a task the settings are ranked by interquartile mean over seeds.  Ranks need no common
+    scale, so no task outweighs the others, but they do not say by how much a setting is better.
+    Each resample takes the same seeds of a task for all settings (common random numbers).
+
+    Source: Demsar 2006, "Statistical comparisons of classifiers over multiple data sets".
+
+    Args: scores: `[H, K, S]`, K tasks with S seeds each.
+    Returns: an `Estimate` of arrays `[H]`.
+    Raises: ValueError: a score that is not finite, or another shape.
+    """
+    if np.ndim(scores) != 3:
+        raise ValueError(f"scores has shape {np.shape(scores)}; give [H, K, S]")
+    scores = np.asarray(scores, np.float64)
+    tasks, seeds = scores.shape[1:]
+    checked_scores(scores.reshape(-1, seeds))
+
+    def ranks(drawn: np.ndarray) -> np.ndarray:  # [H, K, S] -> [H]
+        means = interquartile_mean(drawn, axis=2)
+        return scipy.stats.rankdata(-means, axis=0).mean(1)
+
+    value = ranks(scores)
+    if seeds == 1:
+        return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
+    rng, samples = np.random.default_rng(0), []
+    for _ in range(resamples):
+        places = rng.integers(seeds, size=(1, tasks, seeds))
+        samples.append(ranks(np.take_along_axis(scores, places, axis=2)))
+    low, high = np.quantile(samples, [0.025, 0.975], axis=0)
+    return Estimate(value, low, high)
+
+
 def best_setting(scores: ArrayLike) -> Best:
     """Best of H settings, with an estimate of its score that the selection does not bias.
 

@@ -1,0 +1,26 @@
+"""Names of settings and of their values, as text."""
+
+from typing import Any
+
+BASE = "base setting"
+
+
+def value_labels(values: list[Any]) -> list[str]:
+    """Each value as text, shortened unless two different values would then look the same."""
+    short = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
+    if len(set(short)) < len({repr(v) for v in values}):
+        return [v if isinstance(v, str) else repr(v) for v in values]
+    return short
+
+
+def setting_texts(settings: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Each setting as name -> text of its value.  [H]"""
+    names = settings[0] if settings else {}
+    columns = {name: value_labels([setting[name] for setting in settings]) for name in names}
+    return [{name: columns[name][h] for name in names} for h in range(len(settings))]
+
+
+def setting_labels(settings: list[dict[str, Any]]) -> list[str]:
+    """Each setting as a line of text; BASE where nothing varies.  [H]"""
+    texts = setting_texts(settings)
+    return [", ".join(f"{n}={v}" for n, v in row.items()) or BASE for row in texts]
