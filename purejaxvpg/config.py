@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from purejaxvpg.advantages import ESTIMATORS
 from purejaxvpg.fields import (
-    check_axes,
+    are_axes,
     check_counters,
     check_hashable,
     check_number,
@@ -209,8 +209,8 @@ class Hyperparams:
     # fmt: on
 
     def __post_init__(self):
-        if any(getattr(self, name) is None for name in _HYPERPARAM_RANGES):
-            return check_axes({name: getattr(self, name) for name in _HYPERPARAM_RANGES})
+        if are_axes([getattr(self, name) for name in _HYPERPARAM_RANGES]):
+            return
         for name, (low, high, accepted) in _HYPERPARAM_RANGES.items():
             value = getattr(self, name)
             check_number(name, value, low, high, accepted)

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import numbers
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import jax
@@ -63,15 +63,10 @@ def check_number(name: str, value: Any, low: float, high: float, accepted: str) 
         raise ValueError(f"{name}={given:g} is out of range; {name} accepts {accepted}")
 
 
-def check_axes(axes: Mapping[str, Any]) -> None:
-    """TypeError for others than None and integers: axes, as vmap's in_axes has them."""
-    for name, axis in axes.items():
-        if axis is not None and (isinstance(axis, bool) or not isinstance(axis, int)):
-            nones = ", ".join(f"{other}=None" for other, value in axes.items() if value is None)
-            raise TypeError(
-                f"{nones} is no number, and beside it {name}={axis!r} is no axis; pass numbers "
-                f"alone for a run, or None and integers alone for jax.vmap's in_axes"
-            )
+def are_axes(values: Sequence[Any]) -> bool:
+    """Whether values are those of vmap's in_axes, None and integers, and not a run's numbers."""
+    axes = [x is None or (isinstance(x, int) and not isinstance(x, bool)) for x in values]
+    return all(axes) and any(x is None for x in values)
 
 
 def check_scalar(name: str, value: Any) -> None:

@@ -84,11 +84,9 @@ def test_hyperparams_say_what_vmap_maps():
 
 
 def test_axes_are_no_run():
-    with pytest.raises(
-        TypeError, match=r"gamma=None is no number, and .* policy_lr=0.003 is no ax"
-    ):
+    with pytest.raises(TypeError, match=r"^gamma=None is not a number; gamma accepts a number in"):
         Hyperparams(gamma=None)
-    with pytest.raises(TypeError, match="value_lr=True is no axis"):
+    with pytest.raises(TypeError, match="policy_lr=None is not a number"):
         Hyperparams(**dict.fromkeys(NAMES) | {"value_lr": True})
     axes = Hyperparams(**dict.fromkeys(NAMES) | {"policy_lr": 0})
     with pytest.raises(TypeError, match=r"value_lr=None is no number; None is for jax.vmap"):
