@@ -59,9 +59,9 @@ def merge(
 
 def normalize(stats: RunningStats, rows: Array, clip: float) -> Array:
     """(rows - mean) / std, clipped to [-clip, clip].  Shapes: `[..., F]` with stats `[F]`."""
-    mean, var = (jnp.broadcast_to(x, rows.shape) for x in (stats.mean, stats.var))
-    scaled = (rows - mean) / jnp.sqrt(var + 1e-8)
-    return jnp.clip(scaled, -clip, clip)
+    mean = jnp.broadcast_to(stats.mean, rows.shape)
+    deviation = jnp.broadcast_to(jnp.sqrt(stats.var + 1e-8), rows.shape)
+    return jnp.clip((rows - mean) / deviation, -clip, clip)
 
 
 def init_reward_stats(num_envs: int) -> RewardStats:
