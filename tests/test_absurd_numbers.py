@@ -18,14 +18,14 @@ TINY = {"num_envs": 2, "num_steps": 8, "total_steps": 160, "hidden_sizes": (8,)}
 CONFIGS = {
     "num_envs=10000000000 is out of range": {"num_envs": 10**10, "total_steps": 8 * 10**11},
     "num_steps=10000000000000 is": {"num_steps": 10**13, "total_steps": 2 * 10**13},
-    "num_envs=65536 times num_steps=32768 is": {"num_envs": 2**16, "num_steps": 2**15,
-                                                "total_steps": 2**31},
+    "num_envs=65_536 and num_steps=32_768 makes 2_147_483_648 rows of a batch": {
+        "num_envs": 2**16, "num_steps": 2**15, "total_steps": 2**31},
     "max_episode_steps=99999999999999999999 is": {"max_episode_steps": HUGE - 1},
     "n_step=100000000000000000000 is": {"n_step": HUGE},
     "value_iterations=100000000000000000000 is": {"value_iterations": HUGE},
     "eval_steps=100000000000000000000 is": {"eval_steps": HUGE},
     "gradient_rows=100000000000000000000 is": {"gradient_rows": HUGE},
-    "eval_episodes=1000001 is .* at most 1,000,000": {"eval_episodes": 10**6 + 1},
+    "eval_episodes=1000001 is .* up to 1_000_000": {"eval_episodes": 10**6 + 1},
     r"hidden_sizes=\(100000, 100000\) is": {"hidden_sizes": (10**5, 10**5)},
     r"hidden_sizes=\(10000000000,\) is": {"hidden_sizes": (10**10,)},
     "init_std=1e[+]39 is": {"init_std": 1e39},
@@ -91,15 +91,15 @@ def test_a_search_refuses_them():
     space = {"policy_lr": LogUniform(1e-4, 1e-2)}
     for name in ("rounds", "batch"):
         numbers = {"rounds": 1, "batch": 1, name: HUGE}
-        with pytest.raises(ValueError, match=f"{name}={HUGE} is .* at most 1,000,000"):
+        with pytest.raises(ValueError, match=f"{name}={HUGE} is .* up to 1_000_000"):
             search(VPGConfig(**TINY), space, **numbers)
 
 
 def test_an_evaluation_refuses_them():
     config = VPGConfig(**TINY)
-    with pytest.raises(ValueError, match=r"num_episodes=1000001 is .* 1 to 1,000,000"):
+    with pytest.raises(ValueError, match=r"num_episodes=1000001 is .* 1 to 1_000_000"):
         make_evaluate(config, num_episodes=10**6 + 1)
-    with pytest.raises(ValueError, match=rf"max_steps={HUGE} is .* 1 to 2,147,483,647"):
+    with pytest.raises(ValueError, match=rf"max_steps={HUGE} is .* 1 to 2_147_483_647"):
         make_evaluate(config, max_steps=HUGE)
     for seed in (-1, 2**32):
         with pytest.raises(ValueError, match=f"seed={seed} of the evaluation is out of range"):
@@ -150,4 +150,4 @@ def test_episodes_of_eval_are_refused(tmp_path, monkeypatch, capsys):
     assert cli.main(["eval", "run", "--num-episodes", "1e20"]) == 2
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
-    assert "num_episodes=100000000000000000000 is out of range; accepted: 1 to 1,000,000" in printed
+    assert "num_episodes=100000000000000000000 is out of range; accepted: 1 to 1_000_000" in printed

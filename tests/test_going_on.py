@@ -9,7 +9,7 @@ import pytest
 from support.assertions import assert_same_bits
 from support.studies import all_parts, make_spec
 
-from purejaxvpg import Hyperparams, VPGConfig, cli
+from purejaxvpg import Hyperparams, VPGConfig, cli, make_segment, make_train
 from purejaxvpg.cli import arguments, flags, parsing, resuming
 from purejaxvpg.experiment import files, load_study, planning, train
 from purejaxvpg.experiment.checks import make_seeds
@@ -71,6 +71,7 @@ REFUSED = {
     "train --resume auto CartPole-v1": "--resume auto needs --out FOLDER",
     "train CartPole-v1 --out {run}": "resume it (--resume auto beside --out",
     "sweep --resume {study} --grid gamma=0.9": "axes is",
+    "sweep --resume {study} --conditions gamma": "conditions is [] there, and ['gamma'] is given",
     "sweep --resume {study} --num-samples 3": "num_samples=3 of nothing",
     "sweep --resume {study} --prune successive_halving": "prune is None there, and {'method'",
 }
@@ -134,12 +135,43 @@ def test_a_study_becomes_longer_once_and_keeps_its_files(tmp_path):
 
 
 CANNOT = {
-    "lr_schedule=linear ends at total_steps": {"config": {"lr_schedule": "linear"}},
-    "lr_schedule=cosine ends": {"grid": {"lr_schedule": ["constant", "cosine"]}},
-    "greedy_start to greedy_end is spread": {"hp": Hyperparams(greedy_end=0.5)},
     "its rungs are shares": {"grid": {"gamma": [0.9, 0.99]}, "prune": "successive_halving"},
     "total_steps is one of its axes": {"grid": {"total_steps": [160, 320]}},
 }
+
+
+BENT = {
+    "lr_schedule=linear: up to 160 steps .* of 400, 40% of": {"config": {"lr_schedule": "linear"}},
+    "^lr_schedule=cosine: up": {"grid": {"lr_schedule": ["constant", "cosine"]}},
+    "^greedy_end: up": {"hp": Hyperparams(greedy_end=0.5)},
+}
+
+
+@pytest.mark.parametrize("line", BENT)
+def test_schedules_that_bend_are_named(line, tmp_path):
+    how = dict(BENT[line])
+    changes = how.pop("config", {})
+    begin(tmp_path / "study", longer(160, **changes), **how)
+    with pytest.warns(UserWarning, match=line):
+        begin(tmp_path / "study", longer(400, **changes), **how, resume=True)
+
+
+def test_schedules_go_on_as_in_a_run_of_the_new_length(tmp_path):
+    """Up to the old end the numbers stay; there the learning rate is 0, and then half of it."""
+    how = {"chunk_size": 1, "devices": jax.devices()[:1], "folder": tmp_path / "run"}
+    short, long = (longer(steps, lr_schedule="linear") for steps in (160, 320))
+    before = train(short, None, 1, **how)
+    with pytest.warns(UserWarning, match="lr_schedule=linear"):
+        begin(how["folder"], long, num_seeds=1, resume=True)
+    study = train(long, None, 1, resume=True, **how)
+    assert study.complete
+    for name, values in before.metrics.items():
+        np.testing.assert_array_equal(study.metrics[name][..., :10], values, name)
+    state = jax.jit(make_train(short))(jax.random.key(0, impl="threefry2x32")).state
+    expected = jax.jit(make_segment(long, 10))(state).metrics
+    for name in ("value_loss", "entropy", "kl"):
+        np.testing.assert_allclose(study.metrics[name][0, 0, 10:], getattr(expected, name), 2e-3)
+    assert (study.metrics["kl"][0, 0, 10:] > 0).all()
 
 
 @pytest.mark.parametrize("why", CANNOT)

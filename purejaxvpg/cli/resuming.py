@@ -7,6 +7,7 @@ from typing import Any
 from purejaxvpg.cli import arguments, flags, parsing
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.checks import make_seeds
+from purejaxvpg.experiment.conditions import check_conditions
 from purejaxvpg.experiment.folder import read_spec
 from purejaxvpg.experiment.pruning import METHOD, make_pruning
 from purejaxvpg.experiment.runs import Shard
@@ -18,7 +19,7 @@ DESIGN = ("grid", "zipped", "sample", "num_samples", "sampler", "sample_seed")
 PRUNING = ("prune", "rungs", "keep")
 SEEDS = ("num_seeds", "seed")
 # The study itself, and where it is; every other flag says how it is run.
-IDENTITY = {"env", "out", "resume", "preset", *DESIGN, *PRUNING, *SEEDS} | {
+IDENTITY = {"env", "out", "resume", "preset", "conditions", *DESIGN, *PRUNING, *SEEDS} | {
     field.name for cls in (VPGConfig, Hyperparams) for field in dataclasses.fields(cls)
 }
 
@@ -81,6 +82,9 @@ def _changed(spec: Spec, args: Any, given: set[str]) -> Spec:
     design, seeds, pruning = spec.design, spec.seeds, spec.pruning
     if given & set(DESIGN):
         design = arguments.design_of(args)
+    elif "conditions" in given:
+        declared = arguments.conditions_of(args.conditions)
+        design = design._replace(conditions=check_conditions(declared, list(design.names)))
     if given & set(SEEDS):
         number = args.num_seeds if "num_seeds" in given else len(seeds)
         seeds = make_seeds(number, args.seed if "seed" in given else int(seeds[0]))

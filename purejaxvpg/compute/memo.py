@@ -4,8 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-import jax
-
 from purejaxvpg.compute.numerics import traced_settings
 
 P = ParamSpec("P")
@@ -20,9 +18,7 @@ def memoized(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.lru_cache(maxsize)
         def made(_: tuple[Any, ...], *args: P.args, **kwargs: P.kwargs) -> R:
-            # Within a user's jit too: what is made once may not belong to one trace.
-            with jax.ensure_compile_time_eval():
-                return function(*args, **kwargs)
+            return function(*args, **kwargs)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:

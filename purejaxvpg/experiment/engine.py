@@ -121,8 +121,9 @@ def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
     resources, most = prepared.options.resources, capacity(group.config.num_updates)
     devices = group_plan.devices(resources)
     hps = stack_hyperparams(group.config, group.hyperparams)
+    config = prepared.spec.config_until(work.end, group.config)
     with prepared.clock.compiling(f"compiling for {len(work.runs)} runs"):
-        program = compile_program(group.config, most, width, devices, hps, resources.split)
+        program = compile_program(config, most, width, devices, hps, resources.split)
     return_freed_memory()
     for first in range(0, len(work.runs), program.rows):
         chunk = _chunk(prepared, work, work.runs[first : first + program.rows], hps)

@@ -1,10 +1,11 @@
 """A study that is made longer: more environment steps for every run, from where it stands.
 
 Every run goes through the length that the study had, then on from its state there to the new one,
-so a run that was stopped and one that was done both end with the numbers of a run that was begun
-with the new length.  That holds where nothing but the end depends on the length: not for learning
-rates or greedy actions that follow a schedule over the whole run, and not for pruning, whose rungs
-are shares of it.  Those are refused.
+so a run that was stopped and one that was done both end with the same numbers.  Where nothing but
+the end depends on the length, they are those of a run that was begun with the new length.  Learning
+rates and greedy actions that follow a schedule over the run follow that of the old length to its
+end, and from there on that of the new one; a warning says so.  A pruned study is refused: its rungs
+are shares of its length.
 """
 
 import dataclasses
@@ -13,6 +14,8 @@ from typing import Any
 from purejaxvpg.experiment.folder import Contents
 from purejaxvpg.experiment.groups import configs
 from purejaxvpg.experiment.spec import Spec
+
+GREEDY = ("greedy_start", "greedy_end")
 
 
 def as_begun(wanted: Spec, begun: Spec, folder: Any) -> Spec:
@@ -27,7 +30,7 @@ def as_begun(wanted: Spec, begun: Spec, folder: Any) -> Spec:
             f"{before}, or more to train longer"
         )
     if now > before:
-        _check_no_schedule(wanted, begun, folder)
+        _check_can_grow(wanted, begun, folder)
     wanted = wanted._replace(lengths=begun.lengths)
     try:
         return wanted._replace(config=dataclasses.replace(wanted.config, total_steps=before))
@@ -65,25 +68,31 @@ def lengthened(contents: Contents, total_steps: int) -> Contents:
     )
 
 
-def _check_no_schedule(wanted: Spec, begun: Spec, folder: Any) -> None:
-    """ValueError if another length would change more than the end of the runs."""
-    hp, settings = begun.hyperparams, begun.design.settings()
-    schedules = {config.lr_schedule for config in configs(begun.design, begun.config)}
-    greedy = [
-        [setting.get(name, getattr(hp, name)) for name in ("greedy_start", "greedy_end")]
-        for setting in settings
-    ]
+def bent_schedules(longer: Spec) -> str:
+    """A line on the schedules of a study that was made longer; "" if nothing follows one."""
+    before, now, hp = longer.lengths[-1], longer.config.total_steps, longer.hyperparams
+    schedules = {config.lr_schedule for config in configs(longer.design, longer.config)}
+    names = [f"lr_schedule={name}" for name in sorted(schedules - {"constant"})]
+    for setting in longer.design.settings():
+        start, end = (setting.get(name, getattr(hp, name)) for name in GREEDY)
+        if start != end and GREEDY[1] not in names:
+            names.append(GREEDY[1])
+    if not names:
+        return ""
+    return (
+        f"{' and '.join(names)}: up to {before:,} steps as in a run of that length, and from there "
+        f"on as in one of {now:,}, {before / now:.0%} of the way through it; a run that is begun "
+        f"with {now:,} steps gives other numbers"
+    )
+
+
+def _check_can_grow(wanted: Spec, begun: Spec, folder: Any) -> None:
+    """ValueError if another length would make it another study."""
     why = ""
     if begun.pruning is not None:
         why = "its rungs are shares of total_steps"
     elif "total_steps" in begun.design.names:
         why = "total_steps is one of its axes"
-    elif schedules - {"constant"}:
-        names = " and ".join(sorted(schedules - {"constant"}))
-        why = f"lr_schedule={names} ends at total_steps, so that every update would be another one"
-    elif any(start != end for start, end in greedy):
-        why = "greedy_start to greedy_end is spread over total_steps, so that every update would"
-        why += " be another one"
     if why:
         raise ValueError(
             f"the study in {folder} cannot be made longer: {why}; train to total_steps="

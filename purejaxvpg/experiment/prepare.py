@@ -1,5 +1,6 @@
 """Checks, folder and widths of a study, before it runs."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from purejaxvpg.experiment.checks import (
 from purejaxvpg.experiment.devices import start_devices, use_every_core
 from purejaxvpg.experiment.folder import Contents, face_of, read_spec
 from purejaxvpg.experiment.groups import Group, resolve
-from purejaxvpg.experiment.lengthening import as_begun, lengthened
+from purejaxvpg.experiment.lengthening import as_begun, bent_schedules, lengthened
 from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.planning import GroupPlan, Resources, plan_shard
@@ -134,6 +135,8 @@ def _joined(spec: Spec, folder: Any, resume: bool, options: Options) -> tuple[Co
             f"the study in {folder} has total_steps={before}, and {spec.config.total_steps} is "
             f"given; make it longer in one process, without a shard (resume=True, --resume)"
         )
+    if line := bent_schedules(longer.spec):
+        warnings.warn(line, stacklevel=4)
     return longer, before
 
 

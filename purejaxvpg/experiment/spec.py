@@ -1,5 +1,6 @@
 """The identity of a study: its settings and seeds, and the marks that tie files to it."""
 
+import dataclasses
 import itertools
 import json
 from typing import Any, NamedTuple
@@ -53,6 +54,13 @@ class Spec(NamedTuple):
             return self.pruning.bounds(config.num_updates, config.eval_every)
         before = [steps // config.steps_per_update for steps in self.lengths]
         return (0, *before, config.num_updates)
+
+    def config_until(self, end: int, config: VPGConfig) -> VPGConfig:
+        """The config of the updates before `end`, one of `bounds`: of a study that was made longer,
+        that of a run of this length, whose schedules they follow."""
+        if not self.lengths:
+            return config
+        return dataclasses.replace(config, total_steps=end * config.steps_per_update)
 
     def compared(self) -> list[np.ndarray]:
         """Places of the settings that pruning compares with each other, a list a condition."""

@@ -56,8 +56,9 @@ def _fits(value: Any, field: dataclasses.Field) -> bool:
     """Whether a value is of the type of a record's field, as its default has it."""
     default = getattr(StudyRecord(), field.name)
     if default is None:
-        is_list = "Sequence" in str(field.type)
-        return value is None or (_is_list_of(value, int) if is_list else isinstance(value, dict))
+        kind = str(field.type)
+        fits = _is_list_of(value, int) if "Sequence" in kind else isinstance(value, dict)
+        return value is None or (isinstance(value, bool) if "bool" in kind else fits)
     if isinstance(default, list | tuple):
         return _is_list_of(value, int)
     if isinstance(default, bool | str | dict):
