@@ -10,7 +10,7 @@ from jax import Array, lax
 from purejaxvpg.agent import episode_limit, make_setup
 from purejaxvpg.compute import vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
-from purejaxvpg.fields import MOST, MOST_EPISODES, as_key
+from purejaxvpg.fields import MOST, MOST_EPISODES, as_key, check_count
 from purejaxvpg.state import Evaluation, RunningStats, VectorState
 
 
@@ -45,10 +45,8 @@ def make_evaluate(
     The environment has the parameters `hp.env_params`, as in training.
     """
     num_episodes = config.eval_episodes if num_episodes is None else num_episodes
-    limits = (("num_episodes", num_episodes, MOST_EPISODES), ("max_steps", max_steps, MOST))
-    for name, number, most in limits:
-        if number is not None and not 1 <= number <= most:
-            raise ValueError(f"{name}={number} is out of range; accepted: 1 to {most:_}")
+    check_count("num_episodes", num_episodes, MOST_EPISODES)
+    check_count("max_steps", 1 if max_steps is None else max_steps, MOST)
     setup = make_setup(config, num_envs=num_episodes, restart=False)
     agent, env = setup.agent, setup.env
 

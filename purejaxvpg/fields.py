@@ -114,6 +114,12 @@ LARGEST = float(np.finfo(np.float32).max)
 MOST_EPISODES = 1_000_000  # of an evaluation; they run side by side
 
 
+def check_count(name: str, number: int, most: int) -> None:
+    """ValueError for a number out of 1 to `most`."""
+    if not 1 <= number <= most:
+        raise ValueError(f"{name}={number} is out of range; accepted: 1 to {most:_}")
+
+
 def check_counters(config: Any) -> None:
     """ValueError for a config whose run would count beyond `MOST`."""
     counts = {

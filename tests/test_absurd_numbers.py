@@ -91,7 +91,7 @@ def test_a_search_refuses_them():
     space = {"policy_lr": LogUniform(1e-4, 1e-2)}
     for name in ("rounds", "batch"):
         numbers = {"rounds": 1, "batch": 1, name: HUGE}
-        with pytest.raises(ValueError, match=f"{name}={HUGE} is .* up to 1_000_000"):
+        with pytest.raises(ValueError, match=f"{name}={HUGE} is .* at most 1,000,000"):
             search(VPGConfig(**TINY), space, **numbers)
 
 

@@ -169,9 +169,9 @@ def test_schedules_go_on_as_in_a_run_of_the_new_length(tmp_path):
         np.testing.assert_array_equal(study.metrics[name][..., :10], values, name)
     state = jax.jit(make_train(short))(jax.random.key(0, impl="threefry2x32")).state
     expected = jax.jit(make_segment(long, 10))(state).metrics
-    for name in ("value_loss", "entropy", "kl"):
+    for name in ("value_loss", "entropy", "policy_grad_norm"):
         np.testing.assert_allclose(study.metrics[name][0, 0, 10:], getattr(expected, name), 2e-3)
-    assert (study.metrics["kl"][0, 0, 10:] > 0).all()
+    assert study.metrics["kl"][0, 0, 10] > 1e-7  # the policy moves again
 
 
 @pytest.mark.parametrize("why", CANNOT)

@@ -61,7 +61,10 @@ def convolution(
     row_bytes = math.prod((*places, *kernel.shape[:-1])) * x.dtype.itemsize
     rows = max(1, _WINDOWS_BYTES // max(1, row_bytes))
     product = functools.partial(_by_product, kernel=kernel, places=places, steps=window_strides)
-    return product(x) if rows >= len(x) else map_rows(jax.checkpoint(product), x, rows)
+    total = x.shape[0]  # may be a symbol, where a program is exported for any number of rows
+    if not isinstance(total, int) or total <= rows:
+        return product(x)
+    return map_rows(jax.checkpoint(product), x, rows)
 
 
 def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:
@@ -83,4 +86,4 @@ def _by_product(x: Array, kernel: Array, places: Sequence[int], steps: Sequence[
     windows = jnp.concatenate([shifted(first) for first in np.ndindex(*window)], axis=-1)
     columns = math.prod(window) * channels
     y = dot(windows.reshape(-1, columns), kernel.reshape(columns, outputs))
-    return y.reshape(len(x), *places, outputs)
+    return y.reshape(x.shape[0], *places, outputs)

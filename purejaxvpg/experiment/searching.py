@@ -73,12 +73,10 @@ def search(
     Args:
       config: of all settings but for the static fields that vary.
       space: name -> Uniform, LogUniform or Choice, of any name that a sweep takes.  A static field
-        takes a Choice, and costs a compilation per option; with chunk_size="auto" another for each
-        number of settings of an option that a round has, so give chunk_size.
+        takes a Choice, and costs a compilation per option (with chunk_size="auto" more: give it).
       num_seeds: S; every setting runs the seeds first_seed, first_seed + 1, ...
-      suggest: "optuna": TPE (Bergstra et al. 2011), the first batch at random; or a sampler of
-        optuna with a seed of its own, of which a copy is used.
-      sample_seed: of the suggestions; not used with a sampler of your own.
+      suggest: "optuna": TPE (Bergstra et al. 2011), the first batch at random, from `sample_seed`;
+        or a sampler of optuna with a seed of its own, of which a copy is used.
       conditions: []: search env, env_params.* and max_episode_steps like other names, though the
         highest score is that of the easiest world; None: refuse them.
       hp: hyperparameters of all settings but for the ones that vary.

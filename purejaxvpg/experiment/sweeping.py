@@ -100,9 +100,8 @@ def sweep(
         and then every 10 minutes.  None: unless there is an `on_progress`.
       on_progress: called before compiling and after every segment.
       on_segment: called with a `Segment` between any two; True stops the study, and keeps it.
-      command: recorded with the study.
+      command: recorded with the study.  renamed: arguments of earlier versions; refused.
       other_settings: go on under other settings of jax (generator, x64, ...) than it began under.
-      renamed: arguments of earlier versions; refused, with their names of today.
 
     Raises: ValueError or TypeError, in one line, for settings, sizes or limits that cannot be,
     before anything runs; FileExistsError or OSError for the folder.
@@ -111,16 +110,11 @@ def sweep(
     design = make_design(grid, zipped, sample, num_samples, sampler, sample_seed, conditions)
     pruning = make_pruning(prune, rungs, keep)
     hp, seeds = Hyperparams() if hp is None else hp, make_seeds(num_seeds, first_seed)
-    options = Options(
-        resources=make_resources(devices, split, chunk_size, memory_limit),
-        shard=parse_shard(shard),
-        keep_policies=keep_policies,
-        keep_states=keep_states,
-        checkpoint_minutes=checkpoint_minutes,
-        checkpoint_updates=checkpoint_updates,
-        command=command,
-        other_settings=other_settings,
-    ).with_hooks(shown(progress, on_progress), on_segment)
+    resources = make_resources(devices, split, chunk_size, memory_limit)
+    keeping = (keep_policies, keep_states, checkpoint_minutes, checkpoint_updates)
+    options = Options(resources, parse_shard(shard), *keeping, command=command)
+    options = options.with_hooks(shown(progress, on_progress), on_segment)
+    options = options._replace(other_settings=other_settings)
     return engine.run(prepare(Spec(config, hp, design, seeds, pruning), options, folder, resume))
 
 
