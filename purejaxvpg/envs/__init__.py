@@ -16,6 +16,7 @@ gymnax is imported when an environment is first made or listed: importing it tak
 from collections.abc import Callable
 from typing import Any
 
+from purejaxvpg import by_name
 from purejaxvpg.compute import forget, memoized
 from purejaxvpg.envs import by_path, check
 from purejaxvpg.envs.contract import settle
@@ -151,7 +152,7 @@ def _adapted(env: Any, kwargs: dict[str, Any]) -> tuple[Environment, bool]:
         env = _user_factories[name](**kwargs)
     elif name in gymnax_adapter.REGISTERED:
         return gymnax_adapter.make(name, **kwargs), True
-    elif by_path.is_path(name):
+    elif by_name.is_path(name):
         env = by_path.load(name, kwargs)
     else:
         raise ValueError(f"environment {name!r} is unknown; {suggest(name, registered())}")

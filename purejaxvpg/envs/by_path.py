@@ -5,21 +5,13 @@ come from other people, and name what is imported and called: so only what is pl
 environment is.
 """
 
-import importlib
 import typing
 from typing import Any
 
-from purejaxvpg.envs.params import suggest
+from purejaxvpg import by_name
 from purejaxvpg.envs.protocol import Environment
 
 PARTS = ("default_params", "reset", "step", "action_space", "observation_space")
-
-
-def is_path(name: str) -> bool:
-    """Whether a name is a `module:Name`."""
-    module, colon, attribute = name.partition(":")
-    dotted = [*module.split("."), *attribute.split(".")]
-    return bool(colon) and all(part.isidentifier() for part in dotted)
 
 
 def load(path: str, kwargs: dict[str, Any]) -> Any:
@@ -31,20 +23,10 @@ def load(path: str, kwargs: dict[str, Any]) -> Any:
     Raises: ValueError for a module or a name that is not there; TypeError for anything else than
     an environment, and for arguments that it does not take.
     """
-    module_name, _, name = path.partition(":")
     try:
-        target: Any = importlib.import_module(module_name)
-    except Exception as error:  # of the module's own code as well
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(
-            f"environment {path!r}: module {module_name!r} cannot be imported ({reason}); is its "
-            f"folder on PYTHONPATH?"
-        ) from error
-    for part in name.split("."):
-        if not hasattr(target, part):
-            names = [n for n in vars(target) if not n.startswith("_")]
-            raise ValueError(f"environment {path!r}: there is no {part!r}; {suggest(part, names)}")
-        target = getattr(target, part)
+        target = by_name.load("env", path)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
     if isinstance(target, Environment) or (not isinstance(target, type) and _in_style(target)):
         if kwargs:
             raise TypeError(f"environment {path!r} is an object, and takes no keyword arguments")
