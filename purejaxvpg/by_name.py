@@ -59,7 +59,10 @@ def path_of(value: Any) -> str | None:
     for place in (module_name, module_name.partition(".")[0]):
         if any(part.startswith("_") for part in place.split(".")):
             continue
-        module = importlib.import_module(place)
+        try:
+            module = importlib.import_module(place)
+        except Exception:  # made from a file, say: no name leads to it
+            continue
         names = [qualified] if qualified else []
         names += [name for name, other in list(vars(module).items()) if other is value]
         for name in names:

@@ -101,6 +101,11 @@ def as_key(key: Any) -> jax.Array:
     return key
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, whatever library raised it."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def require(condition: bool, owner: Any, name: str, accepted: str) -> None:
     """ValueError that names the field, unless the condition holds."""
     if not condition:

@@ -14,9 +14,10 @@
 #SBATCH --output=%x-%A-%a.log
 set -euo pipefail
 
-# --shard is not given: it comes from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT.
+# auto: the task's share, by SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT.
 exec purejaxvpg sweep CartPole-v1 \
   --grid policy_lr=1e-3,3e-3,1e-2 gae_lambda=0.9,0.95,1.0 \
   --num-seeds 64 \
+  --shard auto \
   --out "runs/cartpole-${SLURM_ARRAY_JOB_ID:-array}" \
   "$@"

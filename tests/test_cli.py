@@ -222,7 +222,7 @@ def test_an_interrupt_before_the_folder_is_there_leaves_nothing(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "prepare", interrupted)
     assert cli.main(["train", "CartPole-v1", *TINY, "--out", "kept"]) == 130
-    assert capsys.readouterr().err == "purejaxvpg: interrupted; nothing was written\n"
+    assert capsys.readouterr().err == "purejaxvpg: interrupted\n"
     assert list(tmp_path.iterdir()) == []
 
 

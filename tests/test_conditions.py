@@ -11,11 +11,12 @@ from purejaxvpg import VPGConfig
 from purejaxvpg.cli.arguments import conditions_of
 from purejaxvpg.experiment import Uniform, load_study, search, sweep
 from purejaxvpg.experiment.design import make_design
+from purejaxvpg.experiment.folder import existing
 from purejaxvpg.experiment.policies import Block, Policies
 from purejaxvpg.experiment.pruning import SuccessiveHalving, survivors_within
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import Spec, differences
-from purejaxvpg.experiment.store import Store, existing
+from purejaxvpg.experiment.store import Store
 
 GRAVITY = "env_params.gravity"
 GRID = {"policy_lr": [1e-3, 1e-2, 1e-1], GRAVITY: [5.0, 9.8]}
@@ -250,7 +251,7 @@ def test_study_json_records_them(tmp_path):
     assert load_study(tmp_path / "s").design == spec.design
     default = make_spec(GRID, prune=SuccessiveHalving(2, 0.5))
     assert differences(spec.to_json(), default.to_json()) == "conditions"
-    with pytest.raises(ValueError, match=r"another study \(its conditions differ\)"):
+    with pytest.raises(ValueError, match=r"another study \(its conditions differ: "):
         existing(default, tmp_path / "s", join=True)
 
 

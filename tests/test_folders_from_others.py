@@ -11,10 +11,10 @@ from support.studies import PRUNE, all_parts, make_part, make_spec
 
 from purejaxvpg import cli
 from purejaxvpg.experiment import files, legacy, merge
-from purejaxvpg.experiment.folder import load_study, read_spec
+from purejaxvpg.experiment.folder import existing, load_study, read_spec
 from purejaxvpg.experiment.locks import locked, remove_unfinished
 from purejaxvpg.experiment.record import StudyRecord
-from purejaxvpg.experiment.store import Store, existing
+from purejaxvpg.experiment.store import Store
 
 SPEC, ONE = make_spec(), make_spec(grid={})
 

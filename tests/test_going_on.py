@@ -14,14 +14,14 @@ from purejaxvpg.cli import arguments, flags, parsing, resuming
 from purejaxvpg.experiment import files, load_study, planning, train
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import make_design
-from purejaxvpg.experiment.folder import read_spec
+from purejaxvpg.experiment.folder import existing, read_spec
 from purejaxvpg.experiment.groups import resolve
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.pruning import make_pruning
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import LONGER, Spec
-from purejaxvpg.experiment.store import Store, existing
+from purejaxvpg.experiment.store import Store
 
 CONFIG = VPGConfig(num_envs=2, num_steps=8, total_steps=160, value_iterations=1, hidden_sizes=(8,))
 

@@ -12,11 +12,11 @@ from support.studies import (
     make_study,
 )
 
-from purejaxvpg.experiment.folder import load_study
+from purejaxvpg.experiment.folder import existing, load_study
 from purejaxvpg.experiment.merging import merge
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.settings import changed_settings
-from purejaxvpg.experiment.store import Store, existing
+from purejaxvpg.experiment.store import Store
 
 SPEC = make_spec()
 OTHER = make_spec({"policy_lr": [1e-3, 2e-2]})

@@ -17,9 +17,9 @@ from support.studies import (
 
 from purejaxvpg import Hyperparams, VPGConfig, envs
 from purejaxvpg.experiment import files
-from purejaxvpg.experiment.folder import face_of, load_study, read_folder, read_spec
+from purejaxvpg.experiment.folder import existing, face_of, load_study, read_folder, read_spec
 from purejaxvpg.experiment.record import StudyRecord
-from purejaxvpg.experiment.store import Store, existing
+from purejaxvpg.experiment.store import Store
 
 SPEC, ONE = make_spec(), make_spec(grid={})
 OTHER = make_spec({"policy_lr": [1e-3, 2e-2]})

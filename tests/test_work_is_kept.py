@@ -13,11 +13,11 @@ from support.studies import all_parts, assert_same_study, make_part, make_spec, 
 from purejaxvpg.experiment import cube, files, legacy, merge, policies
 from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
 from purejaxvpg.experiment.files import read_described
-from purejaxvpg.experiment.folder import load_study, read_folder
+from purejaxvpg.experiment.folder import existing, load_study, read_folder
 from purejaxvpg.experiment.parts import part_name
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import Fingerprint
-from purejaxvpg.experiment.store import Store, existing
+from purejaxvpg.experiment.store import Store
 from purejaxvpg.state import Metrics
 
 SPEC, ONE = make_spec(), make_spec(grid={})

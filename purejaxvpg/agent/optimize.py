@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from purejaxvpg.compute import settled
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.fields import first_line
 from purejaxvpg.variables import trained, with_trained
 
 RULES: dict[str, Callable[[Hyperparams], optax.GradientTransformation]] = {
@@ -92,5 +93,5 @@ def check_optimizer(config: VPGConfig, params: Any) -> None:
         raise kind(
             f"optimizer={name} must make an optax.GradientTransformation of a traced learning "
             f"rate, whose state holds arrays alone, and not the rate (optax.inject_hyperparams "
-            f"stores it); {str(error).splitlines()[0]}"
+            f"stores it); {first_line(error)}"
         ) from None

@@ -2,6 +2,7 @@
 
 flags      the flags of every command
 parsing    words -> arguments -> config and hyperparameters
+whole_numbers  integers as people type them
 arguments  flags -> a study, and how it is run
 training   train, sweep
 resuming   --resume: which study it is, and the line that goes on with one
@@ -73,7 +74,7 @@ def _main(argv: Sequence[str], ready: Callable[[], None]) -> int:
         print(f"purejaxvpg: interrupted; {interrupt}", file=sys.stderr)
         return interrupt.code
     except KeyboardInterrupt as interrupt:
-        print("purejaxvpg: interrupted; nothing was written", file=sys.stderr)
+        print("purejaxvpg: interrupted", file=sys.stderr)
         return exit_code(interrupt.args)
     except Exception:
         if message := _no_device():

@@ -49,7 +49,7 @@ def options_of(args: Any, shard: Shard | None, command: str) -> Options:
         resources=resources_of(args),
         shard=shard,
         keep_policies=args.keep_policies or None,
-        keep_states=True if args.keep_states else None,
+        keep_states={"yes": True, "no": False}.get(args.keep_states),
         checkpoint_minutes=args.checkpoint_minutes,
         checkpoint_updates=args.checkpoint_updates,
         command=command,

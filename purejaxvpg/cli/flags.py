@@ -79,8 +79,8 @@ _HOW = [
     _flag("checkpoint_updates", int, 0, "And after so many updates; 0: by minutes alone."),
     _flag("keep_policies", Literal["", "all", "best", "none"], "",
           "Policies to keep: of every run, of the best setting, or none (default: all)."),
-    _flag("keep_states", bool, False, "Keep the whole state of every run at its end, so that it "
-          "can train longer (a run of one setting does)."),
+    _flag("keep_states", Literal["", "yes", "no"], "", "Keep the whole state of every run at its "
+          "end, so that it can train longer (default: those of a single setting)."),
     _flag("chunk_size", str, "auto", "Runs at a time on each device; auto: measured."),
     _flag("memory_limit", str, "", "Memory that a chunk may take on a device: 800MB, 8GB."),
     _flag("split", Literal["runs", "envs"], "runs",

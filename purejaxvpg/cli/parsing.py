@@ -80,6 +80,8 @@ def _with_homes(args: Any) -> Any:
             with user_errors():
                 several = isinstance(given, tuple)
                 paths = tuple(map(str, map(expanded, given))) if several else str(expanded(given))
+            if name == "resume" and paths == "auto" != given:
+                paths = f".{os.sep}auto"  # a folder of that name, and not the word
             setattr(args, name, paths)
     return args
 

@@ -22,7 +22,7 @@ from purejaxvpg.experiment.settings import (
     restore_settings,
 )
 from purejaxvpg.experiment.study import Study
-from purejaxvpg.report.reproduce import python_call
+from purejaxvpg.report.reproduce import python_call, total_steps_at_first
 
 
 def repro(args: Any) -> None:
@@ -60,19 +60,25 @@ def _width(record: StudyRecord) -> Any:
 
 
 def command(study: Study, out: str, width: Any = "auto") -> str:
-    """The command that trains just this: no preset, and every setting that is not a default."""
+    """The command that trains just this: no preset, and every setting that is not a default; and
+    one for each time that it was made longer."""
     words = ["purejaxvpg", "train", str(study.config.env), "--no-preset"]
     seeds = ["--num-seeds", str(len(study.seeds)), "--seed", str(int(study.seeds[0]))]
     words += [*seeds, "--out", out]
-    for given in (study.config, study.hyperparams):
+    config = dataclasses.replace(study.config, total_steps=total_steps_at_first(study))
+    for given in (config, study.hyperparams):
         for field in dataclasses.fields(given):
             value = getattr(given, field.name)
             if field.name != "env" and str(value) != str(field.default):  # -0.0 is not 0.0
                 words += flag_words(field.name, value)
-    words += ["--chunk-size", str(width)] if width != "auto" else []
-    words += ["--split", study.record.split] if study.record.split != "runs" else []
-    words += ["--deterministic"] if DETERMINISTIC in study.record.xla_flags else []
-    return shlex.join(words)
+    how = ["--chunk-size", str(width)] if width != "auto" else []
+    how += ["--split", study.record.split] if study.record.split != "runs" else []
+    how += ["--deterministic"] if DETERMINISTIC in study.record.xla_flags else []
+    lines = [shlex.join([*words, *how])]
+    for length in [*study.record.lengths, study.config.total_steps][1:]:
+        longer = ["purejaxvpg", "train", "--resume", out, "--total-steps", str(length)]
+        lines.append(shlex.join([*longer, *how]))
+    return "\n".join(lines)
 
 
 def _surroundings(record: StudyRecord) -> list[str]:

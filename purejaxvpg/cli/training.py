@@ -24,7 +24,7 @@ from purejaxvpg.cli.terminal import (
 )
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.checkpoints import Checkpoint, OtherState
-from purejaxvpg.experiment.files import first_line, inside
+from purejaxvpg.experiment.files import inside
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.paths import reserved
 from purejaxvpg.experiment.prepare import prepare
@@ -33,6 +33,7 @@ from purejaxvpg.experiment.record import differences, made_with
 from purejaxvpg.experiment.segments import Segment
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.fields import first_line
 
 
 def run(args: Any, command: str) -> None:

@@ -53,7 +53,8 @@ def convolution(
         )  # fmt: skip
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], window_strides, padding)
-    x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+    edges = [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), edges)  # a negative edge cuts
     places = [
         max(0, (n - k) // step + 1)
         for n, k, step in zip(x.shape[1:-1], kernel.shape[:-2], window_strides, strict=True)

@@ -23,6 +23,7 @@ from purejaxvpg.envs.contract import settle
 from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params, suggest
 from purejaxvpg.envs.protocol import Environment, Step
 from purejaxvpg.envs.vector import VectorEnv, vectorize
+from purejaxvpg.fields import MOST, check_count
 
 __all__ = [
     "Environment",
@@ -110,7 +111,7 @@ def make(env: Any, /, **kwargs: Any) -> Environment:
 def check_env(env: Any, /, num_steps: int = 1000, **kwargs: Any) -> None:
     """Check that an environment does what the protocol says, by tracing it and by running it.
 
-    Eight environments take `num_steps` random actions each, and as many again with a short time
+    Sixteen environments take `num_steps` random actions each, and a few more with a short time
     limit where the parameters have one.
 
     Args: env, kwargs: as in `make`.
@@ -123,6 +124,7 @@ def check_env(env: Any, /, num_steps: int = 1000, **kwargs: Any) -> None:
     finite, rewards that are not finite, a reset that draws random numbers and not from its key,
     a time limit reported as termination.
     """
+    check_count("num_steps", num_steps, MOST)
     check.run(settle(_adapted(env, kwargs)[0]), num_steps)
 
 

@@ -63,7 +63,7 @@ def _fault(trial: Trial) -> str | None:
         "after an end, step returns the state and observation of a new episode, and the last "
         "observation of the old one in info['final_observation']"
     )
-    if _ends_again(trial, done):
+    if _ends_again(done):
         again = "does not reset itself: after an end nearly every step is another end"
         return f"{again}; {remedy}"
     if done.sum() < FEW_ENDS or not trial.final_is_next:
@@ -84,7 +84,7 @@ def _fault(trial: Trial) -> str | None:
     return None
 
 
-def _ends_again(trial: Trial, done: np.ndarray) -> bool:
+def _ends_again(done: np.ndarray) -> bool:
     after_end = done[1:][done[:-1]]  # of steps that follow an end, which are ends
     first_end = done.argmax(0)[done.any(0)]
     enough = len(after_end) >= FEW_ENDS and after_end.mean() > 0.9

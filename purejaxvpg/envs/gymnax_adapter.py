@@ -26,11 +26,12 @@ from purejaxvpg.envs.by_path import PARTS
 from purejaxvpg.envs.params import param_names, replace_params, suggest
 from purejaxvpg.envs.protocol import BrokenContract, Environment, Step
 from purejaxvpg.extras import loaded_when_used
+from purejaxvpg.fields import first_line
 
 # gymnax imports these for pictures that nothing here draws, and they take a second to load.
 with loaded_when_used("seaborn", "matplotlib.pyplot"):
     import gymnax
-    from gymnax.environments import spaces as spaces  # contract.py takes them from here
+    from gymnax.environments import spaces as spaces  # spaces.py takes them from here
     from gymnax.environments.environment import Environment as GymnaxEnvironment
 
 REGISTERED: list[str] = gymnax.registered_envs  # gymnax updates this list in place
@@ -74,8 +75,8 @@ def _construct(name: str, arguments: dict[str, Any]) -> tuple[Any, Any]:
             f"it once where there is a network, or choose another environment"
         ) from error
     except (TypeError, ValueError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ValueError(f"{name} cannot be made with {arguments}: {first_line}") from error
+        reason = first_line(error)
+        raise ValueError(f"{name} cannot be made with {arguments}: {reason}") from error
 
 
 def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environment:

@@ -10,14 +10,40 @@ import numpy as np
 
 from purejaxvpg.agent import check_episodes_fit, check_limit, make_setup
 from purejaxvpg.experiment.conditions import default_conditions
-from purejaxvpg.experiment.groups import Group
+from purejaxvpg.experiment.groups import Group, resolve
 from purejaxvpg.experiment.memory import least_bytes, total_bytes
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.runs import MOST_RUNS, RunIndex
 from purejaxvpg.experiment.settings import check_same_settings
+from purejaxvpg.experiment.spec import Spec
 
 MOST_BYTES = 2**63
 RENAMED = {"part": "shard", "zip": "zipped"}  # arguments of earlier versions
+
+
+def checked_groups(spec: Spec, resources: Any) -> list[Group]:
+    """The settings of a study by compiled program.
+
+    Raises: ValueError or TypeError, in one line, if the study cannot be run.
+    """
+    check_jit()
+    check_number_of_runs(spec.index)
+    groups = resolve(spec.design, spec.config, spec.hyperparams)
+    for group in groups:
+        check_group(group, resources)
+    if spec.pruning:
+        check_scores_alike(groups)
+        check_something_compared(spec.compared(), spec.design.conditions)
+    return groups
+
+
+def check_jit() -> None:
+    """ValueError where nothing may be compiled."""
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(
+            "jax_disable_jit is on, and a study is a compiled program; unset JAX_DISABLE_JIT, or "
+            "call make_train or make_learner with it"
+        )
 
 
 def check_group(group: Group, resources: Any) -> None:
@@ -90,11 +116,6 @@ def check_resources(resources: Any) -> None:
 
 def check_options(options: Any, pruning: Any, folder: Any, resume: bool) -> None:
     """ValueError for a way to run the study that cannot be."""
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
-        raise ValueError(
-            "jax_disable_jit is on, and a study is a compiled program; unset JAX_DISABLE_JIT, or "
-            "call make_train or make_learner with it"
-        )
     check_resources(options.resources)
     several = options.shard is not None or jax.process_count() > 1
     if options.keep_policies not in (None, "all", "best", "none"):

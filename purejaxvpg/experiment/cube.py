@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from purejaxvpg.experiment.files import first_line, write_whole
+from purejaxvpg.experiment.files import write_whole
 from purejaxvpg.extras import require
+from purejaxvpg.fields import first_line
 from purejaxvpg.serialize import config_to_json, plain, to_strict_json
 
 UNITS = {

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from purejaxvpg.extras import require
+from purejaxvpg.fields import first_line
 
 
 def use_every_core() -> None:
@@ -102,7 +103,7 @@ def join_cluster(
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         raise ValueError(
             f"no cluster could be joined ({first}); give coordinator=HOST:PORT, num_processes and "
             f"process_id"

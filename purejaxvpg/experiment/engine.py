@@ -40,6 +40,7 @@ def run(prepared: Prepared) -> Study:
     """
     options = prepared.options
     with owning(prepared.store.folder, options.shard, options.locked):
+        prepared.store.catch_up()
         return _run(prepared)
 
 

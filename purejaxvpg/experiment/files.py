@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from purejaxvpg.fields import first_line
 from purejaxvpg.serialize import from_json, to_strict_json
 
 SUM = 64  # characters of a SHA-256
@@ -210,11 +211,6 @@ def read_described(path: Path, formats: Sequence[int]) -> dict[str, Any]:
     if fields.pop("sha256", None) != digest(fields):
         raise ValueError("it was changed or damaged: its sum is wrong")
     return fields
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, whatever library raised it."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:

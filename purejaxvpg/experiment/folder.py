@@ -22,15 +22,29 @@ from typing import Any, NamedTuple
 
 from purejaxvpg.experiment import legacy
 from purejaxvpg.experiment.assemble import assemble
-from purejaxvpg.experiment.files import CONTENT, Unusable, first_line, read_described, reading
-from purejaxvpg.experiment.locks import is_ours
+from purejaxvpg.experiment.files import (
+    CONTENT,
+    Unusable,
+    digest,
+    read_described,
+    reading,
+)
+from purejaxvpg.experiment.locks import is_ours, locked
 from purejaxvpg.experiment.parts import Part, read_parts
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.policies import Policies, read_policies
 from purejaxvpg.experiment.record import StudyRecord
-from purejaxvpg.experiment.spec import FORMAT, LONGER, Fingerprint, Spec
+from purejaxvpg.experiment.spec import (
+    FORMAT,
+    LONGER,
+    Fingerprint,
+    Spec,
+    differences,
+    named_differences,
+)
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.experiment.well_made import check_well_made
+from purejaxvpg.fields import first_line
 
 FACES = ("study.json", "run.json")
 FORMATS = {"study.json": [1, FORMAT, LONGER], "run.json": [2, FORMAT, LONGER]}
@@ -119,3 +133,65 @@ def load_study(folder: str | os.PathLike) -> Study:
     for path, reason, _ in contents.unusable:
         warnings.warn(f"{path} is left out: {reason}", stacklevel=2)
     return assemble(contents.spec, contents.parts, contents.record, contents.policies)
+
+
+def existing(spec: Spec, folder: Any, join: bool, alone: bool = False) -> Contents | None:
+    """The contents of a folder that holds this study already; None if it may begin there.
+
+    Changes nothing but the folder of an old run, which is brought to today's format.
+
+    Args: alone: whether this process has the folder's lock.
+    Raises: FileExistsError if the folder holds something and `join` is False; ValueError if it
+    holds another study.
+    """
+    if folder is None:
+        return None
+    folder = Path(folder)
+    if face_of(folder) is None:
+        if (
+            not folder.is_dir()
+            or is_empty(folder)
+            or (join and all(map(_beginning, folder.iterdir())))
+        ):
+            return None
+        raise FileExistsError(f"{folder} is not empty, and no study; choose another folder")
+    if not join:
+        raise FileExistsError(
+            f"{folder} holds a study already; resume it (--resume auto beside --out, which begins "
+            f"it where there is none; in Python resume=True) or choose another folder"
+        )
+    contents = read_folder(folder)
+    pruning = contents.spec.pruning
+    if pruning and spec.pruning:  # rungs end, and compare, as in the format that it was begun in
+        as_begun = spec.pruning._replace(blocks=pruning.blocks, across=pruning.across)
+        spec = spec._replace(pruning=as_begun)
+    if different := differences(contents.spec.to_json(), spec.to_json()):
+        fields = named_differences(contents.spec.to_json(), spec.to_json())
+        raise ValueError(
+            f"{folder} holds another study (its {different} differ: {fields}); choose another "
+            f"folder, or give the arguments that it was begun with"
+        )
+    if not legacy.is_old_run(folder / "run.json"):
+        return contents
+    with contextlib.nullcontext() if alone else locked(folder):
+        legacy.upgrade(folder)
+    return read_folder(folder)
+
+
+def _beginning(path: Path) -> bool:
+    """Whether it is a file that another process or shard makes when it begins the study."""
+    return path.name in ("parts", "study.json", "run.json") or is_ours(path)
+
+
+def is_another(face: Path, identity: dict[str, Any]) -> bool:
+    """Whether a folder's description is of another study than this one, longer or not."""
+    try:
+        fields = read_described(face, FORMATS[face.name])
+    except ValueError:  # damaged: whose it was cannot be told, and it is written anew
+        return False
+    return digest(_at_any_length(fields)) != digest(_at_any_length(identity))
+
+
+def _at_any_length(identity: dict[str, Any]) -> list[Any]:
+    config = {**identity["config"], "total_steps": 0}
+    return [config, identity["hyperparams"], identity["seeds"]]

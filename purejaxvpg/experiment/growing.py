@@ -7,13 +7,12 @@ from typing import Any
 
 from purejaxvpg.experiment import engine, legacy
 from purejaxvpg.experiment.assemble import assemble
-from purejaxvpg.experiment.folder import Contents, face_of, read_folder
+from purejaxvpg.experiment.folder import Contents, existing, face_of, read_folder
 from purejaxvpg.experiment.locks import locked, remove_unfinished
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.prepare import prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.spec import Spec
-from purejaxvpg.experiment.store import existing
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.serialize import lists_to_tuples, plain
 

@@ -24,7 +24,6 @@ from purejaxvpg.experiment.checkpoints import Checkpoints, remove_checkpoints
 from purejaxvpg.experiment.files import (
     Damaged,
     Foreign,
-    first_line,
     inside,
     read_bytes,
     read_described,
@@ -36,6 +35,7 @@ from purejaxvpg.experiment.policies import Arrays, Block, Policies, write_polici
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import FORMAT, Fingerprint, Spec
 from purejaxvpg.extras import require
+from purejaxvpg.fields import first_line
 from purejaxvpg.serialize import config_from_json
 from purejaxvpg.state import Evaluation, Metrics
 

@@ -38,8 +38,10 @@ def as_begun(wanted: Spec, begun: Spec, folder: Any) -> Spec:
         return wanted
 
 
-def lengthened(contents: Contents, total_steps: int) -> Contents:
+def lengthened(contents: Contents, total_steps: int, command: str = "") -> Contents:
     """The contents of a folder as those of a longer study, incomplete; unchanged if it is not.
+
+    Args: command: that asks for it, for the record.
 
     Raises: ValueError, in one line, if runs are done whose training state is not kept.
     """
@@ -54,7 +56,7 @@ def lengthened(contents: Contents, total_steps: int) -> Contents:
         raise ValueError(
             f"{lost} of {len(spec.index)} runs are done, and their training state was not kept, so "
             f"they cannot train longer; train to total_steps={total_steps} in another folder "
-            f"(--keep-states, keep_states=True, keeps it)"
+            f"(--keep-states yes, keep_states=True, keeps it)"
         )
     config = dataclasses.replace(spec.config, total_steps=total_steps)
     longer = spec._replace(config=config, lengths=(*spec.lengths, spec.config.total_steps))
@@ -64,7 +66,11 @@ def lengthened(contents: Contents, total_steps: int) -> Contents:
     return contents._replace(
         spec=longer,
         identity={**contents.identity, **changed},
-        record=contents.record.replace(complete=False),
+        record=contents.record.replace(
+            complete=False,
+            lengths=longer.lengths,
+            command="\n".join(filter(None, (contents.record.command, command))),
+        ),
     )
 
 

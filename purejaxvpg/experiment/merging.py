@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from purejaxvpg.experiment.folder import Contents, face_of, read_folder
+from purejaxvpg.experiment.folder import Contents, existing, face_of, read_folder
 from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.spec import Spec, differences
-from purejaxvpg.experiment.store import Store, existing
+from purejaxvpg.experiment.store import Store
 from purejaxvpg.experiment.study import Study
 
 
@@ -45,9 +45,11 @@ def _merge(folder: Path, shards: dict[Path, Contents]) -> Study:
     spec = shards[first].spec
     for source, contents in shards.items():
         _check_same_study(first, shards[first], source, contents)
-    there = existing(spec, folder, join=True)
-    _check_agree(spec, shards | ({Path(folder): there} if there else {}))
-    record = _record_of_all({source: contents.record for source, contents in shards.items()})
+    there = existing(spec, folder, join=True, alone=True)
+    _check_agree(spec, shards | ({folder: there} if there else {}))
+    outside = there and folder.resolve() not in {source.resolve() for source in shards}
+    everything = {folder: there, **shards} if there and outside else shards
+    record = _record_of_all({place: contents.record for place, contents in everything.items()})
     store = Store(spec, folder, record, there)
     for contents in shards.values():
         for part in contents.parts:
@@ -55,7 +57,8 @@ def _merge(folder: Path, shards: dict[Path, Contents]) -> Study:
             whole = len(set(part.runs.tolist()) - set(policies.runs.tolist())) == 0
             store.add(part._replace(policies=policies.arrays(part.runs) if whole else None))
     store.join_others()  # each once, and all that is there
-    return _finish(store, record, len(shards))
+    begun_here = bool(there and outside and not there.record.merged_from)
+    return _finish(store, record, len(shards) + begun_here)
 
 
 def _finish(store: Store, record: StudyRecord, sources: int) -> Study:

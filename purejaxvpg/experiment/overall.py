@@ -46,15 +46,19 @@ def over_conditions(study: Any, bounds: ArrayLike | None = None) -> list[Overall
 
 
 def same_settings(study: Any) -> list[Overall]:
-    """The settings that are there under all conditions, not judged yet."""
+    """The settings that are there once under every condition, in their order; not judged yet."""
     design = study.design
-    settings, number = design.settings(), len(design.by_condition())
+    place = np.empty(design.size, int)  # of each setting's condition
+    for c, condition in enumerate(design.by_condition()):
+        place[condition.settings] = c
+    conditions = np.arange(len(design.by_condition()))
     names = [name for name in design.names if name not in design.conditions]
-    nothing = Estimate(*[np.asarray(np.nan)] * 3)
-    alike = grouped(settings, names)
-    return [
-        Overall(x.values, x.settings, nothing, None) for x in alike if len(x.settings) == number
-    ]
+    nothing, rows = Estimate(*[np.asarray(np.nan)] * 3), []
+    for alike in grouped(design.settings(), names):
+        ordered = alike.settings[np.argsort(place[alike.settings], kind="stable")]
+        if np.array_equal(place[ordered], conditions):  # one in each, no more
+            rows.append(Overall(alike.values, ordered, nothing, None))
+    return rows
 
 
 def _checked(bounds: ArrayLike, conditions: int) -> np.ndarray:

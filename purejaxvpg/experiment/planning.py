@@ -10,14 +10,9 @@ import numpy as np
 
 from purejaxvpg.compute import working_set
 from purejaxvpg.experiment import memory
-from purejaxvpg.experiment.checks import (
-    check_group,
-    check_pruned_alone,
-    check_resources,
-    check_scores_alike,
-)
+from purejaxvpg.experiment.checks import check_pruned_alone, check_resources, checked_groups
 from purejaxvpg.experiment.devices import smallest_of_processes
-from purejaxvpg.experiment.groups import Group, resolve
+from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.program import Split, compile_program
 from purejaxvpg.experiment.runs import Shard
 from purejaxvpg.experiment.segments import capacity
@@ -144,11 +139,7 @@ def plan(
     """
     check_resources(resources)
     check_pruned_alone(spec.pruning, shard is not None)
-    groups = resolve(spec.design, spec.config, spec.hyperparams)
-    if spec.pruning:
-        check_scores_alike(groups)
-    for group in groups:
-        check_group(group, resources)
+    for group in checked_groups(spec, resources):
         begun, most = time.perf_counter(), capacity(group.config.num_updates)
         group_plan = plan_shard(spec, group, resources, shard)
         if group_plan is None:

@@ -25,7 +25,6 @@ from purejaxvpg.agent.policy import Policy, describe_actions, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.acting import describe_observations, make_act
 from purejaxvpg.experiment.files import (
-    first_line,
     read_bytes,
     read_described,
     write_described,
@@ -35,6 +34,7 @@ from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.policies import leaves_of, restore
 from purejaxvpg.experiment.record import versions
 from purejaxvpg.extras import require
+from purejaxvpg.fields import first_line
 from purejaxvpg.serialize import config_from_json, config_to_json, plain
 from purejaxvpg.state import RunningStats
 

@@ -6,17 +6,10 @@ from typing import Any
 
 import jax
 
-from purejaxvpg.experiment.checks import (
-    check_as_begun,
-    check_group,
-    check_number_of_runs,
-    check_options,
-    check_scores_alike,
-    check_something_compared,
-)
+from purejaxvpg.experiment.checks import check_as_begun, check_options, checked_groups
 from purejaxvpg.experiment.devices import start_devices, use_every_core
-from purejaxvpg.experiment.folder import Contents, face_of, read_spec
-from purejaxvpg.experiment.groups import Group, resolve
+from purejaxvpg.experiment.folder import Contents, existing, face_of, read_spec
+from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.lengthening import as_begun, bent_schedules, lengthened
 from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.paths import expanded
@@ -27,7 +20,7 @@ from purejaxvpg.experiment.pruning import pruning_to_json
 from purejaxvpg.experiment.record import StudyRecord, commit, compiler_flags, versions
 from purejaxvpg.experiment.settings import jax_settings
 from purejaxvpg.experiment.spec import Spec
-from purejaxvpg.experiment.store import Store, existing, width_of
+from purejaxvpg.experiment.store import Store, width_of
 
 
 def make_resources(
@@ -61,20 +54,15 @@ def prepare(
     """
     folder = None if folder is None else expanded(folder)
     check_options(options, spec.pruning, folder, resume)
-    check_number_of_runs(spec.index)
-    groups = resolve(spec.design, spec.config, spec.hyperparams)
-    for group in groups:
-        check_group(group, options.resources)
-    if spec.pruning:
-        check_scores_alike(groups)
-        check_something_compared(spec.compared(), spec.design.conditions)
+    groups = checked_groups(spec, options.resources)
     contents, begun_length = grown, 0
     if contents is None:
         contents, begun_length = _joined(spec, folder, resume, options)
     now = record = _record_of_now(spec, options)
     if contents is not None:
         spec, record = (spec if grown else contents.spec), contents.record
-        check_as_begun(folder, record, now, options.other_settings)
+        if grown or begun_length or not record.complete:  # else nothing is left to do
+            check_as_begun(folder, record, now, options.other_settings)
     record = _with_what_is_kept(record, spec, options)
     clock, num_devices = Clock(options.on_progress), len(options.resources.devices)
     planned = dict(enumerate(record.program_widths)) if record.num_devices == num_devices else {}
@@ -127,7 +115,8 @@ def _joined(spec: Spec, folder: Any, resume: bool, options: Options) -> tuple[Co
         return existing(spec, folder, join), 0
     contents = existing(as_begun(spec, read_spec(folder)[0], folder), folder, join)
     assert contents is not None
-    longer, before = lengthened(contents, spec.config.total_steps), contents.spec.config.total_steps
+    before, now = contents.spec.config.total_steps, spec.config.total_steps
+    longer = lengthened(contents, now, options.command)
     if longer is contents:
         return contents, 0
     if options.shard is not None or not resume:

@@ -24,7 +24,7 @@ RENAMED = {"shard": "split"}  # fields of format 1
 class StudyRecord:
     """How a study was run.  Not part of its identity: another machine may go on with it."""
 
-    command: str = ""  # that began it
+    command: str = ""  # that began it, and a line for each that made it longer
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     versions_at_the_end: Mapping[str, str] | None = None  # where they changed on the way
     commit: str = ""  # of the checkout that it ran from
@@ -48,10 +48,11 @@ class StudyRecord:
     prune: Mapping[str, Any] | None = None
     settings_at_the_end: Sequence[int] | None = None  # that pruning left
     merged_from: int = 0  # shards
+    lengths: Sequence[int] = ()  # total_steps before it was made longer, each time
     complete: bool = False
 
     def __post_init__(self):
-        for name in ("widths", "program_widths", "chunks", "settings_at_the_end"):
+        for name in ("widths", "program_widths", "chunks", "settings_at_the_end", "lengths"):
             object.__setattr__(self, name, plain(getattr(self, name)))  # as a file gives them back
 
     def to_json(self) -> dict[str, Any]:

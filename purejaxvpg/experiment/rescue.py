@@ -47,7 +47,7 @@ def made_again(folder: Path, memory: Memory) -> str:
     return (
         f"{folder} is gone (renamed, or removed?) and was made again, with all results so far; "
         f"policies and checkpoints from before are not in it: if it was renamed, put both together "
-        f"at the end, with: purejaxvpg merge WHOLE {folder} THE-OTHER"
+        f"at the end, with: purejaxvpg merge WHOLE {shlex.quote(str(folder))} THE-OTHER"
     )
 
 

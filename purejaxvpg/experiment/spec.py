@@ -156,7 +156,12 @@ def named_differences(one: dict[str, Any], other: dict[str, Any]) -> str:
     pairs["num_seeds"] = (len(one["seeds"]), len(other["seeds"]))
     pairs["seed"] = (one["seeds"][0], other["seeds"][0])
     return "; ".join(
-        f"{name} is {x!r} there, and {y!r} is given"
+        f"{name} is {_short(x)} there, and {_short(y)} is given"
         for name, (x, y) in pairs.items()
         if digest(x) != digest(y)
     )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}... ({len(text):,} characters)"

@@ -5,72 +5,22 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from purejaxvpg.experiment import legacy
 from purejaxvpg.experiment.assemble import assemble, measured
 from purejaxvpg.experiment.checkpoints import Checkpoints, remove_chunks
 from purejaxvpg.experiment.cube import try_to_write_cube
 from purejaxvpg.experiment.devices import wait_for_processes
 from purejaxvpg.experiment.files import inside, set_aside, write_described
-from purejaxvpg.experiment.folder import Contents, face_of, is_empty, read_folder, read_spec
-from purejaxvpg.experiment.locks import is_ours, locked, prepare_lock
-from purejaxvpg.experiment.parts import Part, part_name, read_parts
-from purejaxvpg.experiment.policies import (
-    keep_best,
-    read_policies,
-)
+from purejaxvpg.experiment.folder import Contents, face_of, is_another, read_spec
+from purejaxvpg.experiment.locks import prepare_lock
+from purejaxvpg.experiment.parts import Part, part_file, part_name, read_parts
+from purejaxvpg.experiment.policies import keep_best, read_policies
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.rescue import Memory, keep, made_again, rescued
-from purejaxvpg.experiment.spec import Fingerprint, Spec, differences, named_differences
+from purejaxvpg.experiment.spec import Fingerprint, Spec, differences
 from purejaxvpg.experiment.study import Study
-
-
-def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
-    """The contents of a folder that holds this study already; None if it may begin there.
-
-    Changes nothing but the folder of an old run, which is brought to today's format.
-
-    Raises: FileExistsError if the folder holds something and `join` is False; ValueError if it
-    holds another study.
-    """
-    if folder is None:
-        return None
-    folder = Path(folder)
-    if face_of(folder) is None:
-        if (
-            not folder.is_dir()
-            or is_empty(folder)
-            or (join and all(map(_beginning, folder.iterdir())))
-        ):
-            return None
-        raise FileExistsError(f"{folder} is not empty, and no study; choose another folder")
-    if not join:
-        raise FileExistsError(
-            f"{folder} holds a study already; resume it (--resume auto beside --out, which begins "
-            f"it where there is none; in Python resume=True) or choose another folder"
-        )
-    contents = read_folder(folder)
-    pruning = contents.spec.pruning
-    if pruning and spec.pruning:  # rungs end, and compare, as in the format that it was begun in
-        as_begun = spec.pruning._replace(blocks=pruning.blocks, across=pruning.across)
-        spec = spec._replace(pruning=as_begun)
-    if different := differences(contents.spec.to_json(), spec.to_json()):
-        fields = named_differences(contents.spec.to_json(), spec.to_json())
-        raise ValueError(
-            f"{folder} holds another study (its {different} differ: {fields}); choose another "
-            f"folder, or give the arguments that it was begun with"
-        )
-    if not legacy.is_old_run(folder / "run.json"):
-        return contents
-    with locked(folder):
-        legacy.upgrade(folder)
-    return read_folder(folder)
-
-
-def _beginning(path: Path) -> bool:
-    """Whether it is a file that another process or shard makes when it begins the study."""
-    return path.name in ("parts", "study.json", "run.json") or is_ours(path)
 
 
 class Store:
@@ -172,10 +122,26 @@ class Store:
     def restore(self) -> None:
         """Make the folder again, with a warning, if somebody renamed or removed it.
 
-        Raises: OSError if that cannot be.
+        Raises: OSError if that cannot be, or if another study is in its place.
         """
-        if self.folder is not None and face_of(self.folder) is None:
+        if self.folder is None:
+            return
+        if (face := face_of(self.folder)) is None:
             warnings.warn(made_again(self.folder, self._memory()), stacklevel=2)
+        elif is_another(face, self.identity):
+            raise OSError(f"another study is in {self.folder} by now")
+
+    def catch_up(self) -> None:
+        """Take in what another process did between our reading of the folder and our lock on it.
+
+        Raises: OSError if the study itself was changed.
+        """
+        if self.folder is None or jax.process_count() > 1:
+            return
+        self.restore()
+        paths = {part_file(self.folder, part) for part in self.parts}
+        if paths != set((self.folder / "parts").glob("*.npz")):
+            self.parts, _ = read_parts(self.folder, self.identity)
 
     def rescued(self, error: OSError, *unsaved: Part, **checkpoints: Checkpoints) -> OSError:
         """The error, with the place where the work is kept that the folder could not take."""

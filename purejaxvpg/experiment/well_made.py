@@ -1,6 +1,7 @@
 """Descriptions with a right sum that cannot be: a study.json from somebody else, or by hand."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,9 @@ def check_well_made(fields: Mapping[str, Any]) -> None:
         raise ValueError(f"its seeds are {_shown(seeds)}; accepted: integers, 0 to {LARGEST_SEED}")
     for axis in fields["axes"]:
         _check_axis(axis)
+    lengths, total = fields.get("lengths", []), fields["config"].get("total_steps")
+    if not _is_list_of(lengths, int) or (lengths and not _ascends([0, *lengths, total])):
+        raise ValueError(f"its lengths are {_shown(lengths)}; accepted: ascending, to total_steps")
     if not isinstance(record := fields.get("record", {}), dict):
         raise ValueError(f"its record is {_shown(record)}, and no dict")
     for field in dataclasses.fields(StudyRecord):
@@ -27,6 +31,8 @@ def check_well_made(fields: Mapping[str, Any]) -> None:
             given = _shown(record[field.name])
             kind = getattr(field.type, "__name__", field.type)
             raise ValueError(f"its record has {field.name}={given}; accepted: {kind}")
+    if any(width < 0 for width in record.get("program_widths") or ()):
+        raise ValueError(f"its record has program_widths={_shown(record['program_widths'])}")
 
 
 def _check_axis(axis: Any) -> None:
@@ -43,6 +49,11 @@ def _check_axis(axis: Any) -> None:
         raise ValueError(
             f"the axis {dim} has no points, or such that are no values of {', '.join(names)}"
         )
+
+
+def _ascends(numbers: list[Any]) -> bool:
+    pairs = itertools.pairwise(numbers)
+    return all(_is_number(x, int) for x in numbers) and all(a < b for a, b in pairs)
 
 
 def _is_value(value: Any) -> bool:

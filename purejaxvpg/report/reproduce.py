@@ -12,7 +12,9 @@ from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.markup import Html, element, join, table
 from purejaxvpg.report.texts import texts, words
 
-SHARD = re.compile(r"(?<!\S)--shard(?:=|\s+)\d+/\d+(?!\S)\s*")  # a flag of the command line
+SHARD = re.compile(
+    r"(?<!\S)--shard(?:=|\s+)(?:\d+/\d+|auto|none)(?!\S)\s*"
+)  # a flag of the command line
 PRUNING = {"prune": "method", "rungs": "rungs", "keep": "keep"}  # argument -> name in a record
 
 
@@ -45,12 +47,13 @@ def python_call(study: Study) -> str:
 
     It gives the width (`chunk_size`) if all chunks had the same one.
     """
+    first = dataclasses.replace(study.config, total_steps=total_steps_at_first(study))
     lines = [
         "from purejaxvpg import Hyperparams, VPGConfig",
         "from purejaxvpg.experiment import sweep",
         "",
         "study = sweep(",
-        f"    VPGConfig({_changed(study.config)}),",
+        f"    VPGConfig({_changed(first)}),",
     ]
     grid, paired, comments = _axes(study)
     for name, columns in (("grid", grid), ("zipped", paired)):
@@ -73,8 +76,15 @@ def python_call(study: Study) -> str:
         lines += [f"    {name}={pruning[key]!r}," for name, key in PRUNING.items()]
     elif study.pruned.any():
         lines.append('    prune="successive_halving",  # its rungs= and keep= were not recorded')
+    for length in [*study.record.lengths, study.config.total_steps][1:]:
+        comments.append(f"# then the same with total_steps={length}, folder=... and resume=True")
     code = "\n".join([*lines, ")", *comments])
     return f"from math import inf\n{code}" if re.search(r"\binf\b", code) else code
+
+
+def total_steps_at_first(study: Study) -> int:
+    """Length of the study that was begun, before it was made longer."""
+    return next(iter(study.record.lengths), study.config.total_steps)
 
 
 def _axes(study: Study) -> tuple[dict[str, list], dict[str, list], list[str]]:
