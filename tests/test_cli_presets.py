@@ -88,7 +88,7 @@ def test_a_run_prints_that_line(command, axes, tmp_path, capsys, monkeypatch):
 
 
 def test_plan_prints_that_line(capsys, monkeypatch):
-    def plan(spec, _):
+    def plan(spec, *_):
         group = SimpleNamespace(config=spec.config)
         numbers = {"measuring": 0, "num_runs": 1, "width": 1, "num_devices": 1, "chunks": 1}
         yield SimpleNamespace(group=group, device_bytes=1, **numbers), 1.0, 1.0

@@ -172,7 +172,7 @@ def test_episodes_longer_than_the_rollout_are_refused_under_swept_limits_too():
 
 
 def test_objects_in_a_config_cannot_be_kept_and_it_says_so(tmp_path):
-    config = VPGConfig(kernel_init=jax.nn.initializers.ones, num_envs=2, num_steps=4, total_steps=8)
+    config = VPGConfig(kernel_init=lambda *_: None, num_envs=2, num_steps=4, total_steps=8)
     with pytest.raises(TypeError, match=r"kernel_init=.* by name"):
         train(config, folder=tmp_path / "run", chunk_size=1)
     assert not (tmp_path / "run").exists()
@@ -199,7 +199,7 @@ def test_a_run_comes_back_whole(finished, whole):
     np.testing.assert_array_equal(back.seeds, [5, 6])
     assert_same_bits(back.policies.arrays([0, 1]), whole.policies.arrays([0, 1]))
     names = sorted({path.parts[0] for path in files(finished)})
-    assert names == ["metrics.npz", "parts", "policies", "run.json"]
+    assert names == [".lock", "metrics.npz", "parts", "policies", "run.json"]
     with np.load(finished / "metrics.npz") as arrays:
         np.testing.assert_array_equal(arrays["kl"], whole.metrics["kl"][0])
 
@@ -241,7 +241,7 @@ def test_a_run_that_is_interrupted_before_its_first_update_keeps_its_folder(tmp_
     folder = tmp_path / "run"
     with pytest.raises(error):
         run(folder=folder, on_progress=interrupt, command="purejaxvpg train ...")
-    assert {path.name for path in folder.iterdir()} == {"run.json", "parts"}
+    assert {path.name for path in folder.iterdir()} == {".lock", "run.json", "parts"}
     begun = load_study(folder)
     assert not begun.complete
     assert not begun.record.complete

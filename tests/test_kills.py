@@ -205,6 +205,7 @@ def test_a_run_in_use_is_left_alone(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         train(config, Hyperparams(policy_lr=1e-2), 2, folder=folder, on_segment=interrupt,
               command="purejaxvpg train ...")  # fmt: skip
+    capsys.readouterr()  # a line of progress, where that took long
     with in_use(folder) as process:
         assert cli.main(["train", "--resume", str(folder)]) == 2
         said = capsys.readouterr().err

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from support.probes import Probe, quick_jit
 
 from purejaxvpg import VPGConfig, make_train
@@ -51,6 +52,7 @@ class SometimesNaN(Probe):
         return jnp.log(state.x - 0.05), True
 
 
+@pytest.mark.filterwarnings("ignore:SometimesNaN. a reward is not finite")
 def test_the_operation_is_named_where_runs_are_evaluated():
     """Each evaluation takes a key of its own; a run that has diverged keeps the key that did it."""
     config = VPGConfig(env=SometimesNaN(), **SMALL, total_steps=16 * 12, eval_every=1,

@@ -156,13 +156,13 @@ def test_a_killed_pruned_study_goes_on_to_the_same_bits(tmp_path):
 
 def test_survivors_of_a_rung_are_chosen_by_what_was_known_at_its_end(tmp_path, monkeypatch):
     """A study killed in its second rung must not judge the first by returns of the second."""
-    chosen, original = [], engine.survivors
+    chosen, original = [], engine.survivors_within
 
-    def seen(scores, alive, keep, diverged):
+    def seen(conditions, scores, *rest):
         chosen.append(scores.copy())
-        return original(scores, alive, keep, diverged)
+        return original(conditions, scores, *rest)
 
-    monkeypatch.setattr(engine, "survivors", seen)
+    monkeypatch.setattr(engine, "survivors_within", seen)
     sweep(CONFIG, GRID, 2, folder=tmp_path / "s", **PRUNED, **ONE)
     sweep(CONFIG, GRID, 2, folder=tmp_path / "s", resume=True, **PRUNED, **ONE)  # all is there
     np.testing.assert_array_equal(chosen[0], chosen[1])

@@ -26,9 +26,7 @@ WRONG = {
     "trian CartPole-v1": "unknown command trian; did you mean train?",
     "swep CartPole-v1": "unknown command swep; did you mean sweep?",
     "train CartPole-v1 --num-env 3": "perhaps you meant --num-envs INT",
-    "train CartPole-v1 --estimator gea": "invalid choice 'gea' for argument '--estimator'. "
-    "Expected one of ('total_return', 'future_return', 'leave_one_out', 'value_baseline', 'td', "
-    "'n_step', 'gae').",
+    "train CartPole-v1 --estimator gea": "estimator='gea' is unknown; ",
     "train CartPole-v1 --gamma": "Missing value for argument '--gamma'. Expected 1 values.",
     "train CartPole-v1 --num-envs 2.5": "--num-envs: 2.5 is no whole number; write for example "
     "1000000, 1_000_000 or 1e6",

@@ -215,7 +215,9 @@ def test_the_state_is_arrays_only(update):
 def test_an_accelerator_is_given_the_same_algorithm(monkeypatch):
     """Loops unrolled (8 steps at a time, of 11), rounds, chunks, resets: all that is chosen by the
     platform while tracing.  Reset states are drawn from other keys, and are all alike here."""
-    config = change(SMALL, env=probes.LateReward(3), num_steps=11, total_steps=88)
+    config = change(
+        SMALL, env=probes.LateReward(3), max_episode_steps=None, num_steps=11, total_steps=88
+    )
     assert config.num_steps % STEPS_AT_A_TIME
     learner = make_learner(config)
     state = learner.init(KEY)

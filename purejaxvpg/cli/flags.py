@@ -119,8 +119,9 @@ def with_hints(command: type, values: Iterable[str], hint: str) -> type:
     for field in dataclasses.fields(command):
         kind, *marks = get_args(field.type)
         if field.name in values:
-            marks = [tyro.conf.arg(help=marks[0].help, metavar=marks[0].metavar,
-                                   help_behavior_hint=hint.format)]  # fmt: skip
+            arg = marks.pop()  # tyro's, behind what tells how an integer is read
+            hinted = {"help": arg.help, "metavar": arg.metavar, "help_behavior_hint": hint.format}
+            marks.append(tyro.conf.arg(**hinted))
         again = dataclasses.field(default=field.default)
         fields.append((field.name, Annotated[kind, *marks], again))
     return dataclasses.make_dataclass(command.__name__, fields)

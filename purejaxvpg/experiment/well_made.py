@@ -78,7 +78,9 @@ def _fits(value: Any, field: dataclasses.Field) -> bool:
 
 
 def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < 2**63
+    if not isinstance(value, kind) or isinstance(value, bool):
+        return False
+    return isinstance(value, float) or abs(value) < 2**63
 
 
 def _is_list_of(value: Any, kind: type) -> bool:
