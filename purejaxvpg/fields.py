@@ -119,8 +119,10 @@ LARGEST = float(np.finfo(np.float32).max)
 MOST_EPISODES = 1_000_000  # of an evaluation; they run side by side
 
 
-def check_count(name: str, number: int, most: int) -> None:
-    """ValueError for a number out of 1 to `most`."""
+def check_count(name: str, number: Any, most: int) -> None:
+    """ValueError for a number out of 1 to `most`; TypeError for one that is no integer."""
+    if not isinstance(number, numbers.Integral) or isinstance(number, bool):
+        raise TypeError(f"{name}={number!r} is no integer; accepted: 1 to {most:_}")
     if not 1 <= number <= most:
         raise ValueError(f"{name}={number} is out of range; accepted: 1 to {most:_}")
 
@@ -153,6 +155,11 @@ def check_counters(config: Any) -> None:
             )
 
 
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())  # flax shows a module on many lines
+    return text if len(text) <= 120 else f"{text[:100]}..."
+
+
 def check_hashable(owner: Any, name: str) -> None:
     """TypeError that names the field, if its value cannot be hashed."""
     value = getattr(owner, name)
@@ -160,8 +167,8 @@ def check_hashable(owner: Any, name: str) -> None:
         hash(value)
     except TypeError:
         raise TypeError(
-            f"{name}={value!r} is not hashable, and a static choice must be; use tuples instead "
-            f"of lists, and functions or frozen modules instead of mutable objects"
+            f"{name}={_short(value)} is not hashable, and a static choice must be; use tuples "
+            f"instead of lists, and functions or frozen modules instead of mutable objects"
         ) from None
 
 

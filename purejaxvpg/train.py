@@ -10,6 +10,7 @@ from jax import Array, lax
 from purejaxvpg.compute import flatten, memoized, vary_like, with_key
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
+from purejaxvpg.fields import MOST, check_count
 from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
 from purejaxvpg.vpg import make_learner
 
@@ -44,6 +45,7 @@ def make_segment(
 
     Raises: ValueError if `eval_every` does not divide `num_updates`; else as `make_learner`.
     """
+    check_count("num_updates", num_updates, MOST)
     learner = make_learner(config, devices)
     every = config.eval_every or num_updates
     if num_updates % every:

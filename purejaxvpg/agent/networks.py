@@ -94,6 +94,11 @@ def make_networks(
                 f"network {type(torso).__name__} returned {returned} for "
                 f"observations {obs.shape}; a torso must return [B, F], here [{obs.shape[0]}, F]"
             )
+        if not jnp.issubdtype(x.dtype, jnp.floating):  # no gradient passes through integers
+            raise TypeError(
+                f"network {type(torso).__name__} returned features of type {x.dtype}; a torso "
+                f"must return floats"
+            )
         return x
 
     def policy(params: Any, obs: Array) -> Array:

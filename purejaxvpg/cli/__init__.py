@@ -18,6 +18,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from purejaxvpg.extras import require
@@ -25,7 +26,8 @@ from purejaxvpg.extras import require
 # It warns on stderr where the user has no home folder to keep its list of fonts in.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 for needed_at_the_end in ("tyro", "rich", "matplotlib", "safetensors", "platformdirs"):
-    require(needed_at_the_end, "cli")  # now, not when a run is done and about to be saved
+    if find_spec(needed_at_the_end) is None:
+        require(needed_at_the_end, "cli")  # now, not when a run is done and about to be saved
 
 from purejaxvpg.cli import parsing  # noqa: E402
 from purejaxvpg.cli.terminal import (  # noqa: E402

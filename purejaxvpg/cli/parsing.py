@@ -218,7 +218,10 @@ def values_of(text: str) -> list[Any]:
     try:
         return ast.literal_eval(f"[{text}]")  # commas within brackets belong to the value
     except (ValueError, SyntaxError):
-        return [literal(piece.strip()) for piece in text.split(",") if piece.strip()]
+        pieces = [piece.strip() for piece in text.split(",")]
+        if not all(pieces):
+            raise ValueError(f"{text!r} has an empty value; write for example 0.9,0.99") from None
+        return [literal(piece) for piece in pieces]
 
 
 _UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

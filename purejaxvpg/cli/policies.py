@@ -89,6 +89,7 @@ def export(args: Any) -> None:
             write_whole(folder / "policy.jax", data)
     chosen = f"the best of {len(seeds)} by" if args.seed == -1 else "as asked for, with"
     say(f"seed {seed}: {chosen} a {judged}, {returns[place]:.1f}")
+    print_diverged(study)
     say(f"policy of seed {seed}: {folder}")
 
 

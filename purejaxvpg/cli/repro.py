@@ -41,7 +41,7 @@ def repro(args: Any) -> None:
     width = _width(study.record)
     repeat = python_call(study) if study.design.axes else command(study, str(again), width)
     for line in [*_surroundings(study.record), repeat]:
-        print(line)  # as it is, to be copied: the console would wrap and colour it
+        print(line)  # to be copied as it is: the console would wrap and colour it
     if not args.execute:
         return
     if DETERMINISTIC in study.record.xla_flags:
@@ -84,13 +84,14 @@ def command(study: Study, out: str, width: Any = "auto") -> str:
 def _surroundings(record: StudyRecord) -> list[str]:
     """Libraries, device and flags, as comments of a shell and of Python."""
     had = record.versions
-    libraries = " ".join(f"{name}=={v}" for name, v in had.items() if name != "python")
-    lines = [f"# Python {had.get('python', 'unknown')}, {record.device or 'device unknown'}"]
-    lines.append(f"# pip install {libraries}")
-    lines += [f"# git checkout {record.commit}"] if record.commit else []
-    lines += [f"# export XLA_FLAGS='{record.xla_flags}'"] if record.xla_flags else []
+    libraries = shlex.join(f"{name}=={v}" for name, v in had.items() if name != "python")
+    lines = [f"Python {had.get('python', 'unknown')}, {record.device or 'device unknown'}"]
+    lines.append(f"pip install {libraries}")
+    lines += [f"git checkout {shlex.quote(record.commit)}"] if record.commit else []
+    lines += [f"export XLA_FLAGS={shlex.quote(record.xla_flags)}"] if record.xla_flags else []
     settings = exported(record.jax_settings or {})
-    return lines + ([f"# export {' '.join(settings)}"] if settings else [])
+    lines += [f"export {' '.join(settings)}"] if settings else []
+    return [f"# {' '.join(line.split())}" for line in lines]  # one line each, whatever is in them
 
 
 def _compare(study: Study, repeated: Study, folders: str) -> None:

@@ -1,6 +1,7 @@
 """--resume: which study it is, which flags may differ, and the line that goes on with one."""
 
 import dataclasses
+import os
 import shlex
 from typing import Any
 
@@ -15,7 +16,8 @@ from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.study import Study
 
 AUTO = "auto"  # --resume auto --out FOLDER: go on with what is there, or begin it
-DESIGN = ("grid", "zipped", "sample", "num_samples", "sampler", "sample_seed")
+AXES = ("grid", "zipped", "sample")
+DESIGN = (*AXES, "num_samples", "sampler", "sample_seed")
 PRUNING = ("prune", "rungs", "keep")
 SEEDS = ("num_seeds", "seed")
 # The study itself, and where it is; every other flag says how it is run.
@@ -48,17 +50,30 @@ def spec_of(args: Any, argv: list[str]) -> Spec:
 
     Raises: ValueError, TypeError or OSError, in one line.
     """
+    given = given_flags(args, argv)
+    _check_used(args, given)
     if not args.resume or args.resume == AUTO:
         return arguments.spec_of(args)
-    spec, record, _ = read_spec(args.resume)
-    wanted = _changed(spec, args, given_flags(args, argv))
-    longer = wanted.config.total_steps > spec.config.total_steps
-    if record.complete and not spec.design.axes and not longer:
-        raise ValueError(
-            f"the run in {args.resume} is done; see: purejaxvpg eval {args.resume}, or train "
-            f"longer: --total-steps"
-        )
-    return wanted
+    return _changed(read_spec(args.resume)[0], args, given)
+
+
+NEEDED = {"sampler": "sample", "sample_seed": "sample", "rungs": "prune", "keep": "prune"}
+
+
+def _check_used(args: Any, given: set[str]) -> None:
+    """ValueError for a flag that would do nothing beside the others."""
+    for name, needed in NEEDED.items():
+        if name in given and needed not in given and not args.resume:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} does nothing without --{needed}; give both, or none")
+    axes = [text.partition("=")[0] for name in AXES for text in getattr(args, name, ())]
+    for name in axes:
+        if name in given:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} does nothing beside the axis {name}; leave one of them out")
+    for name in AXES:
+        if name in given and not getattr(args, name):
+            raise ValueError(f"--{name} names nothing; write for example --{name} gamma=0.9,0.99")
 
 
 def given_flags(args: Any, argv: list[str]) -> set[str]:
@@ -114,7 +129,8 @@ def command(folder: str, args: Any, shard: Shard | None = None) -> str:
     Args: shard: the one that `--shard auto` was.
     """
     name = "train" if isinstance(args, flags.Train) else "sweep"
-    words = ["purejaxvpg", name, "--resume", str(folder)]
+    place = f".{os.sep}{folder}" if str(folder) == AUTO else str(folder)
+    words = ["purejaxvpg", name, "--resume", place]
     for field in dataclasses.fields(args):
         value = getattr(args, field.name)
         if field.name == "shard":

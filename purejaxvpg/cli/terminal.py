@@ -75,7 +75,7 @@ class _Patient:
         """Write text, or leave it out."""
         try:
             return self._stream.write(text)
-        except OSError as error:
+        except (OSError, ValueError, AttributeError) as error:  # full, closed, None
             self.lost = error
             return len(text)
 
@@ -83,7 +83,7 @@ class _Patient:
         """Flush, or leave out what is left."""
         try:
             self._stream.flush()
-        except OSError as error:
+        except (OSError, ValueError, AttributeError) as error:
             self.lost = error
 
     def __getattr__(self, name: str) -> Any:
@@ -102,7 +102,7 @@ def patient_output() -> Iterator[None]:
                 stream.flush()
                 if stream.lost is not None:
                     _give_up(stream)
-    if out.lost is not None and err.lost is None:
+    if isinstance(out.lost, OSError) and err.lost is None:
         print(
             f"purejaxvpg: lines are missing from the output, which could not be written "
             f"({out.lost.strerror}); the work went on, and its results are where it keeps them",
@@ -112,7 +112,7 @@ def patient_output() -> Iterator[None]:
 
 def _give_up(stream: Any) -> None:
     """Have the rest of a stream go nowhere, or Python complains of it when it ends."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -23,7 +23,7 @@ from purejaxvpg.envs.contract import settle
 from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params, suggest
 from purejaxvpg.envs.protocol import Environment, Step
 from purejaxvpg.envs.vector import VectorEnv, vectorize
-from purejaxvpg.fields import MOST, check_count
+from purejaxvpg.fields import MOST, check_count, first_line
 
 __all__ = [
     "Environment",
@@ -60,6 +60,8 @@ def register(name: str, factory: Callable[..., Any]) -> None:
     """
     from purejaxvpg.envs import gymnax_adapter
 
+    if not isinstance(name, str) or not name.isprintable() or ":" in name or not name.strip():
+        raise ValueError(f"name={name!r} is no name; accepted: text on one line, without a colon")
     if not callable(factory):
         raise TypeError(f"factory={factory!r} cannot be called; pass a class or a function")
     if name in gymnax_adapter.REGISTERED:
@@ -140,6 +142,16 @@ def _make(env: Any, kwargs: dict[str, Any]) -> Environment:
     return made
 
 
+def _made_by_user(name: str, kwargs: dict[str, Any]) -> Any:
+    try:
+        return _user_factories[name](**kwargs)
+    except Exception as error:
+        kind = error if isinstance(error, TypeError | ValueError) else ValueError()
+        given = f" with {kwargs}" if kwargs else ""
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise type(kind)(f"environment {name!r} cannot be made{given}: {reason}") from error
+
+
 def _adapted(env: Any, kwargs: dict[str, Any]) -> tuple[Environment, bool]:
     """The environment as its library or user gives it, and whether this project tests it."""
     if isinstance(env, type):
@@ -151,7 +163,7 @@ def _adapted(env: Any, kwargs: dict[str, Any]) -> tuple[Environment, bool]:
         if kwargs:
             raise ValueError("keyword arguments go with an environment's name, not with an object")
     elif name in _user_factories:
-        env = _user_factories[name](**kwargs)
+        env = _made_by_user(name, kwargs)
     elif name in gymnax_adapter.REGISTERED:
         return gymnax_adapter.make(name, **kwargs), True
     elif by_name.is_path(name):

@@ -178,6 +178,20 @@ def check_one_world(space: Mapping[str, Any], conditions: Any) -> None:
         )
 
 
+def check_width_as_begun(folder: Any, plans: list[Any], begun: dict[int, int]) -> None:
+    """ValueError for another chunk_size than that of a chunk that is kept half way: it could not
+    go on from there."""
+    if folder is None or not any(folder.glob("chunks/*/*.npz")):
+        return
+    for place, plan in enumerate(plans):
+        if plan is not None and begun.get(place, 0) not in (0, plan.width):
+            raise ValueError(
+                f"{folder} keeps a chunk half way that runs {begun[place]} at a time, and "
+                f"chunk_size={plan.width} would begin it again; leave chunk_size out, or pass "
+                f"--other-settings (other_settings=True) to begin it again"
+            )
+
+
 def check_as_begun(
     folder: Any, before: StudyRecord, now: StudyRecord, other_settings: bool
 ) -> None:

@@ -48,6 +48,14 @@ class Unusable(NamedTuple):
 NEW = r"\.[a-z0-9_]+"  # what `write_whole` puts behind a name until the file is whole
 
 
+def _umask() -> int:
+    os.umask(mask := os.umask(0o077))
+    return mask
+
+
+UMASK = _umask()  # read once: reading it sets it, for all threads
+
+
 def write_whole(path: Path, data: bytes, first: bool = False) -> None:
     """A file that takes its name only when it is whole and on the disk.  A link of that name is
     replaced, and not written through.
@@ -61,7 +69,7 @@ def write_whole(path: Path, data: bytes, first: bool = False) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
+        os.chmod(partial, 0o666 & ~UMASK)  # as any new file; mkstemp's is for its owner alone
         (_link if first else os.replace)(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)

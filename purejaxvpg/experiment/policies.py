@@ -140,17 +140,21 @@ def read_policies(
     folder: Path | None, parts: Sequence[Part], fingerprint: Fingerprint | None
 ) -> Policies:
     """The policies of these parts, in memory or in the folder."""
-    blocks = [Block(p.runs, lambda x=p.policies: x) for p in parts if p.policies is not None]
+    blocks = [
+        Block(p.runs, functools.partial(_same, p.policies)) for p in parts if p.policies is not None
+    ]
     if folder is None or fingerprint is None:
         return Policies(tuple(blocks))
     for part in parts:
         path = policy_file(folder, part)
         if part.policies is None and path.exists():
-            blocks.append(Block(part.runs, lambda path=path: _read(path, fingerprint)[1]))
+            blocks.append(Block(part.runs, functools.partial(_arrays, path, fingerprint)))
     if (folder / "policies" / BEST).exists():
         try:
             runs, arrays = _read(folder / "policies" / BEST, fingerprint)
-            blocks.insert(0, Block(runs, lambda: arrays))  # those of a longer study come after
+            blocks.insert(
+                0, Block(runs, functools.partial(_same, arrays))
+            )  # those of a longer study come after
         except ValueError as error:
             warnings.warn(f"{error}: the best policies are left out", stacklevel=4)
     return Policies(tuple(blocks))
@@ -166,7 +170,15 @@ def keep_best(
         for path in inside(folder, "policies").glob("*.npz"):
             if OF_A_PART.fullmatch(path.name):
                 path.unlink()
-    return Policies((Block(runs, lambda: arrays),))
+    return Policies((Block(runs, functools.partial(_same, arrays)),))
+
+
+def _same(arrays: Arrays) -> Arrays:
+    return arrays
+
+
+def _arrays(path: Path, fingerprint: Fingerprint) -> Arrays:
+    return _read(path, fingerprint)[1]
 
 
 def _write(path: Path, runs: np.ndarray, arrays: Arrays, fingerprint: Fingerprint) -> None:

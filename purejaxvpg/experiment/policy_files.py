@@ -7,10 +7,12 @@
 `compiled` returns needs jax alone.  No pickle; both files have sums.
 """
 
+import contextlib
 import hashlib
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -67,9 +69,10 @@ def save_policy(
 
     Raises: TypeError for a config with objects that no `module:Name` gives back; ValueError for
     parameters of another shape than the config says, or statistics that are missing; ImportError
-    without the extra `cli`; OSError.
+    without the extra `cli`; FileExistsError for a folder of other files; OSError.
     """
     safetensors = require("safetensors.numpy", "cli")
+    _check_place(expanded(folder))
     agent = make_agent(config)
     _check_stats(config, obs_stats)
     env_params = agent.env_params(Hyperparams() if hp is None else hp)
@@ -180,6 +183,16 @@ def _actor(
         return policy.to_env(policy.sample(outputs, policy.noise(key, (obs.shape[0],))))
 
     return make_act(rows, card)
+
+
+def _check_place(folder: Path) -> None:
+    """FileExistsError where a policy would mix with other files; one of ours is replaced."""
+    card = folder / "card.json"
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        read_described(card, [FORMAT])
+        return
+    if card.exists() or any((folder / face).exists() for face in ("run.json", "study.json")):
+        raise FileExistsError(f"{folder} holds files that are no policy's; choose another folder")
 
 
 def _check_stats(config: VPGConfig, stats: Any) -> None:

@@ -6,7 +6,12 @@ from typing import Any
 
 import jax
 
-from purejaxvpg.experiment.checks import check_as_begun, check_options, checked_groups
+from purejaxvpg.experiment.checks import (
+    check_as_begun,
+    check_options,
+    check_width_as_begun,
+    checked_groups,
+)
 from purejaxvpg.experiment.devices import start_devices, use_every_core
 from purejaxvpg.experiment.folder import Contents, existing, face_of, read_spec
 from purejaxvpg.experiment.groups import Group
@@ -33,6 +38,10 @@ def make_resources(
     if devices is None:
         use_every_core()
     devices = start_devices() if devices is None else devices
+    if not isinstance(devices, Sequence) or not all(isinstance(d, jax.Device) for d in devices):
+        raise TypeError(f"devices={devices!r}; accepted: a list of jax.devices(), or None for all")
+    if not len(devices):
+        raise ValueError("devices=[] are none; accepted: a list of jax.devices(), or None for all")
     return Resources(list(devices), split, chunk_size, memory_limit)
 
 
@@ -70,6 +79,8 @@ def prepare(
     for place, group in enumerate(groups):
         done = width_of(parts, spec.index.of_settings(group.settings))
         plans.append(_plan(spec, group, done or planned.get(place, 0), options, clock))
+    if contents is not None and not grown and not options.other_settings:
+        check_width_as_begun(folder, plans, planned)
     if contents is None:
         widths = [group_plan.width if group_plan else 0 for group_plan in plans]
         record = record.replace(num_devices=num_devices, program_widths=widths)

@@ -104,6 +104,8 @@ class Study(NamedTuple):
 
     def setting(self, place: int) -> tuple[VPGConfig, Hyperparams]:
         """Config and hyperparameters of a setting, by its place in the design."""
+        if not 0 <= place < self.design.size:
+            raise ValueError(f"setting {place} is not there; accepted: 0 to {self.design.size - 1}")
         values = self.design.settings()[place]
         return groups.apply(values, self.config, self.hyperparams)
 

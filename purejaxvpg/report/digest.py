@@ -73,7 +73,9 @@ class Digest(NamedTuple):
             episodes = self.study.evaluations["returns"].shape[-1]
             count = "" if "eval_episodes" in self.study.design.names else f" ({episodes} episodes)"
             return f"mean return of the last evaluation{count}"
-        return f"mean return of the last {statistics.LAST_EPISODES} training episodes"
+        fewer = np.nansum(self.study.metrics["episode_count"], -1) < statistics.LAST_EPISODES
+        note = " (of all, where fewer ended)" * bool(fewer.any())
+        return f"mean return of the last {statistics.LAST_EPISODES} training episodes{note}"
 
     def name_of(self, setting: int) -> str:
         """Label of a setting among those of all conditions."""

@@ -17,6 +17,8 @@ def trailing_return(
     Args: return_sum, count: `[S, U]`, the metrics episode_return_sum and episode_count.
     Returns: `[S, U]`; NaN until `episodes` episodes have ended.
     """
+    if episodes < 1:
+        raise ValueError(f"episodes={episodes} is out of range; accepted: an integer >= 1")
     sums, counts = (
         np.cumsum(np.pad(np.asarray(x, np.float64), ((0, 0), (1, 0))), axis=1)
         for x in (return_sum, count)
