@@ -91,6 +91,7 @@ def test_plan_prints_that_line(capsys, monkeypatch):
     def plan(spec, *_):
         group = SimpleNamespace(config=spec.config)
         numbers = {"measuring": 0, "num_runs": 1, "width": 1, "num_devices": 1, "chunks": 1}
+        numbers["at_a_time"] = lambda _: "1 x 1"
         yield SimpleNamespace(group=group, device_bytes=1, **numbers), 1.0, 1.0
 
     monkeypatch.setattr(studies.planning, "plan", plan)

@@ -46,6 +46,7 @@ def evaluate(args: Any) -> None:
         show(tables.summary(title + label, _rows(outcomes[0])))
     else:
         show(_table(title, [labels[h] for h in settings], outcomes))
+    _print_unjudged(study)
     print_diverged(study)
     for way in ways:
         cut = sum(int((~np.asarray(outcome[way].finished)).sum()) for outcome in outcomes)
@@ -89,6 +90,7 @@ def export(args: Any) -> None:
             write_whole(folder / "policy.jax", data)
     chosen = f"the best of {len(seeds)} by" if args.seed == -1 else "as asked for, with"
     say(f"seed {seed}: {chosen} a {judged}, {returns[place]:.1f}")
+    _print_unjudged(study)
     print_diverged(study)
     say(f"policy of seed {seed}: {folder}")
 
@@ -141,6 +143,12 @@ def _settings(study: Study, args: Any) -> np.ndarray:
     if where:
         return study.where(**where)
     return np.flatnonzero(study.done.all(1)) if study.done.all(1).any() else np.arange(1)
+
+
+def _print_unjudged(study: Study) -> None:
+    """How many runs could not be chosen, since they are not done."""
+    if missing := int((~study.done & ~study.pruned[:, None]).sum()):
+        say(f"{missing} of {study.done.size} runs are not done, and were not judged")
 
 
 def _means(outcome: Evaluation) -> tuple[np.ndarray, np.ndarray]:

@@ -193,12 +193,17 @@ def check_width_as_begun(folder: Any, plans: list[Any], begun: dict[int, int]) -
 
 
 def check_as_begun(
-    folder: Any, before: StudyRecord, now: StudyRecord, other_settings: bool
+    folder: Any, before: StudyRecord, now: StudyRecord, other_settings: bool, done: bool
 ) -> None:
     """ValueError for another split, or other settings of jax that are not allowed; a warning for
-    those that are, and for other changes that may round otherwise."""
+    those that are, and for other changes that may round otherwise.
+
+    Args: done: whether nothing is left to compute.
+    """
     if before.split != now.split:
         raise ValueError(f"the study was begun with split={before.split!r}; go on with the same")
+    if done:
+        return
     settings = (before.jax_settings, now.jax_settings or {})
     if announced := check_same_settings(folder, *settings, other_settings):
         warnings.warn(announced, stacklevel=4)

@@ -70,8 +70,8 @@ def prepare(
     now = record = _record_of_now(spec, options)
     if contents is not None:
         spec, record = (spec if grown else contents.spec), contents.record
-        if grown or begun_length or not record.complete:  # else nothing is left to do
-            check_as_begun(folder, record, now, options.other_settings)
+        done = record.complete and not (grown or begun_length)
+        check_as_begun(folder, record, now, options.other_settings, done)
     record = _with_what_is_kept(record, spec, options)
     clock, num_devices = Clock(options.on_progress), len(options.resources.devices)
     planned = dict(enumerate(record.program_widths)) if record.num_devices == num_devices else {}
