@@ -182,7 +182,7 @@ def test_deterministic_sets_its_flags_and_records_them(tmp_path, capsys):
     assert cli.main(["repro", str(folder)]) == 0
     text = capsys.readouterr().out
     assert text.strip().endswith("--deterministic")
-    assert f"XLA_FLAGS='{DETERMINISTIC}'" in text
+    assert f"XLA_FLAGS={DETERMINISTIC}" in text
 
 
 # ---------------------------------------------------------------------------------- DIVERGENCE

@@ -152,7 +152,7 @@ def test_a_checkpoint_of_another_width_is_not_left_behind(tmp_path):
     how = {"devices": ONE["devices"], "folder": tmp_path / "study"}
     sweep(CONFIG, GRID, 2, chunk_size=2, on_segment=stop_at_call(4), **how)
     assert (tmp_path / "study" / "chunks").exists()
-    study = sweep(CONFIG, GRID, 2, resume=True, chunk_size=4, **how)
+    study = sweep(CONFIG, GRID, 2, resume=True, chunk_size=4, other_settings=True, **how)
     assert study.complete
     assert study.record.widths == [4]
     assert not (tmp_path / "study" / "chunks").exists()

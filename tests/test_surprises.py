@@ -223,7 +223,7 @@ def test_nothing_of_a_folder_is_a_line_of_its_own_in_a_shell():
 
 
 def test_a_report_leaves_the_shard_out_however_it_was_given():
-    for flag in ("--shard auto", "--shard=1/3", "--shard none"):
+    for flag in ("--shard auto", "--shard=1/3"):
         assert SHARD.sub("", f"purejaxvpg sweep X {flag} --out s") == "purejaxvpg sweep X --out s"
 
 

@@ -87,18 +87,7 @@ def make_networks(
                 f"changes no collection (BatchNorm takes use_running_average=True) and draws no "
                 f"random numbers (Dropout takes deterministic=True)"
             ) from None
-        shape = getattr(x, "shape", None)
-        if shape is None or len(shape) != 2 or shape[0] != obs.shape[0]:
-            returned = type(x).__name__ if shape is None else f"features of shape {shape}"
-            raise ValueError(
-                f"network {type(torso).__name__} returned {returned} for "
-                f"observations {obs.shape}; a torso must return [B, F], here [{obs.shape[0]}, F]"
-            )
-        if not jnp.issubdtype(x.dtype, jnp.floating):  # no gradient passes through integers
-            raise TypeError(
-                f"network {type(torso).__name__} returned features of type {x.dtype}; a torso "
-                f"must return floats"
-            )
+        _check_features(torso, x, obs)
         return x
 
     def policy(params: Any, obs: Array) -> Array:
@@ -128,6 +117,22 @@ def make_networks(
         return Params(policy_params, value_params)
 
     return Networks(init, policy, value_inputs, value)
+
+
+def _check_features(torso: nn.Module, x: Any, obs: Array) -> None:
+    """Refuse what is no features.  Raises: ValueError or TypeError, in one line."""
+    shape = getattr(x, "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != obs.shape[0]:
+        returned = type(x).__name__ if shape is None else f"features of shape {shape}"
+        raise ValueError(
+            f"network {type(torso).__name__} returned {returned} for "
+            f"observations {obs.shape}; a torso must return [B, F], here [{obs.shape[0]}, F]"
+        )
+    if not jnp.issubdtype(x.dtype, jnp.floating):  # no gradient passes through integers
+        raise TypeError(
+            f"network {type(torso).__name__} returned features of type {x.dtype}; a torso "
+            f"must return floats"
+        )
 
 
 def param_shapes(networks: Networks, obs_shape: tuple[int, ...], rows: int = 1) -> Params:

@@ -13,7 +13,7 @@ from purejaxvpg.report.markup import Html, element, join, table
 from purejaxvpg.report.texts import texts, words
 
 SHARD = re.compile(
-    r"(?<!\S)--shard(?:=|\s+)(?:\d+/\d+|auto|none)(?!\S)\s*"
+    r"(?<!\S)--shard(?:=|\s+)(?:\d+/\d+|auto)(?!\S)\s*"
 )  # a flag of the command line
 PRUNING = {"prune": "method", "rungs": "rungs", "keep": "keep"}  # argument -> name in a record
 
