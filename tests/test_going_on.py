@@ -219,8 +219,8 @@ def test_the_line_that_goes_on_repeats_every_flag(command):
             continue
         default = field.default
         value = not default if isinstance(default, bool) else OTHER[type(default)]
-        fixed = {"keep_policies": "best", "keep_states": "no"}
-        value = fixed | {"split": "envs", "shard": "1/3"}.get(field.name, value)
+        fixed = {"keep_policies": "best", "keep_states": "no", "split": "envs", "shard": "1/3"}
+        value = fixed.get(field.name, value)
         changed = dataclasses.replace(args, **{field.name: value})
         shard = (1, 3) if field.name == "shard" else None
         line = shlex.split(resuming.command("a folder", changed, shard))
