@@ -117,6 +117,8 @@ def least_bytes(config: VPGConfig) -> int:
 
 def total_bytes(device: Any) -> int:
     """Memory of a device; a CPU has that of the machine, where it says how much that is."""
+    if device.process_index != jax.process_index():  # a process can ask its own alone
+        device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
