@@ -6,6 +6,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from support.refusals import assert_refused
 
 from purejaxvpg import Hyperparams, VPGConfig, cli
 from purejaxvpg.evaluate import make_evaluate
@@ -134,10 +135,8 @@ LINES = {
 def test_a_command_refuses_them_in_one_line(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tiny = "CartPole-v1 --num-envs 2 --num-steps 8 --total-steps 160 --no-preset --hidden-sizes 8"
-    assert cli.main(line.format(tiny=tiny, nines="9" * 400, long="9" * 5000).split()) == 2
-    printed = capsys.readouterr()
-    assert printed.err.count("\n") == 1
-    assert LINES[line] in printed.err
+    words = line.format(tiny=tiny, nines="9" * 400, long="9" * 5000).split()
+    assert_refused(words, LINES[line], capsys)
     assert not list(tmp_path.iterdir())
 
 

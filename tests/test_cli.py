@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from support.assertions import assert_same_bits
+from support.refusals import assert_refused
 
 import purejaxvpg
 from purejaxvpg import Hyperparams, VPGConfig, cli, presets
@@ -194,10 +195,7 @@ BAD = {
 def test_bad_input_is_one_line_exit_code_2_and_leaves_nothing(line, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    assert cli.main(line.format(tmp=tmp_path).split()) == 2
-    printed = capsys.readouterr()
-    assert printed.err.count("\n") == 1
-    assert BAD[line] in printed.err
+    printed = assert_refused(line.format(tmp=tmp_path).split(), BAD[line], capsys)
     assert "Traceback" not in printed.err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from support.refusals import assert_refused
 
 from purejaxvpg import cli
 from purejaxvpg.cli import arguments, parsing
@@ -192,10 +193,7 @@ BAD = {
 def test_bad_input_is_one_line_exit_code_2_and_leaves_nothing(line, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    assert cli.main(line.format(tmp=tmp_path).split()) == 2
-    printed = capsys.readouterr()
-    assert printed.err.count("\n") == 1, printed.err
-    assert BAD[line] in printed.err
+    printed = assert_refused(line.format(tmp=tmp_path).split(), BAD[line], capsys)
     assert "Traceback" not in printed.err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -15,7 +15,8 @@ ROOT = Path(purejaxvpg.__file__).parent
 
 # A name stands for a file or for a folder with everything in it.  A module imports lower floors.
 FLOORS = {
-    "state": 0, "variables": 0, "by_name": 0, "ranges": 0, "extras": 0, "statistics": 0,
+    "state": 0, "variables": 0, "by_name": 0, "ranges": 0, "extras": 0,
+    "statistics": 0,
     "fields": 1, "compute": 1,
     "advantages": 2, "envs": 2,
     "config": 3,
