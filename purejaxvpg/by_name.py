@@ -1,4 +1,5 @@
-"""Objects of a user by `module:Name`: named where a config is written, imported where it is used.
+"""Objects of a user by `module:Name`: named where a config is written, imported where it is used;
+and advice for names that are misspelt.
 
 A config keeps the text.  So reading a folder imports nothing; training, evaluating and loading a
 policy import the modules that they need.
@@ -7,6 +8,7 @@ policy import the modules that they need.
 import dataclasses
 import importlib
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -37,10 +39,9 @@ def load(field: str, path: str) -> Any:
             )
         raise ImportError(f"{start}: {reason}") from None
     for part in name.split("."):
-        names = dir(value)
         if not hasattr(value, part):
-            close = get_close_matches(part, names, n=3, cutoff=0.5)
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            close = did_you_mean(part, dir(value))
+            hint = f"; {close}" if close else ""
             raise ImportError(f"{start}: {module_name} has no {name}{hint}")
         value = getattr(value, part)
     return value
@@ -87,3 +88,17 @@ def _get(value: Any, name: str) -> Any:
     for part in name.split("."):
         value = getattr(value, part, None)
     return value
+
+
+# ------------------------------------------------------------------------------ MISSPELT NAMES
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """ "did you mean a or b?" with the close names; "" if there are none."""
+    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else ""
+
+
+def suggest(name: str, names: Sequence[str]) -> str:
+    """Advice for an unknown name: the close ones, or else all that are known."""
+    return did_you_mean(name, names) or f"known: {', '.join(names) or 'none'}"

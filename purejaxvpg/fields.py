@@ -155,9 +155,10 @@ def check_counters(config: Any) -> None:
             )
 
 
-def _short(value: Any) -> str:
+def short(value: Any, most: int = 120) -> str:
+    """A value as text on one line, of at most so many characters."""
     text = " ".join(repr(value).split())  # flax shows a module on many lines
-    return text if len(text) <= 120 else f"{text[:100]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def check_hashable(owner: Any, name: str) -> None:
@@ -167,7 +168,7 @@ def check_hashable(owner: Any, name: str) -> None:
         hash(value)
     except TypeError:
         raise TypeError(
-            f"{name}={_short(value)} is not hashable, and a static choice must be; use tuples "
+            f"{name}={short(value)} is not hashable, and a static choice must be; use tuples "
             f"instead of lists, and functions or frozen modules instead of mutable objects"
         ) from None
 

@@ -42,9 +42,8 @@ def merge(
     divisor = jnp.maximum(count, 1)
     # `where`, not a product: a masked row may hold anything, NaN included.
     mean: Array = compute.sum(jnp.where(column > 0, rows, 0).sum(0)) / divisor
-    var: Array = (
-        compute.sum(jnp.where(column > 0, jnp.square(rows - mean[None]), 0).sum(0)) / divisor
-    )
+    squares = jnp.square(rows - mean[None])
+    var: Array = compute.sum(jnp.where(column > 0, squares, 0).sum(0)) / divisor
 
     total = stats.count + count
     share = count / jnp.maximum(total, 1)  # n_b / n
@@ -92,9 +91,7 @@ def scale_rewards(
     before, rewards = state.reward_stats, trajectory.rewards  # [T, N]
     done = trajectory.terminated | trajectory.truncated
     starts = jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])  # [T, N]
-    first = (
-        rewards[:1] + gamma * before.returns[None]
-    )  # [1, N], goes on where the last batch stopped
+    first = rewards[:1] + gamma * before.returns[None]  # [1, N], on from the last batch
     addends = jnp.concatenate([first, rewards[1:]])
     returns = accumulate(addends, gamma, starts, reverse=False)  # [T, N], G_t
     running = jnp.where(done[-1], 0, returns[-1])

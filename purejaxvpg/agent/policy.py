@@ -26,6 +26,7 @@ import numpy as np
 from jax import Array, lax
 
 from purejaxvpg.config import VPGConfig
+from purejaxvpg.envs.spaces import ENDLESS
 
 
 class Policy(NamedTuple):
@@ -226,9 +227,6 @@ def _draw(mean: Array, std: Array, noise: Array) -> Array:
     return mean + std * noise
 
 
-_UNBOUNDED = 1e30  # gymnax writes float32's largest number where it means infinity
-
-
 def box_bounds(space: Any, default_space: Any) -> tuple[Array, Array, np.ndarray]:
     """Bounds `[n]`, and which dimensions have them (a static fact, of the default space)."""
     size = math.prod(space.shape)
@@ -240,7 +238,7 @@ def box_bounds(space: Any, default_space: Any) -> tuple[Array, Array, np.ndarray
         np.broadcast_to(np.asarray(bound, np.float32), space.shape).reshape(size)
         for bound in (default_space.low, default_space.high)
     ]
-    bounded = (np.abs(limits[0]) < _UNBOUNDED) & (np.abs(limits[1]) < _UNBOUNDED)
+    bounded = (np.abs(limits[0]) < ENDLESS) & (np.abs(limits[1]) < ENDLESS)
     return flat(space.low), flat(space.high), bounded
 
 

@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import tyro
 
 from purejaxvpg import presets
+from purejaxvpg.by_name import suggest
 from purejaxvpg.cli import flags
 from purejaxvpg.cli.terminal import UserError, user_errors
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.envs import suggest
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.serialize import plain
 

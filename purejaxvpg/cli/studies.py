@@ -12,6 +12,7 @@ from purejaxvpg.cli.arguments import conditions_of, resources_of, shard_of, spec
 from purejaxvpg.cli.output import print_results
 from purejaxvpg.cli.parsing import preset_line
 from purejaxvpg.cli.terminal import console, say, show, user_errors
+from purejaxvpg.envs.spaces import ENDLESS
 from purejaxvpg.experiment import planning
 from purejaxvpg.experiment.design import STATIC
 from purejaxvpg.experiment.display import duration
@@ -116,5 +117,5 @@ def _describe(space: Any) -> str:
         return f"Discrete({space.n})"
     low, high = float(np.min(space.low)), float(np.max(space.high))
     same = np.ptp(np.asarray(space.low)) == 0 and np.ptp(np.asarray(space.high)) == 0
-    bounds = f" in [{low:g}, {high:g}]" if same and max(-low, high) < 1e30 else ""
+    bounds = f" in [{low:g}, {high:g}]" if same and max(-low, high) < ENDLESS else ""
     return f"Box{tuple(space.shape)}{bounds}"

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from typing import Any
 
 from purejaxvpg import by_name
+from purejaxvpg.by_name import suggest
 from purejaxvpg.compute import forget, memoized
 from purejaxvpg.envs import by_path, check
 from purejaxvpg.envs.contract import settle
-from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params, suggest
+from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params
 from purejaxvpg.envs.protocol import Environment, Step
 from purejaxvpg.envs.vector import VectorEnv, vectorize
 from purejaxvpg.fields import MOST, check_count, first_line

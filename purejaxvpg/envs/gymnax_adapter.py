@@ -22,8 +22,9 @@ from typing import Any
 import jax
 from jax import Array
 
+from purejaxvpg.by_name import suggest
 from purejaxvpg.envs.by_path import PARTS
-from purejaxvpg.envs.params import param_names, replace_params, suggest
+from purejaxvpg.envs.params import param_names, replace_params
 from purejaxvpg.envs.protocol import BrokenContract, Environment, Step
 from purejaxvpg.extras import loaded_when_used
 from purejaxvpg.fields import first_line

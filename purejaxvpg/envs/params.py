@@ -5,11 +5,11 @@ The name of a parameter inside another is dotted: `inner.g`.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import jax.numpy as jnp
 
+from purejaxvpg.by_name import suggest
 from purejaxvpg.envs.protocol import Environment
 
 
@@ -85,14 +85,6 @@ def replace_params(params: Any, values: Mapping[str, Any]) -> Any:
     if dataclasses.is_dataclass(params):
         return dataclasses.replace(params, **changed)  # type: ignore[type-var]
     return params._replace(**changed)
-
-
-def suggest(name: str, names: tuple[str, ...] | list[str]) -> str:
-    """Advice for an unknown name: the close ones, or else all that are known."""
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(names) or 'none'}"
 
 
 def _leaves(params: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from jax import Array
 
 from purejaxvpg.envs.protocol import BrokenContract
 
-ENDLESS = 1e30  # a bound beyond it is none
+ENDLESS = 1e30  # a bound beyond it is none: gymnax writes float32's largest number for infinity
 
 
 def zero_action(space: Any) -> Array:

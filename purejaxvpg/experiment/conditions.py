@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from purejaxvpg.envs import suggest
+from purejaxvpg.by_name import suggest
 
 WORLD = ("env", "max_episode_steps")  # and every env_params.<field>
 

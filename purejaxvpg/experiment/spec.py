@@ -13,6 +13,7 @@ from purejaxvpg.experiment.design import Axis, Design
 from purejaxvpg.experiment.files import digest
 from purejaxvpg.experiment.pruning import SuccessiveHalving, pruning_from_json, pruning_to_json
 from purejaxvpg.experiment.runs import RunIndex
+from purejaxvpg.fields import short
 from purejaxvpg.serialize import (
     config_from_json,
     config_to_json,
@@ -156,12 +157,7 @@ def named_differences(one: dict[str, Any], other: dict[str, Any]) -> str:
     pairs["num_seeds"] = (len(one["seeds"]), len(other["seeds"]))
     pairs["seed"] = (one["seeds"][0], other["seeds"][0])
     return "; ".join(
-        f"{name} is {_short(x)} there, and {_short(y)} is given"
+        f"{name} is {short(x)} there, and {short(y)} is given"
         for name, (x, y) in pairs.items()
         if digest(x) != digest(y)
     )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:100]}... ({len(text):,} characters)"

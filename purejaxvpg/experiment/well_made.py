@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.fields import short
 
 LARGEST_SEED = 2**32 - 1
 
@@ -90,5 +91,4 @@ def _is_list_of(value: Any, kind: type) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return short(value, 60)

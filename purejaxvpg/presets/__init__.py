@@ -16,12 +16,11 @@ fields that differ from the defaults.  Comments in the file give the results mea
 
 import dataclasses
 import tomllib
-from difflib import get_close_matches
 from importlib import resources
 from typing import Any, NamedTuple
 
+from purejaxvpg.by_name import did_you_mean, suggest
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.envs import suggest
 
 
 class Preset(NamedTuple):
@@ -67,8 +66,8 @@ def values(env: str) -> dict[str, Any]:
     """
     names = available()
     if env not in names:
-        close = get_close_matches(str(env), names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        close = did_you_mean(str(env), names)
+        hint = f"{close} " if close else ""
         raise ValueError(
             f"environment {env!r} has no preset; {hint}presets exist for: {', '.join(names)}"
         )
