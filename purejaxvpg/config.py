@@ -80,8 +80,10 @@ class VPGConfig:
     value_iterations: int = setting(10, "Gradient steps of the value function per update (the policy takes one).")
 
     network: Any = setting("auto", """Torso: mlp, cnn, auto (cnn for (H, W, C) observations), or a flax module that maps
-        observations [B, ...] to features [B, F], or module:Name to import one or its class. Observations come as float32 in
-        the environment's units, bytes of pictures as 0 to 255.""")
+        observations [B, ...] to features [B, F], or module:Name to import one or its class. Observations come as float32, bytes of
+        pictures divided by 255; of several arrays as a dict by name.""")
+    policy_obs: tuple[str, ...] | None = setting(None, "Parts of the observation, by name, that the policy sees (None: all).")
+    value_obs: tuple[str, ...] | None = setting(None, "Parts of the observation, by name, that the value function sees (None: all).")
     hidden_sizes: tuple[int, ...] = setting((64, 64), "Widths of the hidden layers of mlp, and of the dense layers that follow cnn.")
     activation: str = setting("tanh", "Activation function, by its name in flax.linen.")
     kernel_init: Any = setting("orthogonal", "Initializer of the hidden layers: a name in flax.linen.initializers, an initializer, or its module:name.")

@@ -19,7 +19,7 @@ class Loop(NamedTuple):
 
     step: Array  # []
     state: VectorState  # [E, ...]
-    obs: Array  # [E, *obs_shape]
+    obs: Any  # [E, ...]
     alive: Array  # [E] bool, the first episode is still running
     returns: Array  # [E]
     lengths: Array  # [E]
@@ -55,7 +55,7 @@ def make_evaluate(
     ) -> Evaluation:
         env_params = agent.env_params(as_float32(hp))
         policy = agent.policy(env_params)
-        bound = max_steps if max_steps is not None else episode_limit(config, env_params)
+        bound = max_steps if max_steps is not None else episode_limit(config, agent.env, env_params)
         bound = config.eval_steps if bound is None else bound
         reset_key, key = jax.random.split(as_key(key))
         state, obs = env.reset(reset_key, env_params)

@@ -207,6 +207,11 @@ def check_type(field: dataclasses.Field, value: Any, names: Mapping[str, Any]) -
         return None
     if kind in (int, int | None):
         return _whole(value, wrong)
+    if kind == tuple[str, ...] | None:
+        texts = isinstance(value, tuple | list) and all(isinstance(x, str) for x in value)
+        if value is not None and not (texts and value):
+            raise wrong
+        return None if value is None else tuple(value)
     if get_origin(kind) is tuple:
         if not isinstance(value, tuple | list):
             raise wrong
@@ -251,5 +256,7 @@ def _whole(value: Any, wrong: TypeError) -> int:
 def _describe(kind: Any) -> str:
     if kind == int | None:
         return "a whole number or None"
+    if kind == tuple[str, ...] | None:
+        return "a tuple of names or None"
     names = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
     return names.get(kind, "a tuple of whole numbers")

@@ -18,8 +18,8 @@ class Params(NamedTuple):
 class RunningStats(NamedTuple):
     """Mean and variance of everything merged so far.  float32; the identity while count is 0."""
 
-    mean: Array  # [...]
-    var: Array  # [...], population variance
+    mean: Any  # [...]; of observations of several arrays a dict
+    var: Any  # [...], population variance
     count: Array  # [], how many rows were merged
 
 
@@ -42,7 +42,7 @@ class Spares(NamedTuple):
     """Reset states drawn ahead: where each of N environments will go on after an end."""
 
     inner: Any  # [N, ...] pytree
-    obs: Array  # [N, *obs_shape]
+    obs: Any  # [N, ...] pytree
     used: Array  # [N] bool: an episode began here, another must not
 
 
@@ -60,8 +60,8 @@ class TrainState(NamedTuple):
     params: Params  # policy and value networks
     opt_state: Params  # of their optimizers
     env_state: VectorState  # [N, ...]
-    obs: Array  # [N, *obs_shape], the observation that the next action answers to
-    obs_stats: RunningStats  # [*obs_shape]
+    obs: Any  # [N, ...] pytree, the observation that the next action answers to
+    obs_stats: RunningStats  # of observations as networks see them
     reward_stats: RewardStats  # [N] and []
     key: Array  # [] PRNG key
     update: Array  # [] int32, updates done

@@ -85,13 +85,13 @@ def make_learner(config: VPGConfig, devices: int = 1) -> Learner:
 class Batch(NamedTuple):
     """A rollout, `[T, N, ...]`."""
 
-    obs: Array  # [T, N, *obs_shape], s_t
-    action: Array  # [T, N] or [T, N, n], a_t, raw (see agent/policy.py)
+    obs: Any  # [T, N, ...], s_t
+    action: Any  # [T, N] or [T, N, n], a_t, raw (see agent/policy.py)
     outputs: Array  # [T, N, O], of the policy network at s_t
     reward: Array  # [T, N], r_{t+1}
     terminated: Array  # [T, N] bool
     truncated: Array  # [T, N] bool
-    final_obs: Array  # [T, N, *obs_shape], s_{t+1} before any reset
+    final_obs: Any  # [T, N, ...], s_{t+1} before any reset
     alive: Array  # [T, N] bool; rollout="episodes": False after the episode's end
 
 
@@ -99,7 +99,7 @@ class Carry(NamedTuple):
     """The rollout between two steps."""
 
     env_state: VectorState  # [N, ...]
-    obs: Array  # [N, *obs_shape]
+    obs: Any  # [N, ...]
     alive: Array  # [N] bool
     sums: EpisodeSums  # [N] each, of the episodes that ended so far
 
@@ -166,8 +166,8 @@ class Rows(NamedTuple):
     """The batch, judged and flattened.  (A matrix multiply over `[B, F]` is twice as fast as
     one over `[T, N, F]`, whose gradient XLA lays out badly.)"""
 
-    obs: Array  # [B, *obs_shape], as the networks see it
-    action: Array  # [B] or [B, n]
+    obs: Any  # [B, ...], as the networks are given it
+    action: Any  # [B] or [B, n]
     outputs: Array  # [B, O], before the policy's step
     psi: Array  # [B], Psi_t
     target: Array  # [B], R^_t
@@ -183,11 +183,11 @@ def judge(
 
     see = functools.partial(setup.agent.see, state.obs_stats)  # raw -> as the networks see it
 
-    def value(obs: Array) -> Array:  # [M, *obs_shape], as seen -> [M]
+    def value(obs: Any) -> Array:  # [M, ...], as seen -> [M]
         inputs = networks.value_inputs(state.params.policy, obs)
         return networks.value(state.params.value, inputs)
 
-    obs = see(flatten(batch.obs))  # [B, *obs_shape]
+    obs = see(flatten(batch.obs))  # [B, ...]
     values = compute.map(value, obs).reshape(batch.reward.shape)  # [T, N], V(s_t)
     next_values = jnp.concatenate([values[1:], value(see(state.obs))[None]])  # [T, N], V(s_{t+1})
     # values[t+1] is V(s_{t+1}) only while the episode goes on; after an end it is the value of the
@@ -219,7 +219,7 @@ def judge(
     metrics = {"value_loss": value_loss, "explained_variance": explained}
     rows = Rows(obs, *map(flatten, (batch.action, batch.outputs, psi, target, weight, share)))
     if config.normalize_obs:  # last, so that the whole batch is seen through the same statistics
-        raw, counted = flatten(batch.obs), flatten(batch.alive)
+        raw, counted = setup.agent.encoder(flatten(batch.obs)), flatten(batch.alive)
         state = state._replace(obs_stats=agent.merge(state.obs_stats, raw, counted, compute))
     return state, rows, metrics
 

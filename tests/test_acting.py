@@ -13,6 +13,7 @@ from support.probes import linear_policy
 
 from purejaxvpg import VPGConfig
 from purejaxvpg.agent import init_stats, make_agent
+from purejaxvpg.agent.encoding import Encoder, Part, of_array
 from purejaxvpg.experiment import load_policy, save_policy
 from purejaxvpg.experiment.acting import describe_observations, make_act
 from purejaxvpg.experiment.policy_files import SavedPolicy, compiled
@@ -146,10 +147,10 @@ def test_integers_of_a_box_are_no_states():
         act(3)
 
 
-def test_a_space_is_discrete_if_the_network_sees_it_one_hot():
-    assert describe_observations(gymnasium.spaces.Discrete(4), (4,)) == STATES
-    assert describe_observations(gymnasium.spaces.Discrete(4), (2,)) == {"kind": "box"}
-    assert describe_observations(gymnasium.spaces.Box(0, 1, (4,)), (4,)) == {"kind": "box"}
+def test_observations_are_discrete_if_the_network_sees_them_one_hot():
+    assert describe_observations(Encoder((("", Part((), "int32", 4)),))) == STATES
+    assert describe_observations(Encoder((("", Part((), "int32")),))) == {"kind": "box"}
+    assert describe_observations(of_array((4,))) == {"kind": "box"}
 
 
 # ------------------------------------------------------------------------------------- IN FILES

@@ -274,9 +274,9 @@ def test_the_types_of_a_hand_made_environment_are_settled():
     out = made.step(KEY, state, 0, None)
     assert state["x"].dtype == out.state["x"].dtype == jnp.float32
     assert out.state["x"] == 0.5
-    assert (obs.tolist(), out.obs.tolist()) == ([1, 0], [0, 1])
+    assert (obs.tolist(), out.obs.tolist()) == (0, 1)
     assert (out.reward.dtype, out.terminated.dtype) == (jnp.float32, jnp.bool_)
-    assert made.obs_shape == (2,)
+    assert made.obs_shape == ()
     assert envs.make(made) is made
 
 

@@ -9,11 +9,13 @@ import pytest
 from flax import nnx
 from support import probes
 from support.assertions import assert_same_bits
+from support.networks import networks_of
 from support.probes import quick_jit
 
 from purejaxvpg import VPGConfig, envs, make_learner
 from purejaxvpg.agent import init_stats, networks
-from purejaxvpg.agent.networks import make_networks, param_shapes
+from purejaxvpg.agent.encoding import make_encoder, of_array
+from purejaxvpg.agent.networks import param_shapes
 from purejaxvpg.experiment.policies import leaves_of, restore
 from purejaxvpg.variables import trained
 
@@ -81,31 +83,31 @@ def test_only_params_are_trained():
 
 def test_a_state_holds_arrays_alone():
     """Without jit too, where a variable of the user's is a plain number."""
-    made = make_networks(config(Carrying()), (3,), 2, False)
+    made = networks_of(config(Carrying()), (3,), 2, False)
     params = made.init(jax.random.key(0), jnp.ones((2, 3)))
     assert all(isinstance(x, jax.Array) and not x.weak_type for x in jax.tree.leaves(params))
     assert params.policy["torso"]["tables"]["scale"] == 1.0
 
 
 def test_a_kept_policy_has_every_collection():
-    made = make_networks(config(Carrying()), (3,), 2, False)
+    made = networks_of(config(Carrying()), (3,), 2, False)
     params = made.init(jax.random.key(0), jnp.ones((2, 3))).policy
     stats = init_stats((3,))
     arrays = {name: np.asarray(x) for name, x in leaves_of(params, stats).items()}
     assert {name.split("/")[2] for name in arrays if name.startswith("params/torso")} == {
         "params", *OTHERS
     }  # fmt: skip
-    assert_same_bits(restore(arrays, made, (3,)), (params, stats))
+    assert_same_bits(restore(arrays, made, of_array((3,))), (params, stats))
     missing = {name: x for name, x in arrays.items() if "units" not in name}
     with pytest.raises(ValueError, match=r"params/torso/constants/units is missing"):
-        restore(missing, made, (3,))
+        restore(missing, made, of_array((3,)))
 
 
 def test_shapes_are_those_of_the_parameters():
-    made = make_networks(config(Carrying()), (3,), 2, False)
+    made = networks_of(config(Carrying()), (3,), 2, False)
     params = made.init(jax.random.key(0), jnp.ones((5, 3)))
     alike = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
-    assert jax.tree.map(str, param_shapes(made, (3,))) == jax.tree.map(str, alike)
+    assert jax.tree.map(str, param_shapes(made, of_array((3,)))) == jax.tree.map(str, alike)
 
 
 # ------------------------------------------------------------------------------------- REFUSED
@@ -185,16 +187,16 @@ def test_a_torso_may_compute_in_bfloat16():
 def test_pictures_with_their_channels_first_are_not_convolved_in_silence(obs_shape):
     """Refused where nobody asked for a convolution; a warning where somebody did."""
     with pytest.raises(ValueError, match=r"look like \(C, H, W\); transpose .*network='mlp'"):
-        make_networks(VPGConfig(), obs_shape, 2, False)
-    make_networks(VPGConfig(network="mlp"), obs_shape, 2, False)
+        networks_of(VPGConfig(), obs_shape, 2, False)
+    networks_of(VPGConfig(network="mlp"), obs_shape, 2, False)
     if obs_shape[0] >= 3:
         with pytest.warns(UserWarning, match=r"pictures of (32|48) channels; .*\(H, W, C\)"):
-            make_networks(VPGConfig(network="cnn"), obs_shape, 2, False)
+            networks_of(VPGConfig(network="cnn"), obs_shape, 2, False)
 
 
 @pytest.mark.parametrize("obs_shape", [(10, 10, 4), (84, 84, 4), (4, 4, 16), (3, 7, 7), (4, 3, 99)])
 def test_pictures_and_boards_are_taken(obs_shape):
-    make_networks(VPGConfig(), obs_shape, 2, False)
+    networks_of(VPGConfig(), obs_shape, 2, False)
 
 
 class Bytes(probes.PlainEnv):
@@ -208,9 +210,11 @@ class Bytes(probes.PlainEnv):
 
 
 def test_bytes_arrive_as_the_help_says():
-    """From 0 to 255, as float32; `network`'s help and the networks' docstring say so."""
+    """As uint8 in a batch; from 0 to 1 where networks look, as help and docstring say."""
     env = envs.make(Bytes(3))
     obs, _ = env.reset(jax.random.key(0), env.default_params)
-    assert (obs.dtype, obs.max()) == (jnp.float32, 255)
-    assert "0 to 255" in " ".join(VPGConfig.__doc__.split())
-    assert "0 to\n255" in networks.__doc__
+    assert (obs.dtype, obs.max()) == (jnp.uint8, 255)
+    seen = make_encoder(env)(obs)
+    assert (seen.dtype, seen.max()) == (jnp.float32, 1)
+    assert "divided by 255" in " ".join(VPGConfig.__doc__.split())
+    assert "bytes of pictures from 0 to 1" in networks.__doc__

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.assertions import assert_same_bits
+from support.networks import networks_of
 
 import purejaxvpg
 from purejaxvpg import Conv, VPGConfig
-from purejaxvpg.agent.networks import make_networks, param_shapes
+from purejaxvpg.agent.encoding import of_array
+from purejaxvpg.agent.networks import param_shapes
 
 # The module: the package shows the function of the same name.
 module = importlib.import_module("purejaxvpg.compute.convolution")
@@ -102,8 +104,8 @@ def every_equation(jaxpr):
 
 def test_the_packages_cnn_has_no_convolution_on_a_cpu(monkeypatch):
     """Neither forward nor backward; on an accelerator all are XLA's."""
-    networks = make_networks(VPGConfig(hidden_sizes=(8,)), (10, 10, 4), 3, False)
-    params, obs = param_shapes(networks, (10, 10, 4)).policy, jnp.zeros((5, 10, 10, 4))
+    networks = networks_of(VPGConfig(hidden_sizes=(8,)), (10, 10, 4), 3, False)
+    params, obs = param_shapes(networks, of_array((10, 10, 4))).policy, jnp.zeros((5, 10, 10, 4))
     grad = jax.grad(lambda params, obs: networks.policy(params, obs).sum())
     assert "conv_general_dilated" not in traced(grad, params, obs)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

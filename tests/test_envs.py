@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnax.environments import spaces
 from support import probes
 
 from purejaxvpg import envs
+from purejaxvpg.agent.encoding import make_encoder
 
 KEY = jax.random.key(0)
 
@@ -36,11 +36,14 @@ def types_of_a_step(env):
     ["UmbrellaChain-bsuite", "BernoulliBandit-misc", "FourRooms-misc", "FrozenLake-misc",
      "DeepSea-bsuite", "SimpleBandit-bsuite", "CartPole-v1"],
 )  # fmt: skip
-def test_rewards_and_observations_are_float32(name):
-    """Rewards and observations are float32, ends booleans, whatever the environment returns."""
+def test_types_of_a_step(name):
+    """Rewards are float32 and ends booleans, whatever the environment returns; observations are
+    float32, or the integers of a Discrete."""
     env = envs.make(name)
     obs, _, out = types_of_a_step(env)
-    assert {obs.dtype, out.obs.dtype, out.final_obs.dtype, out.reward.dtype} == {jnp.dtype("f4")}
+    assert out.reward.dtype == jnp.float32
+    seen = jnp.dtype("i4" if name in ("FrozenLake-misc", "FourRooms-misc") else "f4")
+    assert {obs.dtype, out.obs.dtype, out.final_obs.dtype} == {seen}
     assert out.terminated.dtype == out.truncated.dtype == jnp.bool_
     assert obs.shape == out.obs.shape == out.final_obs.shape == env.obs_shape
 
@@ -53,16 +56,16 @@ def test_the_reward_cast_is_needed(name):
     assert reward.dtype == jnp.int32
 
 
-def test_frozen_lake_is_one_hot():
-    """A Discrete observation becomes a one-hot vector of the same index."""
+def test_frozen_lake_is_seen_one_hot():
+    """Networks see a Discrete observation as a one-hot vector of the same index."""
     env = envs.make("FrozenLake-misc")
+    encoder = make_encoder(env)
     obs, state = env.reset(KEY, env.default_params)
-    assert env.obs_shape == (16,)
-    np.testing.assert_array_equal(obs, np.eye(16)[0])
+    assert (env.obs_shape, encoder.shapes) == ((), (16,))
+    np.testing.assert_array_equal(encoder(obs), np.eye(16)[0])
     for action in (0, 1, 2, 3):
         out = env.step(KEY, state, jnp.array(action), env.default_params)
-        assert out.final_obs.sum() == 1
-        assert set(np.unique(out.final_obs)) == {0, 1}
+        np.testing.assert_array_equal(encoder(out.final_obs), np.eye(16)[int(out.final_obs)])
 
 
 def test_terminated_wins_over_truncated():
@@ -298,17 +301,6 @@ def test_a_missing_attribute_is_named(missing):
     with pytest.raises(TypeError, match=f"has no '{missing}'") as error:
         envs.make(type("Half", (), whole)())
     assert "\n" not in str(error.value)
-
-
-def test_observations_in_pieces_are_refused():
-    """A Dict observation is named, with the remedy."""
-
-    class Pieces(probes.PlainEnv):
-        def observation_space(self, params):
-            return spaces.Dict({"a": spaces.Discrete(2)})
-
-    with pytest.raises(ValueError, match="flatten it to one array"):
-        envs.make(Pieces(3))
 
 
 def test_a_hand_made_environment_is_checked_too():

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.networks import networks_of
 
-from purejaxvpg.agent.networks import make_networks
 from purejaxvpg.agent.torsos import ACTIVATIONS, INITIALIZERS, MLP, MinAtarCNN
 from purejaxvpg.config import VPGConfig
 
@@ -23,14 +23,14 @@ class Torso(nn.Module):
 
 def shapes(config, obs_shape=(4,), num_outputs=3, free_std=False):
     """Networks, and the shapes of their parameters without computing any."""
-    networks = make_networks(config, obs_shape, num_outputs, free_std)
+    networks = networks_of(config, obs_shape, num_outputs, free_std)
     obs = jnp.zeros((BATCH, *obs_shape))
     return networks, jax.eval_shape(networks.init, jax.random.key(0), obs)
 
 
 def made(config, obs_shape=(4,), num_outputs=3, free_std=False):
     """Networks, their parameters and some observations."""
-    networks = make_networks(config, obs_shape, num_outputs, free_std)
+    networks = networks_of(config, obs_shape, num_outputs, free_std)
     obs = jax.random.normal(jax.random.key(1), (BATCH, *obs_shape))
     return networks, jax.jit(networks.init)(jax.random.key(0), obs), obs
 
@@ -110,7 +110,7 @@ def test_auto_is_cnn_for_images_alone():
 def test_cnn_refuses_observations_that_are_no_images(obs_shape):
     """A 3x3 window needs (H, W, C) of at least 3x3; the error says what to use instead."""
     with pytest.raises(ValueError, match=r"network='cnn' needs.*use network='mlp'"):
-        make_networks(VPGConfig(network="cnn"), obs_shape, 2, False)
+        networks_of(VPGConfig(network="cnn"), obs_shape, 2, False)
 
 
 def test_auto_accepts_every_observation():
@@ -174,7 +174,7 @@ def test_every_listed_initializer_works(name):
 def test_every_listed_activation_is_the_one_of_flax(name):
     """Features of an identity layer are flax's function of the observations."""
     config = VPGConfig(hidden_sizes=(4,), activation=name, shared_torso=True)
-    networks = make_networks(config, (4,), 2, False)
+    networks = networks_of(config, (4,), 2, False)
     identity = {"params": {"Dense_0": {"kernel": jnp.eye(4), "bias": jnp.zeros(4)}}}
     obs = jnp.array([[-2.0, -0.5, 0.5, 2.0]])
     features = networks.value_inputs({"torso": identity}, obs)
@@ -189,7 +189,7 @@ def test_unknown_names_raise(field, value):
     """The error names the value given and the values that are accepted."""
     known = {"network": "mlp", "activation": "tanh", "kernel_init": "orthogonal"}[field]
     with pytest.raises(ValueError, match=rf"^{field}={value!r} is unknown.*{known}"):
-        make_networks(VPGConfig(**{field: value}), (4,), 2, False)
+        networks_of(VPGConfig(**{field: value}), (4,), 2, False)
 
 
 # -------------------------------------------------------------------------- a user's module

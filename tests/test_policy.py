@@ -1,5 +1,6 @@
 """Distributions over actions: scipy, closed formulas and quadrature beside them."""
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +41,7 @@ def same(actual, expected, rtol=1e-9):
 def test_categorical_equals_scipy():
     """log pi, entropy, KL(old || new) and mode of logits, against scipy."""
     policy = make_policy(VPGConfig(), spaces.Discrete(4))
-    assert (policy.num_outputs, policy.free_std) == (4, False)
+    assert (policy.num_outputs, policy.free_outputs) == (4, ())
     old, new = np.random.default_rng(0).normal(size=(2, 5, 4)) * 2
     log_p, log_q = scipy.special.log_softmax([old, new], axis=-1)
     for action in range(4):
@@ -291,7 +292,7 @@ def test_outputs_of_zero_give_the_initial_std(std, init_std):
     config = VPGConfig(std=std, init_std=init_std)
     policy = make_policy(config, spaces.Box(-2.0, 4.0, (1,)))
     np.testing.assert_allclose(std_of(policy, [[0.0, 0.0]]), 3 * init_std, rtol=1e-4)
-    assert policy.free_std == (std == "free")
+    assert policy.free_outputs == ((1,) if std == "free" else ())
 
 
 def test_state_std_is_softplus_with_a_floor_and_free_std_is_exp():
@@ -342,15 +343,17 @@ def test_tanh_needs_finite_bounds(high):
 @pytest.mark.parametrize(
     "space",
     [
-        spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)]),
-        spaces.Dict({"a": spaces.Discrete(2)}),
+        spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 5, (2,), jnp.int32)]),
+        gymnasium.spaces.Discrete(3, start=1),
+        gymnasium.spaces.Text(3),
+        spaces.Dict({}),
         spaces.Box(0, 5, (2,), jnp.int32),
     ],
-    ids=["Tuple", "Dict", "integer Box"],
+    ids=["integer Box in a Tuple", "from 1", "Text", "empty", "integer Box"],
 )
 def test_unsupported_spaces_raise(space):
     """The error names the space and the supported ones."""
-    with pytest.raises(ValueError, match="not supported; supported are Discrete and Box of float"):
+    with pytest.raises(ValueError, match=r"supported are Discrete \(from 0\), Multi"):
         make_policy(VPGConfig(), space)
 
 

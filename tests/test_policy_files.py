@@ -54,7 +54,7 @@ def training_policy(config, state):
 
 
 def observations(config, number=5):
-    shape = make_agent(config).env.obs_shape
+    shape = make_agent(config).encoder.shapes
     return jax.random.normal(jax.random.key(1), (number, *shape), jnp.float32)
 
 

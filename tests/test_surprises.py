@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from support.networks import networks_of
 from support.refusals import assert_refused
 from support.studies import all_parts, make_part, make_spec, make_study
 from support.sweeps import CONFIG
 
 import purejaxvpg
 from purejaxvpg import Hyperparams, VPGConfig, by_name, envs, make_learner, make_segment
-from purejaxvpg.agent.networks import make_networks
 from purejaxvpg.cli import arguments, parsing, repro, resuming
 from purejaxvpg.cli.terminal import patient_output
 from purejaxvpg.experiment import merge, save_policy, sweep
@@ -283,7 +283,7 @@ def test_what_people_pass_in_is_refused_in_one_line():
     refused(TypeError, "num_updates=2.0 is no integer", lambda: make_segment(CONFIG, 2.0))
     refused(TypeError, "num_updates=True is no integer", lambda: make_segment(CONFIG, True))
     config = VPGConfig(network=Whole())
-    networks = make_networks(config, (4,), 2, False)
+    networks = networks_of(config, (4,), 2, False)
     refused(TypeError, "Whole returned features of type int32",
             lambda: jax.eval_shape(networks.init, jax.random.key(0), jnp.ones((1, 4))))  # fmt: skip
     refused(TypeError, r"^network=Sequential.*\.\.\. is not hashable",

@@ -1,12 +1,11 @@
 """Networks: a torso that turns observations into features, and two heads on features.
 
-A torso is a flax module that maps observations `[B, *obs_shape]` float32 to features `[B, F]`.
-That is the whole contract for a module of the user's own; the heads are added here.  Its `params`
-are float32 and are trained.  Its other collections are carried along as they were made, so it may
-read constants and running statistics, and neither change them nor draw random numbers.
-
-Observations arrive in the environment's units: bytes of a picture (uint8) as numbers from 0 to
-255.  Scale them in the environment or in the torso (`obs / 255`), or with `normalize_obs`.
+A torso is a flax module that maps observations to features `[B, F]`.  Observations are float32
+`[B, *obs_shape]` or, of several arrays, a dict of these by name, encoded as encoding.py says
+(bytes of pictures from 0 to 1).  That is the whole contract for a module of the user's own; the
+heads are added here.  Its `params` are float32 and are trained.  Its other collections are carried
+along as they were made, so it may read constants and running statistics, and neither change them
+nor draw random numbers.
 """
 
 from collections.abc import Callable
@@ -20,8 +19,11 @@ from flax import errors
 from flax.core import unfreeze
 from jax import Array
 
+from purejaxvpg.agent.distribution import Policy
+from purejaxvpg.agent.encoding import Encoder, unmasked
 from purejaxvpg.agent.torsos import flax_dot, make_torso
 from purejaxvpg.config import VPGConfig
+from purejaxvpg.envs.protocol import Masked
 from purejaxvpg.state import Params
 from purejaxvpg.variables import TRAINED
 
@@ -29,22 +31,27 @@ from purejaxvpg.variables import TRAINED
 class PolicyHead(nn.Module):
     """Features `[B, F]` -> the parameters of a distribution, `[B, num_outputs]`.
 
-    With free_std the second half of them is a parameter of its own, the same for every state.
+    The columns `free_outputs` are parameters of their own, the same for every state: logarithms of
+    standard deviations.
     """
 
     num_outputs: int
-    free_std: bool
+    free_outputs: tuple[int, ...]
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
         # A small gain: the first policy is close to uniform, whatever the features.
         init = nn.initializers.orthogonal(0.01)
-        if not self.free_std:
-            return nn.Dense(self.num_outputs, kernel_init=init, dot_general=flax_dot)(features)
-        half = self.num_outputs // 2
-        mean = nn.Dense(half, kernel_init=init, dot_general=flax_dot)(features)
-        log_std = self.param("log_std", nn.initializers.zeros, (half,), jnp.float32)
-        return jnp.concatenate([mean, jnp.broadcast_to(log_std, mean.shape)], axis=-1)
+        size = self.num_outputs - len(self.free_outputs)
+        outputs = nn.Dense(size, kernel_init=init, dot_general=flax_dot)(features)
+        if not self.free_outputs:
+            return outputs
+        free = self.param("log_std", nn.initializers.zeros, (len(self.free_outputs),), jnp.float32)
+        free = jnp.broadcast_to(free, (*outputs.shape[:-1], len(self.free_outputs)))
+        both = jnp.concatenate([outputs, free], axis=-1)
+        order = [i for i in range(self.num_outputs) if i not in self.free_outputs]
+        place = np.argsort([*order, *self.free_outputs])
+        return both if (place == np.arange(self.num_outputs)).all() else both[..., place]
 
 
 class ValueHead(nn.Module):
@@ -56,29 +63,34 @@ class ValueHead(nn.Module):
 
 
 class Networks(NamedTuple):
-    """Pure functions of the two networks.  B rows; O = number of outputs of the policy head."""
+    """Pure functions of the two networks.  B rows; O = number of outputs of the policy head.
 
-    init: Callable[[Array, Array], Params]  # (key, obs [B, ...])
-    policy: Callable[[Any, Array], Array]  # (params.policy, obs [B, ...]) -> [B, O]
-    value_inputs: Callable[[Any, Array], Array]  # (params.policy, obs [B, ...]) -> [B, ...]
-    value: Callable[[Any, Array], Array]  # (params.value, value_inputs [B, ...]) -> [B]
+    Observations are those of the environment, pytrees `[B, ...]`, normalised or not, `Masked` or
+    not.  Where they are `Masked`, outputs of actions that are not possible are -inf.
+    """
+
+    init: Callable[[Array, Any], Params]  # (key, obs [B, ...])
+    policy: Callable[[Any, Any], Array]  # (params.policy, obs [B, ...]) -> [B, O]
+    value_inputs: Callable[[Any, Any], Any]  # (params.policy, obs [B, ...]) -> [B, ...]
+    value: Callable[[Any, Any], Array]  # (params.value, value_inputs [B, ...]) -> [B]
 
 
-def make_networks(
-    config: VPGConfig, obs_shape: tuple[int, ...], num_outputs: int, free_std: bool
-) -> Networks:
-    """Policy and value networks for observations of shape `obs_shape`.
+def make_networks(config: VPGConfig, encoder: Encoder, policy: Policy) -> Networks:
+    """Policy and value networks for observations that an encoder takes.
 
     V is computed from `value_inputs`: the observations themselves, or, with a shared torso, the
     features that the policy's torso makes of them.
 
-    Raises: ValueError or TypeError for an unknown network, activation or initializer, and, when
-    traced, for a torso that breaks its contract.
+    Raises: ValueError or TypeError for an unknown network, activation, initializer or name of an
+    observation's part, and, when traced, for a torso that breaks its contract.
     """
-    policy_torso, value_torso = make_torso(config, obs_shape), make_torso(config, obs_shape)
-    policy_head, value_head = PolicyHead(num_outputs, free_std), ValueHead()
+    policy_sees = encoder.choose(config.policy_obs, "policy_obs")
+    value_sees = encoder.choose(config.value_obs, "value_obs")
+    policy_torso = make_torso(config, policy_sees.shapes)
+    value_torso = make_torso(config, value_sees.shapes)
+    policy_head, value_head = PolicyHead(policy.num_outputs, policy.free_outputs), ValueHead()
 
-    def features(torso: nn.Module, params: Any, obs: Array) -> Array:
+    def features(torso: nn.Module, params: Any, obs: Any) -> Array:
         try:
             x: Any = torso.apply(params, obs)
         except errors.FlaxError as error:
@@ -90,43 +102,48 @@ def make_networks(
         _check_features(torso, x, obs)
         return x
 
-    def policy(params: Any, obs: Array) -> Array:
-        x: Any = policy_head.apply(params["head"], features(policy_torso, params["torso"], obs))
-        return x
+    def policy_features(params: Any, obs: Any) -> Array:
+        return features(policy_torso, params["torso"], policy_sees(obs))
 
-    def value_inputs(policy_params: Any, obs: Array) -> Array:
-        if config.shared_torso:
-            return features(policy_torso, policy_params["torso"], obs)
-        return obs
+    def outputs(params: Any, obs: Any) -> Array:
+        x: Any = policy_head.apply(params["head"], policy_features(params, obs))
+        return policy.masked(x, obs.mask) if isinstance(obs, Masked) and policy.masked else x
 
-    def value(params: Any, inputs: Array) -> Array:
-        x = inputs if config.shared_torso else features(value_torso, params["torso"], inputs)
+    def value_inputs(policy_params: Any, obs: Any) -> Any:
+        return policy_features(policy_params, obs) if config.shared_torso else unmasked(obs)
+
+    def value(params: Any, inputs: Any) -> Array:
+        x = inputs
+        if not config.shared_torso:
+            x = features(value_torso, params["torso"], value_sees(inputs))
         values: Any = value_head.apply(params["head"], x)
         return values
 
-    def init(key: Array, obs: Array) -> Params:
+    def init(key: Array, obs: Any) -> Params:
+        obs = unmasked(obs)
         key_torso, key_head, key_value_torso, key_value_head = jax.random.split(key, 4)
-        torso = _variables(policy_torso, key_torso, obs)
-        hidden = features(policy_torso, torso, obs)
+        torso = _variables(policy_torso, key_torso, policy_sees(obs))
+        hidden = features(policy_torso, torso, policy_sees(obs))
         policy_params = {"torso": torso, "head": policy_head.init(key_head, hidden)}
         value_params = {}
         if not config.shared_torso:
-            value_params["torso"] = _variables(value_torso, key_value_torso, obs)
-            hidden = features(value_torso, value_params["torso"], obs)
+            value_params["torso"] = _variables(value_torso, key_value_torso, value_sees(obs))
+            hidden = features(value_torso, value_params["torso"], value_sees(obs))
         value_params["head"] = value_head.init(key_value_head, hidden)
         return Params(policy_params, value_params)
 
-    return Networks(init, policy, value_inputs, value)
+    return Networks(init, outputs, value_inputs, value)
 
 
-def _check_features(torso: nn.Module, x: Any, obs: Array) -> None:
+def _check_features(torso: nn.Module, x: Any, obs: Any) -> None:
     """Refuse what is no features.  Raises: ValueError or TypeError, in one line."""
-    shape = getattr(x, "shape", None)
-    if shape is None or len(shape) != 2 or shape[0] != obs.shape[0]:
+    shape, rows = getattr(x, "shape", None), jax.tree.leaves(obs)[0].shape[0]
+    if shape is None or len(shape) != 2 or shape[0] != rows:
         returned = type(x).__name__ if shape is None else f"features of shape {shape}"
+        given = {name: x.shape for name, x in obs.items()} if isinstance(obs, dict) else obs.shape
         raise ValueError(
             f"network {type(torso).__name__} returned {returned} for "
-            f"observations {obs.shape}; a torso must return [B, F], here [{obs.shape[0]}, F]"
+            f"observations {given}; a torso must return [B, F], here [{rows}, F]"
         )
     if not jnp.issubdtype(x.dtype, jnp.floating):  # no gradient passes through integers
         raise TypeError(
@@ -135,20 +152,20 @@ def _check_features(torso: nn.Module, x: Any, obs: Array) -> None:
         )
 
 
-def param_shapes(networks: Networks, obs_shape: tuple[int, ...], rows: int = 1) -> Params:
+def param_shapes(networks: Networks, encoder: Encoder, rows: int = 1) -> Params:
     """Shapes and types of the networks' variables; nothing is computed."""
-    obs = jax.ShapeDtypeStruct((rows, *obs_shape), jnp.float32)
-    return jax.eval_shape(networks.init, jax.eval_shape(lambda: jax.random.key(0)), obs)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(networks.init, key, encoder.example(rows))
 
 
-def check_torso(config: VPGConfig, networks: Networks, obs_shape: tuple[int, ...]) -> None:
+def check_torso(config: VPGConfig, networks: Networks, encoder: Encoder) -> None:
     """Refuse a user's torso that breaks its contract, by tracing it.
 
     Raises: ValueError or TypeError, in one line.
     """
     if not isinstance(config.network, nn.Module):
         return
-    one, two = (param_shapes(networks, obs_shape, rows) for rows in (1, 2))
+    one, two = (param_shapes(networks, encoder, rows) for rows in (1, 2))
     for (path, x), (_, y) in zip(*map(jax.tree.leaves_with_path, (one, two)), strict=True):
         if x.shape != y.shape:
             raise ValueError(
@@ -158,7 +175,7 @@ def check_torso(config: VPGConfig, networks: Networks, obs_shape: tuple[int, ...
             )
 
 
-def _variables(torso: nn.Module, key: Array, obs: Array) -> Any:
+def _variables(torso: nn.Module, key: Array, obs: Any) -> Any:
     """A torso's collections at the start, as arrays."""
     variables = nn.unbox(unfreeze(torso.init(key, obs)))
 

@@ -4,6 +4,9 @@ Both keep their state in arrays inside the training state, so it is saved with t
 both merge a whole batch at once, so every step of one batch is treated alike.
 """
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -15,14 +18,18 @@ from purejaxvpg.state import RewardStats, RunningStats, TrainState
 ONE_DEVICE = Compute()
 
 
-def init_stats(shape: tuple[int, ...]) -> RunningStats:
-    """No rows merged yet: mean 0, variance 1."""
-    zeros = jnp.zeros(shape, jnp.float32)
-    return RunningStats(zeros, jnp.ones(shape, jnp.float32), jnp.zeros((), jnp.float32))
+def init_stats(shapes: Any) -> RunningStats:
+    """No rows merged yet: mean 0, variance 1.  shapes: one, or a dict of them (see encoding.py)."""
+
+    def full(value: float) -> Any:
+        one = lambda shape: jnp.full(shape, value, jnp.float32)  # noqa: E731
+        return jax.tree.map(one, shapes, is_leaf=lambda x: isinstance(x, tuple))
+
+    return RunningStats(full(0), full(1), jnp.zeros((), jnp.float32))
 
 
 def merge(
-    stats: RunningStats, rows: Array, weights: Array, compute: Compute = ONE_DEVICE
+    stats: RunningStats, rows: Any, weights: Array, compute: Compute = ONE_DEVICE
 ) -> RunningStats:
     """Statistics of the rows merged before and of these rows together.
 
@@ -32,35 +39,46 @@ def merge(
     Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm".
 
     Args:
-      stats: of shape `[...]`.  rows: `[B, ...]`.
+      stats: of shape `[...]`.  rows: `[B, ...]`.  Both may be trees of arrays, merged by leaf.
       weights: `[B]`, 1 for a row that counts and 0 for one that is masked out.
       compute: sums over the devices, each of which has rows of its own.
     """
     weights = weights.astype(jnp.float32)
-    column = weights.reshape(weights.shape + (1,) * (rows.ndim - 1))  # [B, 1, ...]
     count: Array = compute.sum(weights.sum())
     divisor = jnp.maximum(count, 1)
-    # `where`, not a product: a masked row may hold anything, NaN included.
-    mean: Array = compute.sum(jnp.where(column > 0, rows, 0).sum(0)) / divisor
-    squares = jnp.square(rows - mean[None])
-    var: Array = compute.sum(jnp.where(column > 0, squares, 0).sum(0)) / divisor
-
     total = stats.count + count
     share = count / jnp.maximum(total, 1)  # n_b / n
-    delta = mean - stats.mean
-    new_mean = stats.mean + delta * share
-    new_var = stats.var * (1 - share) + var * share + jnp.square(delta) * share * (1 - share)
-    seen = total > 0  # while nothing was merged, stay the identity
-    return RunningStats(
-        jnp.where(seen, new_mean, stats.mean), jnp.where(seen, new_var, stats.var), total
-    )
+
+    def one(old_mean: Array, old_var: Array, rows: Array) -> tuple[Array, Array]:
+        column = weights.reshape(weights.shape + (1,) * (rows.ndim - 1))  # [B, 1, ...]
+        # `where`, not a product: a masked row may hold anything, NaN included.
+        mean: Array = compute.sum(jnp.where(column > 0, rows, 0).sum(0)) / divisor
+        squares = jnp.square(rows - mean[None])
+        var: Array = compute.sum(jnp.where(column > 0, squares, 0).sum(0)) / divisor
+        delta = mean - old_mean
+        new_mean = old_mean + delta * share
+        new_var = old_var * (1 - share) + var * share + jnp.square(delta) * share * (1 - share)
+        seen = total > 0  # while nothing was merged, stay the identity
+        return jnp.where(seen, new_mean, old_mean), jnp.where(seen, new_var, old_var)
+
+    leaves = map(jax.tree.leaves, (stats.mean, stats.var, rows))
+    means, variances = zip(*map(one, *leaves), strict=True)
+    tree = jax.tree.structure(stats.mean)
+    return RunningStats(jax.tree.unflatten(tree, means), jax.tree.unflatten(tree, variances), total)
 
 
-def normalize(stats: RunningStats, rows: Array, clip: float) -> Array:
-    """(rows - mean) / std, clipped to [-clip, clip].  Shapes: `[..., F]` with stats `[F]`."""
-    mean = jnp.broadcast_to(stats.mean, rows.shape)
-    deviation = jnp.broadcast_to(jnp.sqrt(stats.var + 1e-8), rows.shape)
-    return jnp.clip((rows - mean) / deviation, -clip, clip)
+def normalize(stats: RunningStats, rows: Any, clip: float) -> Any:
+    """(rows - mean) / std, clipped to [-clip, clip].
+
+    Shapes: `[..., F]` with stats `[F]`; trees by leaf.
+    """
+
+    def one(mean: Array, var: Array, rows: Array) -> Array:
+        mean = jnp.broadcast_to(mean, rows.shape)
+        deviation = jnp.broadcast_to(jnp.sqrt(var + 1e-8), rows.shape)
+        return jnp.clip((rows - mean) / deviation, -clip, clip)
+
+    return jax.tree.map(one, stats.mean, stats.var, rows)
 
 
 def init_reward_stats(num_envs: int) -> RewardStats:

@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from purejaxvpg import envs
 from purejaxvpg.advantages import COMPARES_ENVIRONMENTS, ESTIMATORS, Discounts, Trajectory
+from purejaxvpg.agent.encoding import Encoder, make_encoder
 from purejaxvpg.agent.imported import with_imported
 from purejaxvpg.agent.networks import Networks, check_torso, make_networks, param_shapes
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
@@ -19,6 +20,7 @@ from purejaxvpg.agent.policy import Policy, make_policy
 from purejaxvpg.compute import Compute, memoized, vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
+from purejaxvpg.envs.protocol import Masked
 from purejaxvpg.fields import as_key
 from purejaxvpg.state import Params, RunningStats, TrainState
 from purejaxvpg.variables import trained
@@ -32,7 +34,8 @@ class Agent(NamedTuple):
     networks: Networks
     env_params: Callable[[Hyperparams], Any]  # the environment's parameters under `hp`
     policy: Callable[[Any], Policy]  # env_params -> Policy (bounds may depend on them)
-    see: Callable[[RunningStats, Array], Array]  # (stats, obs [..., *obs_shape]) -> network input
+    encoder: Encoder  # obs [..., *shape] -> float32, one array or several by name
+    see: Callable[[RunningStats, Any], Any]  # (stats, obs [...]) -> what the networks are given
 
 
 class Setup(NamedTuple):
@@ -89,7 +92,7 @@ def first_state(setup: Setup, key: Array, hp: Hyperparams) -> TrainState:
         opt_state=Params(*[optimizer.init(trained(network)) for network in params]),
         env_state=env_state,
         obs=obs,
-        obs_stats=init_stats(setup.agent.env.obs_shape),
+        obs_stats=init_stats(setup.agent.encoder.shapes),
         reward_stats=init_reward_stats(setup.num_envs),
         key=key,
         update=jnp.zeros((), jnp.int32),
@@ -136,19 +139,25 @@ def make_agent(config: VPGConfig) -> Agent:
     check_episodes_fit(config, env, env.default_params)
     default_space = env.action_space(env.default_params)
     policy = make_policy(config, default_space)
-    networks = make_networks(config, env.obs_shape, policy.num_outputs, policy.free_std)
-    check_torso(config, networks, env.obs_shape)
+    encoder = make_encoder(env)
+    networks = make_networks(config, encoder, policy)
+    check_torso(config, networks, encoder)
     if callable(config.optimizer):
-        check_optimizer(config, trained(param_shapes(networks, env.obs_shape).policy))
+        check_optimizer(config, trained(param_shapes(networks, encoder).policy))
 
-    def see(stats: RunningStats, obs: Array) -> Array:
-        return normalize(stats, obs, config.obs_clip) if config.normalize_obs else obs
+    def see(stats: RunningStats, obs: Any) -> Any:
+        if not config.normalize_obs:
+            return obs  # the networks encode the rows that they look at
+        if isinstance(obs, Masked):
+            return obs._replace(obs=see(stats, obs.obs))
+        return normalize(stats, encoder(obs), config.obs_clip)
 
     return Agent(
         env=env,
         networks=networks,
         env_params=lambda hp: envs.resolve_params(env, hp.env_params),
         policy=lambda env_params: make_policy(config, env.action_space(env_params), default_space),
+        encoder=encoder,
         see=see,
     )
 
@@ -186,12 +195,12 @@ def _make_estimator(
     return compute.on_all_envs(checked)
 
 
-def episode_limit(config: VPGConfig, env_params: Any) -> Any:
+def episode_limit(config: VPGConfig, env: Environment, env_params: Any) -> Any:
     """Longest episode in steps: the environment's limit and the config's, whichever is less.
 
     None where neither sets one.  Traced if the environment's parameters are.
     """
-    limits = [envs.get_param(env_params, "max_steps_in_episode"), config.max_episode_steps]
+    limits = [envs.time_limit(env, env_params), config.max_episode_steps]
     given = [limit for limit in limits if limit is not None]
     if not any(isinstance(limit, Tracer) for limit in given):
         return min(given, default=None)  # concrete, where `make_train` is called inside `jit` too
@@ -200,7 +209,7 @@ def episode_limit(config: VPGConfig, env_params: Any) -> Any:
 
 def check_limit(config: VPGConfig, env: Environment, env_params: Any) -> None:
     """ValueError if max_episode_steps is above the environment's limit; traced parameters pass."""
-    asked_for, limit = config.max_episode_steps, envs.get_param(env_params, "max_steps_in_episode")
+    asked_for, limit = config.max_episode_steps, envs.time_limit(env, env_params)
     if asked_for is None or limit is None or isinstance(limit, Tracer) or asked_for <= limit:
         return
     raise ValueError(
@@ -212,7 +221,7 @@ def check_limit(config: VPGConfig, env: Environment, env_params: Any) -> None:
 
 def check_episodes_fit(config: VPGConfig, env: Environment, env_params: Any) -> None:
     """ValueError if rollout="episodes" and episodes may outlast it; concrete parameters only."""
-    limit = episode_limit(config, env_params)
+    limit = episode_limit(config, env, env_params)
     if config.rollout == "episodes" and limit is not None and limit > config.num_steps:
         raise ValueError(
             f"rollout='episodes' with num_steps={config.num_steps} cannot hold whole episodes of "

@@ -1,4 +1,4 @@
-"""Torsos: from observations `[B, *obs_shape]` to features `[B, F]`."""
+"""Torsos: from observations `[B, *obs_shape]`, or a dict of such, to features `[B, F]`."""
 
 import math
 import warnings
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jax import Array
 
 from purejaxvpg.compute import convolution, dot
@@ -23,15 +25,18 @@ def flax_dot(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
 
 
 class MLP(nn.Module):
-    """Dense layers over the flattened observation: `[B, ...]` -> `[B, hidden_sizes[-1]]`."""
+    """Dense layers over the flattened observation: `[B, ...]` -> `[B, hidden_sizes[-1]]`.
+
+    Several arrays are laid side by side, in the order of their names.
+    """
 
     hidden_sizes: tuple[int, ...]
     activation: Callable
     kernel_init: Callable
 
     @nn.compact
-    def __call__(self, obs: Array) -> Array:
-        x = obs.reshape(obs.shape[0], -1)  # [B, prod(obs_shape)]
+    def __call__(self, obs: Any) -> Array:
+        x = side_by_side(obs)
         for size in self.hidden_sizes:
             x = nn.Dense(size, kernel_init=self.kernel_init, dot_general=flax_dot)(x)
             x = self.activation(x)
@@ -51,6 +56,8 @@ class Conv(nn.Conv):
 class MinAtarCNN(nn.Module):
     """One 3x3 convolution of 16 channels, then dense layers: `[B, H, W, C]` -> `[B, F]`.
 
+    Of several arrays each picture has a convolution of its own, and the dense layers see all.
+
     Source: Young and Tian 2019, "MinAtar", section 4.
     """
 
@@ -59,13 +66,25 @@ class MinAtarCNN(nn.Module):
     kernel_init: Callable
 
     @nn.compact
-    def __call__(self, obs: Array) -> Array:
-        x = Conv(16, (3, 3), padding="VALID", kernel_init=self.kernel_init)(obs)
-        return MLP(self.hidden_sizes, self.activation, self.kernel_init)(self.activation(x))
+    def __call__(self, obs: Any) -> Array:
+        def seen(x: Array) -> Array:
+            if not _fits_cnn(x.shape[1:]):
+                return x
+            picture = Conv(16, (3, 3), padding="VALID", kernel_init=self.kernel_init)(x)
+            return self.activation(picture)
+
+        parts = {name: seen(x) for name, x in obs.items()} if isinstance(obs, dict) else seen(obs)
+        return MLP(self.hidden_sizes, self.activation, self.kernel_init)(parts)
 
 
-def make_torso(config: VPGConfig, obs_shape: tuple[int, ...]) -> nn.Module:
-    """The config's torso.
+def side_by_side(obs: Any) -> Array:
+    """An observation as one row of numbers: `[B, ...]`, or a dict of such -> `[B, F]`."""
+    rows = [x.reshape(x.shape[0], -1) for x in jax.tree.leaves(obs)]
+    return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=-1)
+
+
+def make_torso(config: VPGConfig, shapes: Any) -> nn.Module:
+    """The config's torso, for observations of these shapes (a tuple, or a dict of them).
 
     Raises: ValueError or TypeError, in one line, for a network, activation or initializer that is
     unknown, and for observations that are no pictures, or may be in another layout.
@@ -78,18 +97,19 @@ def make_torso(config: VPGConfig, obs_shape: tuple[int, ...]) -> nn.Module:
     if any(base.__module__.startswith("flax.nnx") for base in type(network).__mro__):
         name = type(network).__name__
         raise TypeError(f"network={name} is a module of flax.nnx; pass one of flax.linen")
-    if network in ("auto", "cnn") and _channels_first(obs_shape):
-        _refuse_or_warn(network, obs_shape)
+    parts = list(shapes.values()) if isinstance(shapes, dict) else [shapes]
+    for shape in filter(_channels_first, parts if network in ("auto", "cnn") else ()):
+        _refuse_or_warn(network, shape)
     if network == "auto":
-        network = "cnn" if _fits_cnn(obs_shape) else "mlp"
+        network = "cnn" if any(map(_fits_cnn, parts)) else "mlp"
     arguments = (config.hidden_sizes, _activation(config.activation), _kernel_init(config))
     if network == "mlp":
         return MLP(*arguments)
     elif network == "cnn":
-        if not _fits_cnn(obs_shape):
+        if not any(map(_fits_cnn, parts)):
             raise ValueError(
                 f"network='cnn' needs observations (H, W, C) of at least 3x3, and this "
-                f"environment's have shape {obs_shape}; use network='mlp'"
+                f"environment's have shape {shapes}; use network='mlp'"
             )
         return MinAtarCNN(*arguments)
     else:

@@ -105,7 +105,7 @@ def list_envs(_: Any) -> None:
             continue
         env = envs.make(name)
         spaces = (env.observation_space(env.default_params), env.action_space(env.default_params))
-        limit = envs.get_param(env.default_params, "max_steps_in_episode")
+        limit = envs.time_limit(env, env.default_params)
         limit = "none" if limit is None else f"{int(limit)}"
         table.add_row(name, *map(_describe, spaces), limit, "yes" if name in tuned else "")
     show(table)

@@ -76,9 +76,9 @@ def select(mask: Array, on_true: Any, on_false: Any) -> Any:
     return jax.tree.map(where, on_true, on_false)
 
 
-def flatten(x: Array) -> Array:
-    """`[A, B, ...]` -> `[A * B, ...]`."""
-    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+def flatten(tree: Any) -> Any:
+    """`[A, B, ...]` -> `[A * B, ...]`.  Pytrees."""
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), tree)
 
 
 def _size(rows: Any) -> int:

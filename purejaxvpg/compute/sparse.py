@@ -1,13 +1,17 @@
 """A function of few rows among many."""
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from purejaxvpg.compute.rows import flatten
+
 
 def replace_where(
-    values: Array, mask: Array, inputs: Array, function: Callable[[Array], Array]
+    values: Array, mask: Array, inputs: Any, function: Callable[[Any], Array]
 ) -> Array:
     """`values` with `function(inputs)` where `mask` is true.
 
@@ -16,14 +20,14 @@ def replace_where(
     branches.  A `while_loop` over N rows at a time does no work where there are none.
 
     Args:
-      values, mask: `[T, N]`.  inputs: `[T, N, ...]`.
+      values, mask: `[T, N]`.  inputs: `[T, N, ...]`, a pytree.
       function: `[M, ...]` -> `[M]`.
 
     Returns: `[T, N]`.
     """
     num_steps, num_envs = values.shape
     num_rows = num_steps * num_envs
-    flat_inputs = inputs.reshape(num_rows, *inputs.shape[2:])
+    flat_inputs = flatten(inputs)
 
     def some_left(carry: tuple[Array, Array]) -> Array:
         _, left = carry
@@ -33,7 +37,8 @@ def replace_where(
         values, left = carry  # [T N] each
         # N rows at a time; where fewer are left, the rest point past the end and are dropped.
         rows = jnp.nonzero(left, size=num_envs, fill_value=num_rows)[0]  # [N]
-        replacements = function(flat_inputs.at[rows].get(mode="clip"))  # [N]
+        chosen = jax.tree.map(lambda x: x.at[rows].get(mode="clip"), flat_inputs)
+        replacements = function(chosen)  # [N]
         values = values.at[rows].set(replacements, mode="drop")
         return values, left.at[rows].set(False, mode="drop")
 

@@ -1,6 +1,7 @@
 """Environments by name: `make`, `register`, `registered`, and `check_env`.
 
 protocol        one environment as pure functions
+observations    their structure and types
 contract        its types and contract, by tracing, once for every kind of environment
 check           its contract, by running it: a `trial`, and what it means
 keys            where random numbers come from
@@ -8,6 +9,8 @@ spaces          actions and observations
 params          its parameters by name
 vector          N of them side by side
 by_path         names of the form `module:Name`
+suites          names of the form `suite/name`
+clock           a time limit of our own
 gymnax_adapter  gymnax's environments, and objects in their style
 
 gymnax is imported when an environment is first made or listed: importing it takes a while.
@@ -19,9 +22,9 @@ from typing import Any
 from purejaxvpg import by_name
 from purejaxvpg.by_name import suggest
 from purejaxvpg.compute import forget, memoized
-from purejaxvpg.envs import by_path, check
+from purejaxvpg.envs import by_path, check, suites
 from purejaxvpg.envs.contract import settle
-from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params
+from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params, time_limit
 from purejaxvpg.envs.protocol import Environment, Step
 from purejaxvpg.envs.vector import VectorEnv, vectorize
 from purejaxvpg.fields import MOST, check_count, first_line
@@ -40,6 +43,7 @@ __all__ = [
     "registered",
     "resolve_params",
     "suggest",
+    "time_limit",
     "vectorize",
 ]
 
@@ -94,7 +98,7 @@ def make(env: Any, /, **kwargs: Any) -> Environment:
     some steps.
 
     Args:
-      env: a registered name; `module:Name`, a class in gymnax's style, a function annotated
+      env: a registered name; `suite/name` (see suites.py); `module:Name`, a class in gymnax's style, a function annotated
         `-> Environment`, or an environment, in a module that can be imported; an object in
         gymnax's style; or an `Environment`.
       kwargs: parameters or constructor arguments of a named environment.
@@ -169,6 +173,8 @@ def _adapted(env: Any, kwargs: dict[str, Any]) -> tuple[Environment, bool]:
         return gymnax_adapter.make(name, **kwargs), True
     elif by_name.is_path(name):
         env = by_path.load(name, kwargs)
+    elif suites.split(name):
+        env = suites.make(name, **kwargs)
     else:
         raise ValueError(f"environment {name!r} is unknown; {suggest(name, registered())}")
     if isinstance(env, Environment):

@@ -10,7 +10,7 @@ from purejaxvpg.envs.contract import user_code
 from purejaxvpg.envs.keys import ignores_its_key
 from purejaxvpg.envs.params import param_names
 from purejaxvpg.envs.protocol import BrokenContract, Environment
-from purejaxvpg.envs.spaces import is_known, outside
+from purejaxvpg.envs.spaces import is_known, outside, spaces_by_name
 from purejaxvpg.envs.trial import LIMITS, Trial, trials
 
 SHORT = 128  # steps of the check that every environment of a user gets
@@ -93,22 +93,23 @@ def _ends_again(done: np.ndarray) -> bool:
 
 def _chance_to_agree(trial: Trial) -> float:
     """Fraction of pairs of resets that return the same observation."""
-    rows = trial.first_obs.reshape(len(trial.first_obs), -1)
+    rows = np.concatenate([x.reshape(len(x), -1) for x in trial.first_obs.values()], axis=1)
     agree = (rows[:, None] == rows[None]).all(-1)
     return float(agree[~np.eye(len(rows), dtype=bool)].mean())
 
 
 def _doubts(env: Environment, trial: Trial) -> Iterator[str | None]:
-    space = env.observation_space(env.default_params)
+    spaces = spaces_by_name(env.observation_space(env.default_params))
     done = trial.ends.done
     if not trial.rewards_finite:
         yield "a reward is not finite (NaN or infinite)"
     if not trial.obs_finite:
         yield "an observation is not finite (NaN or infinite)"
     else:
-        yield outside(space, trial.first_obs.shape[1:], trial.obs_low, trial.obs_high)
-    if hasattr(space, "n") and env.obs_shape == (space.n,) and trial.blank:
-        yield f"an observation is none of 0 to {int(space.n) - 1}, the values of its space"
+        for name, first_obs in trial.first_obs.items():
+            low, high = trial.obs_low[name], trial.obs_high[name]
+            doubt = outside(spaces.get(name), first_obs.shape[1:], low, high)
+            yield f"{name}: {doubt}" if doubt and name else doubt
     same_start = _chance_to_agree(trial) == 1
     suspicious = trial.final_is_next and trial.obs_moved and same_start and trial.next_is_first
     if env.resets_itself and suspicious and done.sum() >= FEW_ENDS:

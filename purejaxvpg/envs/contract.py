@@ -1,10 +1,11 @@
 """Types and contract of an environment, once for all kinds of them; nothing is run, only traced.
 
 `settle` is between what an adapter or a user hands over and everything else: what passes it
-returns float32 observations and rewards, boolean flags that exclude each other, and a state whose
-types no step changes.
+returns observations of one structure and type, float32 rewards, boolean flags that exclude each
+other, and a state whose types no step changes.
 """
 
+import functools
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from purejaxvpg.envs.protocol import BrokenContract, Environment, Step
-from purejaxvpg.envs.spaces import encoder, zero_action
+from purejaxvpg.envs.observations import NARROWER, check_obs_shape, same_everywhere, typed
+from purejaxvpg.envs.protocol import BrokenContract, Environment, Masked, Step
+from purejaxvpg.envs.spaces import cast_action, check_mask, mask_tree, zero_action
 
 
 class Settled:
@@ -36,33 +38,56 @@ def settle(env: Environment) -> Environment:
     Raises: BrokenContract, a ValueError in one line, that names what was returned and what is
     expected; for an exception of the environment's own code, its file and line.
     """
-    with user_code(env.name):
-        encode = encoder(env.name, env.observation_space(env.default_params))
     obs, state, out = _traced(env)
     _check_flags(env.name, out)
     _common_types(env.name, state, out.state)
-    obs_shape = _obs_shape(env, *(jax.eval_shape(encode, x) for x in (obs, out.obs, out.final_obs)))
+    with user_code(env.name):
+        space = env.observation_space(env.default_params)
+    with_types = functools.partial(typed, env.name, space)
+    returned = (obs, out.obs, out.final_obs)
+    observed = same_everywhere(env, *(jax.eval_shape(with_types, x) for x in returned))
+    check_obs_shape(env, observed)
+
+    def settled(obs: Any) -> Any:
+        return jax.tree.map(lambda x, like: x.astype(like.dtype), with_types(obs), observed)
+
+    shape = getattr(observed, "shape", None)
     if _is_settled(env):
-        return env if env.obs_shape == obs_shape else env._replace(obs_shape=obs_shape)
+        as_seen = (env.obs_shape, env.observed) == (shape, observed)
+        return env if as_seen else env._replace(obs_shape=shape, observed=observed)
+    _check_action_mask(env, state)
 
-    def reset(key: Array, params: Any) -> tuple[Array, Any]:
+    def with_mask(obs: Any, state: Any, params: Any) -> Any:
+        if env.action_mask is None:
+            return obs
+        mask = in_width_that_fits(env.action_mask, state, params)
+        return Masked(obs, mask_tree(env.action_space(params), mask))
+
+    def reset(key: Array, params: Any) -> tuple[Any, Any]:
         obs, state = in_width_that_fits(env.reset, key, params)
-        return encode(obs), _cast(state, _state_types(env, params))
+        state = _cast(state, _state_types(env, params))
+        return with_mask(settled(obs), state, params), state
 
-    def step(key: Array, state: Any, action: Array, params: Any) -> Step:
-        action = jnp.asarray(action, getattr(env.action_space(params), "dtype", None))
+    def step(key: Array, state: Any, action: Any, params: Any) -> Step:
+        action = cast_action(env.action_space(params), action)
         out = in_width_that_fits(env.step, key, state, action, params)
+        state = _cast(out.state, jax.tree.map(lambda x: x.dtype, state))
         terminated = jnp.asarray(out.terminated, bool)
         return Step(
-            state=_cast(out.state, jax.tree.map(lambda x: x.dtype, state)),
-            obs=encode(out.obs),
-            final_obs=encode(out.final_obs),
+            state=state,
+            obs=with_mask(settled(out.obs), state, params),
+            final_obs=settled(out.final_obs),
             reward=jnp.asarray(out.reward, jnp.float32),
             terminated=terminated,
             truncated=jnp.asarray(out.truncated, bool) & ~terminated,
         )
 
-    return env._replace(reset=Settled(reset, env), step=Settled(step, env), obs_shape=obs_shape)
+    return env._replace(
+        reset=Settled(reset, env),
+        step=Settled(step, env),
+        obs_shape=shape,
+        observed=observed,
+    )
 
 
 def _is_settled(env: Environment) -> bool:
@@ -92,12 +117,9 @@ def in_width_that_fits(function: Callable[..., Any], *arguments: Any) -> Any:
                 raise error from None
 
 
-_NARROWER = {"float64": jnp.float32, "int64": jnp.int32, "uint64": jnp.uint32}
-
-
 def _narrow(x: Any) -> Any:
     dtype = getattr(x, "dtype", None)
-    return jnp.asarray(x, _NARROWER[str(dtype)]) if str(dtype) in _NARROWER else x
+    return jnp.asarray(x, NARROWER[str(dtype)]) if str(dtype) in NARROWER else x
 
 
 def _state_types(env: Environment, params: Any) -> Any:
@@ -191,19 +213,14 @@ def _check_flags(name: str, out: Step) -> None:
             )
 
 
-def _obs_shape(env: Environment, reset: Any, obs: Any, final_obs: Any) -> tuple[int, ...]:
-    for field, value in (("obs", obs), ("final_obs", final_obs)):
-        if value.shape != reset.shape:
-            raise BrokenContract(
-                f"{env.name}.step returned {field} of shape {value.shape}, and reset one of "
-                f"{reset.shape}; expected the same shape"
-            )
-    if env.obs_shape is not None and tuple(env.obs_shape) != reset.shape:
-        raise BrokenContract(
-            f"{env.name} has obs_shape={tuple(env.obs_shape)}, and its observations have shape "
-            f"{reset.shape}; leave obs_shape out, or correct it"
-        )
-    return reset.shape
+def _check_action_mask(env: Environment, state: Any) -> None:
+    if env.action_mask is None:
+        return
+    with user_code(env.name):
+        mask = jax.eval_shape(lambda s: env.action_mask(s, env.default_params), state)  # type: ignore[misc]
+        fault = check_mask(env.action_space(env.default_params), mask)
+    if fault:
+        raise BrokenContract(f"{env.name}.action_mask returned {fault}")
 
 
 class user_code:

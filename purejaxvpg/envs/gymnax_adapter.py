@@ -8,6 +8,9 @@ An object in gymnax's style has
                                                  with info["final_observation"]; resets itself
     action_space(params), observation_space(params)
 
+and may have `action_mask(state, params)`, `time_limit(params)`, `render(state, params)` and
+`reset_cost`, as `protocol.Environment` describes them.
+
 Subclasses of gymnax's `Environment` that keep its `step` are taken apart instead into
 `step_env`, `reset_env` and `is_truncated`, so that resetting is left to `vectorize` and the
 observation before a reset need not be carried in a dictionary.
@@ -36,6 +39,8 @@ with loaded_when_used("seaborn", "matplotlib.pyplot"):
     from gymnax.environments.environment import Environment as GymnaxEnvironment
 
 REGISTERED: list[str] = gymnax.registered_envs  # gymnax updates this list in place
+
+OPTIONAL = ("time_limit", "action_mask", "render", "reset_cost")  # parts of an object
 
 # Environments that download their data when they are made.
 DOWNLOADS = ("MNISTBandit-bsuite",)
@@ -105,6 +110,7 @@ def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environ
         action_space=instance.action_space,
         observation_space=instance.observation_space,
         resets_itself=not inherited,
+        **{part: getattr(instance, part) for part in OPTIONAL if hasattr(instance, part)},
     )
 
 

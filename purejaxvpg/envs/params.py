@@ -65,6 +65,13 @@ def get_param(params: Any, name: str) -> Any:
     return None
 
 
+def time_limit(env: Environment, params: Any) -> Any:
+    """Longest episode in steps under these parameters; None if the environment sets no limit."""
+    if env.time_limit is not None:
+        return env.time_limit(params)
+    return get_param(params, "max_steps_in_episode")
+
+
 def replace_params(params: Any, values: Mapping[str, Any]) -> Any:
     """The parameters with those named in `values` replaced; of the same types as before."""
     children = _children(params) or {}

@@ -12,26 +12,34 @@ import numpy as np
 
 from purejaxvpg.compute import select, untuned
 from purejaxvpg.envs.params import get_param, param_names, replace_params
-from purejaxvpg.envs.protocol import Environment
-from purejaxvpg.envs.spaces import random_actions
+from purejaxvpg.envs.protocol import Environment, Masked
+from purejaxvpg.envs.spaces import leaves_by_name, random_actions
 
 NUM_ENVS = 16  # N
 SHORT_LIMIT = 6  # steps
 LIMITS = ("max_steps_in_episode", "max_episode_steps", "max_steps", "time_limit", "episode_length")
 
 
+Named = dict[str, np.ndarray]  # an observation's arrays by name
+
+
+def named(obs: Any) -> Named:
+    """Arrays of an observation by name; of a single array "" is the name."""
+    return leaves_by_name(obs.obs if isinstance(obs, Masked) else obs)
+
+
 class Trial:
     """T steps of N environments."""
 
-    def __init__(self, first_obs: np.ndarray, first_states: list[np.ndarray]):
-        self.first_obs = first_obs  # [N, *obs_shape], after N resets
+    def __init__(self, first_obs: "Named", first_states: list[np.ndarray]):
+        self.first_obs = first_obs  # [N, ...] each, after N resets
         self._state0 = [leaf[0] for leaf in first_states]
         # Of each leaf's elements: the same after each of the N resets?
         self.state_fixed = [_same(leaf, leaf[:1]).all(0) for leaf in first_states]
-        self.obs_low, self.obs_high = first_obs.min(0), first_obs.max(0)
-        self.obs_finite = bool(np.isfinite(first_obs).all())
+        self.obs_low = {name: x.min(0) for name, x in first_obs.items()}
+        self.obs_high = {name: x.max(0) for name, x in first_obs.items()}
+        self.obs_finite = all(np.isfinite(x).all() for x in first_obs.values())
         self.rewards_finite = True
-        self.blank = _blank(first_obs)  # was some observation all zeros?
         # Between ends: did an observation, or an element of the state, leave its first value?
         self.obs_moved = False
         self.state_moved = [np.zeros(x.shape, bool) for x in self._state0]
@@ -44,16 +52,17 @@ class Trial:
     def see(self, out: Any, states: list[np.ndarray], lengths: np.ndarray) -> None:
         """Take account of one step.  lengths: [N], steps of each episode, this one included."""
         done = out.terminated | out.truncated
-        seen = np.concatenate([out.obs, out.final_obs])
-        self.obs_low = np.minimum(self.obs_low, seen.min(0))
-        self.obs_high = np.maximum(self.obs_high, seen.max(0))
-        self.obs_finite &= bool(np.isfinite(seen).all())
+        obs, final_obs = named(out.obs), named(out.final_obs)
         self.rewards_finite &= bool(np.isfinite(out.reward).all())
-        self.blank |= _blank(seen)
-        first = _same(out.obs, self.first_obs[:1])
-        self.obs_moved |= not first[~done].all()
-        self.final_is_next &= bool(_same(out.obs, out.final_obs)[done].all())
-        self.next_is_first &= bool(first[done].all())
+        for name, first_obs in self.first_obs.items():
+            seen = np.concatenate([obs[name], final_obs[name]])
+            self.obs_low[name] = np.minimum(self.obs_low[name], seen.min(0))
+            self.obs_high[name] = np.maximum(self.obs_high[name], seen.max(0))
+            self.obs_finite &= bool(np.isfinite(seen).all())
+            first = _same(obs[name], first_obs[:1])
+            self.obs_moved |= not first[~done].all()
+            self.final_is_next &= bool(_same(obs[name], final_obs[name])[done].all())
+            self.next_is_first &= bool(first[done].all())
         for i, (leaf, leaf0) in enumerate(zip(states, self._state0, strict=True)):
             as_first = _same(leaf, leaf0[None])
             self.state_moved[i] |= ~as_first[~done].all(0)
@@ -132,18 +141,20 @@ def _trial(env: Environment, num_steps: int, params: Any, compiled: tuple[Any, A
 
     obs, state, leaves = reset(seeds(), params)
     fresh, ended, lengths = state, np.zeros(NUM_ENVS, bool), np.zeros(NUM_ENVS, int)
-    trial = Trial(*jax.device_get((obs, leaves)))
+    obs, leaves = jax.device_get((obs, leaves))
+    trial = Trial(named(obs), leaves)
     space = env.action_space(params)
     for _ in range(num_steps):
-        actions = random_actions(space, rng, NUM_ENVS)
+        actions = random_actions(space, rng, NUM_ENVS, getattr(obs, "mask", None))
         out, leaves = step(seeds(), state, ended, fresh, actions, params)
         state = out.state
         out, leaves = jax.device_get((out._replace(state=None), leaves))
         lengths = np.where(ended, 0, lengths) + 1
         trial.see(out, leaves, lengths)
-        ended = out.terminated | out.truncated
+        obs, ended = out.obs, out.terminated | out.truncated
         if ended.any() and not env.resets_itself:
-            fresh = reset(seeds(), params)[1]
+            first, fresh, _ = reset(seeds(), params)
+            obs = select(ended, first, obs) if isinstance(obs, Masked) else obs
     return trial
 
 
@@ -156,7 +167,3 @@ def _leaves(state: Any) -> list[Any]:
 def _same(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Equal elements; NaN equals NaN."""
     return (x == y) | ((x != x) & (y != y))
-
-
-def _blank(obs: np.ndarray) -> bool:
-    return bool((obs.reshape(len(obs), -1) == 0).all(-1).any())

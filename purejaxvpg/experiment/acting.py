@@ -9,14 +9,16 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
+from purejaxvpg.agent.encoding import Encoder
+
 Rows = Callable[[Array, Any], Array]  # (obs [B, *obs_shape], key or None) -> actions [B, ...]
 
 
-def describe_observations(space: Any, obs_shape: tuple[int, ...]) -> dict[str, Any]:
-    """An observation space as JSON has it.  `obs_shape`: as the network sees it, one-hot."""
-    number = getattr(space, "n", None)
-    if number is not None and obs_shape == (int(number),):
-        return {"kind": "discrete", "number": int(number)}
+def describe_observations(encoder: Encoder) -> dict[str, Any]:
+    """Observations as JSON has them: integers that networks see one-hot, or numbers."""
+    (part,) = [part for _, part in encoder.parts]
+    if part.categories is not None and not part.shape:
+        return {"kind": "discrete", "number": part.categories}
     return {"kind": "box"}
 
 

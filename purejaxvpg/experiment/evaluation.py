@@ -61,7 +61,7 @@ def policies_of(study: Study, setting: int, seeds: np.ndarray) -> tuple[object, 
     runs = study.index.of_settings([setting])[np.searchsorted(study.seeds, seeds)]
     agent = make_agent(study.setting(setting)[0])
     arrays = study.policies.arrays(runs)
-    return restore(arrays, agent.networks, agent.env.obs_shape, rows=len(runs))
+    return restore(arrays, agent.networks, agent.encoder, rows=len(runs))
 
 
 def evaluation_keys(seeds: np.ndarray, seed: int = 0) -> jax.Array:

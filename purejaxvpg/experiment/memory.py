@@ -103,7 +103,7 @@ def small_rollouts(config: VPGConfig, num_runs: int, device: Any) -> bool:
 
     Counted: the observations of a batch twice, and 16 numbers more a step.
     """
-    size = math.prod(make_agent(config).env.obs_shape)
+    size = make_agent(config).encoder.size
     estimate = 4 * config.steps_per_update * (2 * size + 16) * num_runs
     return estimate <= (working_set(device) if math.isfinite(working_set(device)) else 0)
 

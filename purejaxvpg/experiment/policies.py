@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejaxvpg.agent import init_stats
+from purejaxvpg.agent.encoding import Encoder
 from purejaxvpg.agent.networks import Networks, param_shapes
 from purejaxvpg.experiment.files import (
     Foreign,
@@ -97,15 +98,15 @@ def of_state(state: TrainState) -> dict[str, Any]:
 
 
 def restore(
-    arrays: Mapping[str, np.ndarray], networks: Networks, obs_shape: tuple[int, ...], rows: int = -1
+    arrays: Mapping[str, np.ndarray], networks: Networks, encoder: Encoder, rows: int = -1
 ) -> tuple[Any, RunningStats]:
     """Policy parameters and observation statistics in the structure that the networks have.
 
     Args: rows: length of a leading axis that every array has; -1: none.
     Raises: ValueError for arrays of other names, shapes or types.
     """
-    params = param_shapes(networks, obs_shape).policy
-    stats = jax.eval_shape(lambda: init_stats(obs_shape))
+    params = param_shapes(networks, encoder).policy
+    stats = jax.eval_shape(lambda: init_stats(encoder.shapes))
     leading = () if rows < 0 else (rows,)
     names = leaves_of(params, stats)
     for name, leaf in names.items():

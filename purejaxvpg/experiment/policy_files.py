@@ -21,6 +21,7 @@ import numpy as np
 from jax import Array
 
 from purejaxvpg.agent import init_stats, make_agent, with_imported
+from purejaxvpg.agent.encoding import Encoder, of_array
 from purejaxvpg.agent.networks import Networks, make_networks
 from purejaxvpg.agent.normalize import normalize
 from purejaxvpg.agent.policy import Policy, describe_actions, policy_for
@@ -80,15 +81,14 @@ def save_policy(
         "format": FORMAT,
         "config": config_to_json(config),
         "env_params": plain(None if hp is None else hp.env_params),
-        "obs_shape": list(agent.env.obs_shape),
-        "observations": describe_observations(
-            agent.env.observation_space(env_params), agent.env.obs_shape
-        ),
+        "obs_shape": list(agent.encoder.shapes),
+        "observations": describe_observations(agent.encoder),
+        "encoder": agent.encoder.to_json(),
         "actions": describe_actions(agent.env.action_space(env_params)),
         "versions": versions(),
         "scores": plain(scores or {}),
     }
-    leaves = leaves_of(params, obs_stats or init_stats(agent.env.obs_shape))
+    leaves = leaves_of(params, obs_stats or init_stats(agent.encoder.shapes))
     arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}
     _restore(arrays, config, card)
     folder = expanded(folder)
@@ -210,11 +210,17 @@ def _restore(
     arrays: dict[str, np.ndarray], config: VPGConfig, card: dict[str, Any]
 ) -> tuple[Any, RunningStats]:
     """The arrays in the structure that the config's network has.  Raises: ValueError."""
-    return restore(arrays, _policy_and_networks(config, card)[1], tuple(card["obs_shape"]))
+    return restore(arrays, _policy_and_networks(config, card)[1], _encoder(card))
 
 
 def _policy_and_networks(config: VPGConfig, card: dict[str, Any]) -> tuple[Policy, Networks]:
     """Made of the card alone, without the environment.  Raises: ImportError, as `with_imported`."""
-    policy, shape = policy_for(config, card["actions"]), tuple(card["obs_shape"])
-    config = with_imported(config)
-    return policy, make_networks(config, shape, policy.num_outputs, policy.free_std)
+    policy = policy_for(config, card["actions"])
+    return policy, make_networks(with_imported(config), _encoder(card), policy)
+
+
+def _encoder(card: dict[str, Any]) -> Encoder:
+    """The encoder of a card; those of before have none, and their observations are one array."""
+    if "encoder" in card:
+        return Encoder.from_json(card["encoder"])
+    return of_array(tuple(card["obs_shape"]))

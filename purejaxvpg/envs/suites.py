@@ -1,0 +1,60 @@
+"""Libraries of environments, by the name before the slash: `brax/ant`, `navix/Navix-Empty-5x5-v0`.
+
+Each has one adapter file, imported when one of its names is made or listed.  An adapter has
+
+    NAMES            names of the library's environments, written out: listing imports no library
+    DOWNLOADS        those of NAMES that download something when they are made
+    make(name, **kwargs) -> Environment      imports the library
+
+A name without a slash is gymnax's.
+"""
+
+import importlib
+from typing import Any, NamedTuple
+
+from purejaxvpg.by_name import did_you_mean, suggest
+from purejaxvpg.envs.protocol import Environment
+from purejaxvpg.extras import require
+
+
+class Suite(NamedTuple):
+    """A library of environments."""
+
+    package: str  # the module to import
+    extra: str  # of this package, that installs it
+
+    def load(self) -> Any:
+        """The library.  Raises: ImportError, in one line that names the extra."""
+        return require(self.package, self.extra)
+
+
+SUITES: dict[str, Suite] = {}
+"""Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""
+
+
+def split(name: str) -> tuple[str, str] | None:
+    """Suite and name in it; None for a name without a slash, or of a file (`path/mine.py:Name`)."""
+    suite, slash, rest = name.partition("/")
+    return None if not slash or ":" in name else (suite, rest)
+
+
+def adapter(suite: str) -> Any:
+    """The module that adapts a suite.  Raises: ValueError, in one line, for an unknown suite."""
+    if suite not in SUITES:
+        raise ValueError(f"suite {suite!r} is unknown; {suggest(suite, [*SUITES, 'gymnax'])}")
+    return importlib.import_module(f"purejaxvpg.envs.{suite}_adapter")
+
+
+def make(name: str, /, **kwargs: Any) -> Environment:
+    """The environment `suite/name`, as yet unchecked.
+
+    Raises: ValueError for an unknown suite, name or keyword (with the close ones), and for an
+    environment of several players; ImportError, in one line, if the suite is not installed.
+    """
+    suite, rest = split(name) or ("gymnax", name)
+    module = adapter(suite)
+    if rest not in module.NAMES:
+        close = did_you_mean(rest, module.NAMES) or f"see: purejaxvpg envs {suite}"
+        raise ValueError(f"environment {name!r} is unknown; {close}")
+    SUITES[suite].load()
+    return module.make(rest, **kwargs)._replace(name=name)
