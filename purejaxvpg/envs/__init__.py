@@ -98,9 +98,9 @@ def make(env: Any, /, **kwargs: Any) -> Environment:
     some steps.
 
     Args:
-      env: a registered name; `suite/name` (see suites.py); `module:Name`, a class in gymnax's style, a function annotated
-        `-> Environment`, or an environment, in a module that can be imported; an object in
-        gymnax's style; or an `Environment`.
+      env: a registered name; `suite/name` (see suites.py); `module:Name`, a class in gymnax's
+        style, a function annotated `-> Environment`, or an environment, in a module that can be
+        imported; an object in gymnax's style; or an `Environment`.
       kwargs: parameters or constructor arguments of a named environment.
 
     Raises: ValueError for an unknown name or keyword (with the close ones) or a broken
