@@ -33,7 +33,7 @@ from purejaxvpg.fields import (
 
 _LEAST = {"total_steps": 1, "num_envs": 1, "num_steps": 1, "n_step": 1, "eval_episodes": 1,
           "eval_steps": 1, "max_episode_steps": 1, "gradient_rows": 1, "value_iterations": 0,
-          "eval_every": 0}  # fmt: skip
+          "eval_every": 0, "memory_size": 1}  # fmt: skip
 
 Rollout = Literal["segments", "episodes"]
 ValueTarget = Literal["future_return", "lambda_return"]
@@ -84,6 +84,8 @@ class VPGConfig:
         pictures divided by 255; of several arrays as a dict by name.""")
     policy_obs: tuple[str, ...] | None = setting(None, "Parts of the observation, by name, that the policy sees (None: all).")
     value_obs: tuple[str, ...] | None = setting(None, "Parts of the observation, by name, that the value function sees (None: all).")
+    memory: Any = setting(None, "Recurrent cell after the torso: gru, lstm, a flax.linen cell, or module:Name to import one.")
+    memory_size: int = setting(64, "Features of gru and lstm.")
     hidden_sizes: tuple[int, ...] = setting((64, 64), "Widths of the hidden layers of mlp, and of the dense layers that follow cnn.")
     activation: str = setting("tanh", "Activation function, by its name in flax.linen.")
     kernel_init: Any = setting("orthogonal", "Initializer of the hidden layers: a name in flax.linen.initializers, an initializer, or its module:name.")
@@ -143,7 +145,7 @@ class VPGConfig:
             require(0 < getattr(self, name) < LARGEST, self, name, "a finite number > 0")
         require(0 <= self.min_std < self.init_std, self, "min_std", "in [0, init_std)")
         require(min(self.hidden_sizes, default=1) >= 1, self, "hidden_sizes", "integers >= 1")
-        for name in ("env", "env_kwargs", "network", "kernel_init", *NAMES):
+        for name in ("env", "env_kwargs", "network", "memory", "kernel_init", *NAMES):
             check_hashable(self, name)
 
     def _check_budget_and_estimator(self):

@@ -20,6 +20,7 @@ class Loop(NamedTuple):
     step: Array  # []
     state: VectorState  # [E, ...]
     obs: Any  # [E, ...]
+    memory: Any  # [E, ...], of the policy
     alive: Array  # [E] bool, the first episode is still running
     returns: Array  # [E]
     lengths: Array  # [E]
@@ -62,7 +63,8 @@ def make_evaluate(
 
         def one_step(loop: Loop) -> Loop:
             act_key, env_key = jax.random.split(jax.random.fold_in(key, loop.step))
-            outputs = agent.networks.policy(policy_params, agent.see(obs_stats, loop.obs))
+            seen = agent.see(obs_stats, loop.obs)
+            memory, outputs = agent.networks.act(policy_params, seen, loop.memory)
             noise = policy.noise(act_key, (num_episodes,))
             raw = policy.mode(outputs) if greedy else policy.sample(outputs, noise)
             keys = env.keys(env_key, loop.step)
@@ -71,6 +73,7 @@ def make_evaluate(
                 step=loop.step + 1,
                 state=state,
                 obs=out.obs,
+                memory=memory,
                 alive=loop.alive & ~(out.terminated | out.truncated),
                 returns=jnp.where(loop.alive, out.episode.returns, loop.returns),
                 lengths=jnp.where(loop.alive, out.episode.lengths, loop.lengths),
@@ -78,7 +81,8 @@ def make_evaluate(
 
         alive, returns = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes, jnp.float32)
         lengths = jnp.zeros(num_episodes, jnp.int32)
-        start = Loop(jnp.zeros((), jnp.int32), state, obs, alive, returns, lengths)
+        memory = agent.networks.no_memory(num_episodes).policy
+        start = Loop(jnp.zeros((), jnp.int32), state, obs, memory, alive, returns, lengths)
         start = vary_like(start, (start, key, policy_params, obs_stats, env_params))
         end = lax.while_loop(lambda x: x.alive.any() & (x.step < bound), one_step, start)
         return Evaluation(end.returns, end.lengths, ~end.alive)

@@ -15,6 +15,13 @@ class Params(NamedTuple):
     value: Any  # value head and, unless the torso is shared, its torso
 
 
+class Memory(NamedTuple):
+    """Hidden state of recurrent networks; () without memory."""
+
+    policy: Any  # [N, ...]
+    value: Any  # [N, ...]; () where V reads the policy's features
+
+
 class RunningStats(NamedTuple):
     """Mean and variance of everything merged so far.  float32; the identity while count is 0."""
 
@@ -66,6 +73,7 @@ class TrainState(NamedTuple):
     key: Array  # [] PRNG key
     update: Array  # [] int32, updates done
     finite: Array  # [] bool; False: the run has diverged, and stays at its last finite state
+    memory: Memory = Memory((), ())  # [N, ...], before the next step; zero where an episode begins
 
 
 class EpisodeSums(NamedTuple):

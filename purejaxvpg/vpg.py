@@ -13,10 +13,7 @@ Everything here is pure: `jax.jit`, `jax.vmap` and `jax.lax.scan` apply to all o
 advantages.py.  `compute` gives the results of plain JAX in less time: `grad`, `map`, `scan` as in
 jax, `sum` over the devices that a run is split over (one: nothing to add).
 
-Letters: T steps, N environments, B = T N rows of the flattened batch, O outputs of the policy
-network, U updates.  An update passes over the batch once to act, once for V (and V of truncated
-observations), once forward and backward for the policy, `value_iterations` times forward and
-backward for V, and with diagnostics once more forward for each network.
+Letters: T steps, N environments, B = T N rows of the batch, O outputs of the policy, U updates.
 """
 
 import functools
@@ -93,6 +90,7 @@ class Batch(NamedTuple):
     truncated: Array  # [T, N] bool
     final_obs: Any  # [T, N, ...], s_{t+1} before any reset
     alive: Array  # [T, N] bool; rollout="episodes": False after the episode's end
+    memory: Any  # [N, ...], of both networks at the rollout's start; () without memory
 
 
 class Carry(NamedTuple):
@@ -100,6 +98,7 @@ class Carry(NamedTuple):
 
     env_state: VectorState  # [N, ...]
     obs: Any  # [N, ...]
+    memory: Any  # [N, ...], of the policy
     alive: Array  # [N] bool
     sums: EpisodeSums  # [N] each, of the episodes that ended so far
 
@@ -115,12 +114,13 @@ def collect(setup: Setup, state: TrainState, hp: Hyperparams) -> Collected:
     policy, env_params = setup.policy(hp), setup.agent.env_params(hp)
     whole_episodes = config.rollout == "episodes"
     key, reset_key, greedy_key, action_key, env_key = jax.random.split(state.key, 5)
-    env_state, obs = state.env_state, state.obs
+    env_state, obs, memory = state.env_state, state.obs, state.memory
+    nothing = networks.no_memory(setup.num_envs)
     if whole_episodes:
         state = state._replace(reward_stats=agent.restart(state.reward_stats))
-        env_state, obs = env.reset(reset_key, env_params)
+        (env_state, obs), memory = env.reset(reset_key, env_params), nothing
 
-    # From greedy_start to greedy_end (both 0 by default).  Greedy actions bias (1): a_t ~ pi there.
+    # Greedy actions (by default none) bias (1), where a_t ~ pi.
     progress = state.update / max(config.num_updates - 1, 1)
     greedy_fraction = (1 - progress) * hp.greedy_start + progress * hp.greedy_end
     every_step = (config.num_steps, config.num_envs)
@@ -129,7 +129,7 @@ def collect(setup: Setup, state: TrainState, hp: Hyperparams) -> Collected:
     def one_step(carry: Carry, x: tuple[Any, Array, Array, Array]) -> tuple[Carry, Batch]:
         env_keys, noise, greedy, is_last = x  # [N], [N, ...], [N], []
         seen = setup.agent.see(state.obs_stats, carry.obs)
-        outputs = networks.policy(state.params.policy, seen)
+        memory, outputs = networks.act(state.params.policy, seen, carry.memory)
         action = select(greedy, policy.mode(outputs), policy.sample(outputs, noise))
         env_state, out = env.step(env_keys, carry.env_state, policy.to_env(action), env_params)
 
@@ -141,21 +141,22 @@ def collect(setup: Setup, state: TrainState, hp: Hyperparams) -> Collected:
         episode = EpisodeSums(out.episode.returns, out.episode.lengths, jnp.ones_like(ends))
         sums = jax.tree.map(lambda x, y: x + jnp.where(ends, y, 0), carry.sums, episode)
         flags = (out.terminated, truncated, out.final_obs, carry.alive)
-        row = Batch(carry.obs, action, outputs, out.reward, *flags)
+        row = Batch(carry.obs, action, outputs, out.reward, *flags, memory=())
         alive = carry.alive & ~done if whole_episodes else carry.alive
-        return Carry(env_state, out.obs, alive, sums), row
+        memory = select(done, nothing.policy, memory)  # an episode begins without memories
+        return Carry(env_state, out.obs, memory, alive, sums), row
 
     none_ended = EpisodeSums(*[jnp.zeros(setup.num_envs, jnp.float32)] * 3)
-    start = Carry(env_state, obs, jnp.ones(setup.num_envs, bool), none_ended)
+    start = Carry(env_state, obs, memory.policy, jnp.ones(setup.num_envs, bool), none_ended)
     # All random numbers are drawn at once: many small draws would cost far more.
     noise = compute.local(policy.noise(action_key, every_step), axis=1)  # [T, N, ...]
     index = jnp.arange(config.num_steps)  # [T]
     env_keys = jax.vmap(env.keys)(jax.random.split(env_key, config.num_steps), index)
     each_step = (env_keys, noise, greedy, index == config.num_steps - 1)
     end, batch = compute.scan(one_step, start, each_step)
-    if not whole_episodes:
-        batch = batch._replace(alive=jnp.ones_like(batch.terminated))
-    state = state._replace(env_state=end.env_state, obs=end.obs, key=key)
+    alive = batch.alive if whole_episodes else jnp.ones_like(batch.terminated)
+    batch, memory = batch._replace(alive=alive, memory=memory), memory._replace(policy=end.memory)
+    state = state._replace(env_state=end.env_state, obs=end.obs, memory=memory, key=key)
     return state, batch, compute.sum(jax.tree.map(jnp.sum, end.sums))
 
 
@@ -163,8 +164,8 @@ def collect(setup: Setup, state: TrainState, hp: Hyperparams) -> Collected:
 
 
 class Rows(NamedTuple):
-    """The batch, judged and flattened.  (A matrix multiply over `[B, F]` is twice as fast as
-    one over `[T, N, F]`, whose gradient XLA lays out badly.)"""
+    """The batch, judged and flattened: a matrix multiply over `[B, F]` is twice as fast as one over
+    `[T, N, F]`.  Networks with memory are given whole sequences, `[N, T]` in place of `[B]`."""
 
     obs: Any  # [B, ...], as the networks are given it
     action: Any  # [B] or [B, n]
@@ -180,22 +181,22 @@ def judge(
 ) -> tuple[TrainState, Rows, dict[str, Array]]:
     """Compute Psi_t for every action, and the target R^_t for V, with V as it is before its fit."""
     config, networks, compute = setup.config, setup.agent.networks, setup.compute
-
     see = functools.partial(setup.agent.see, state.obs_stats)  # raw -> as the networks see it
 
-    def value(obs: Any) -> Array:  # [M, ...], as seen -> [M]
-        inputs = networks.value_inputs(state.params.policy, obs)
-        return networks.value(state.params.value, inputs)
+    def value_after(memory: Any, obs: Any) -> Array:  # [M, ...], [M, ...] -> [M]
+        return networks.value_after(state.params, see(obs), memory)
 
-    obs = see(flatten(batch.obs))  # [B, ...]
-    values = compute.map(value, obs).reshape(batch.reward.shape)  # [T, N], V(s_t)
-    next_values = jnp.concatenate([values[1:], value(see(state.obs))[None]])  # [T, N], V(s_{t+1})
+    obs = setup.sequences(see(setup.rows(batch.obs)), batch)  # [B, ...]
+    # [T, N], V(s_t); and what V remembers after s_t, [T, N, ...]
+    values, memory = setup.steps(compute.map(functools.partial(networks.values, state.params), obs))
+    state, last_memory = agent.remember(setup, state, memory, batch)
+    last = value_after(last_memory, state.obs)  # [N], V(s_T)
+    next_values = jnp.concatenate([values[1:], last[None]])  # [T, N], V(s_{t+1})
     # values[t+1] is V(s_{t+1}) only while the episode goes on; after an end it is the value of the
     # next episode's first state.  A terminated step never reads it; a truncated one gets
     # V(final_obs) in its place.
-    next_values = replace_where(
-        next_values, batch.truncated, batch.final_obs, lambda final_obs: value(see(final_obs))
-    )
+    final = (memory, batch.final_obs)
+    next_values = replace_where(next_values, batch.truncated, final, lambda x: value_after(*x))
 
     # `where`: a weight of 0 would not do, for 0 * inf is NaN.
     rewards, ends = jnp.where(batch.alive, batch.reward, 0), (batch.terminated, batch.truncated)
@@ -217,7 +218,7 @@ def judge(
     value_loss = compute.sum((share * jnp.square(target - values)).sum())
     explained = compute.explained_variance(target, values, share)
     metrics = {"value_loss": value_loss, "explained_variance": explained}
-    rows = Rows(obs, *map(flatten, (batch.action, batch.outputs, psi, target, weight, share)))
+    rows = Rows(obs, *map(setup.rows, (batch.action, batch.outputs, psi, target, weight, share)))
     if config.normalize_obs:  # last, so that the whole batch is seen through the same statistics
         raw, counted = setup.agent.encoder(flatten(batch.obs)), flatten(batch.alive)
         state = state._replace(obs_stats=agent.merge(state.obs_stats, raw, counted, compute))
@@ -273,8 +274,7 @@ def fit(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Learned
 
         E[ (V(s_t) - R^_t)^2 ]                                                                 (2)
 
-    V reads the observations or, with a shared torso, the torso's features.  These are computed
-    once, after the policy's step, and do not change during the fit.
+    V reads the observations or, with a shared torso, its features after the policy's step.
     """
     config, networks, compute = setup.config, setup.agent.networks, setup.compute
     inputs = networks.value_inputs(state.params.policy, rows.obs)  # [B, ...]

@@ -1,26 +1,29 @@
 """The acting side: spaces to distributions, networks, normalisers, optimizers.
 
 setup       `make_setup`: agent, N environments and compute, put together
-policy      from an action space to a distribution over its actions
-networks    a torso and two heads, for policy and value
+policy      from an action space to a distribution over its actions (categorical, gaussian)
+networks    two trunks and two heads, for policy and value
+trunk       torso and memory
 torsos      mlp, cnn, or a module of the user's own
+memory      recurrent cells
+encoding    from observations to what networks see
+limits      longest episodes
 normalize   running statistics of observations and rewards
 imported    parts that a config gives as `module:Name`
 optimize    optax rules with traced learning rates
 """
 
 from purejaxvpg.agent.imported import with_imported
+from purejaxvpg.agent.limits import check_episodes_fit, check_limit, episode_limit
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, merge, restart, scale_rewards
 from purejaxvpg.agent.optimize import make_optimizer, take_step
 from purejaxvpg.agent.setup import (
     Agent,
     Setup,
-    check_episodes_fit,
-    check_limit,
-    episode_limit,
     first_state,
     make_agent,
     make_setup,
+    remember,
     with_network,
 )
 
@@ -37,6 +40,7 @@ __all__ = [
     "make_optimizer",
     "make_setup",
     "merge",
+    "remember",
     "restart",
     "scale_rewards",
     "take_step",

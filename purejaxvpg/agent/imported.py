@@ -18,7 +18,7 @@ def with_imported(config: VPGConfig) -> VPGConfig:
     """
     named = {
         field: value
-        for field in ("network", *FUNCTIONS)
+        for field in ("network", "memory", *FUNCTIONS)
         if by_name.is_path(value := getattr(config, field))
     }
     if not named:
@@ -27,6 +27,8 @@ def with_imported(config: VPGConfig) -> VPGConfig:
     for field, value in values.items():
         if field == "network":
             values[field] = _torso(named[field], value)
+        elif field == "memory":
+            values[field] = _cell(named[field], value, config.memory_size)
         elif not callable(value):
             given = type(value).__name__
             raise TypeError(f"{field}={named[field]!r} is a {given}, not a function; name one")
@@ -45,5 +47,15 @@ def _torso(path: str, value: Any) -> nn.Module:
     if not isinstance(value, nn.Module):
         raise TypeError(
             f"network={path!r} is a {type(value).__name__}; name a flax.linen module or its class"
+        )
+    return value
+
+
+def _cell(path: str, value: Any, size: int) -> nn.RNNCellBase:
+    if isinstance(value, type) and issubclass(value, nn.RNNCellBase):
+        value = value(features=size)  # type: ignore[call-arg]
+    if not isinstance(value, nn.RNNCellBase):
+        raise TypeError(
+            f"memory={path!r} is a {type(value).__name__}; name a cell of flax.linen or its class"
         )
     return value

@@ -1,11 +1,11 @@
-"""Networks: a torso that turns observations into features, and two heads on features.
+"""Networks: a trunk that turns observations into features, and two heads on features.
 
-A torso is a flax module that maps observations to features `[B, F]`.  Observations are float32
-`[B, *obs_shape]` or, of several arrays, a dict of these by name, encoded as encoding.py says
-(bytes of pictures from 0 to 1).  That is the whole contract for a module of the user's own; the
-heads are added here.  Its `params` are float32 and are trained.  Its other collections are carried
-along as they were made, so it may read constants and running statistics, and neither change them
-nor draw random numbers.
+A trunk is a torso and, if asked for, memory (memory.py).  A torso is a flax module that maps
+observations to features `[B, F]`.  Observations are float32 `[B, *obs_shape]` or, of several
+arrays, a dict of these by name, encoded as encoding.py says (bytes of pictures from 0 to 1).  That
+is the whole contract for a module of the user's own; the heads are added here.  Its `params` are
+float32 and are trained.  Its other collections are carried along as they were made, so it may read
+constants and running statistics, and neither change them nor draw random numbers.
 """
 
 from collections.abc import Callable
@@ -15,17 +15,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import errors
-from flax.core import unfreeze
 from jax import Array
 
 from purejaxvpg.agent.distribution import Policy
 from purejaxvpg.agent.encoding import Encoder, unmasked
-from purejaxvpg.agent.torsos import flax_dot, make_torso
+from purejaxvpg.agent.memory import Sequence
+from purejaxvpg.agent.torsos import flax_dot
+from purejaxvpg.agent.trunk import make_trunk
 from purejaxvpg.config import VPGConfig
 from purejaxvpg.envs.protocol import Masked
-from purejaxvpg.state import Params
-from purejaxvpg.variables import TRAINED
+from purejaxvpg.state import Memory, Params
 
 
 class PolicyHead(nn.Module):
@@ -59,7 +58,7 @@ class ValueHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        return nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0))(features)[:, 0]
+        return nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0))(features)[..., 0]
 
 
 class Networks(NamedTuple):
@@ -67,89 +66,108 @@ class Networks(NamedTuple):
 
     Observations are those of the environment, pytrees `[B, ...]`, normalised or not, `Masked` or
     not.  Where they are `Masked`, outputs of actions that are not possible are -inf.
+
+    With memory, `policy`, `value_inputs` and `value` take and give sequences: rows are a
+    `Sequence` of n environments and T steps in place of observations `[B, ...]`, and results are
+    `[n, T, ...]` in place of `[B, ...]`.
     """
 
     init: Callable[[Array, Any], Params]  # (key, obs [B, ...])
-    policy: Callable[[Any, Any], Array]  # (params.policy, obs [B, ...]) -> [B, O]
-    value_inputs: Callable[[Any, Any], Any]  # (params.policy, obs [B, ...]) -> [B, ...]
-    value: Callable[[Any, Any], Array]  # (params.value, value_inputs [B, ...]) -> [B]
+    no_memory: Callable[[int], Memory]  # n -> what is remembered where an episode begins
+    # (params.policy, obs [N, ...], memory.policy) -> memory.policy, outputs [N, O]
+    act: Callable[[Any, Any, Any], tuple[Any, Array]]
+    policy: Callable[[Any, Any], Array]  # (params.policy, rows) -> [B, O]
+    value_inputs: Callable[[Any, Any], Any]  # (params.policy, rows) -> [B, ...]
+    value: Callable[[Any, Any], Array]  # (params.value, value_inputs) -> [B]
+    # (params, rows) -> V [B], and what it remembers after each step
+    values: Callable[[Params, Any], tuple[Array, Any]]
+    # (params, obs [M, ...], what is remembered [M, ...]) -> V [M]
+    value_after: Callable[[Params, Any, Any], Array]
 
 
 def make_networks(config: VPGConfig, encoder: Encoder, policy: Policy) -> Networks:
     """Policy and value networks for observations that an encoder takes.
 
     V is computed from `value_inputs`: the observations themselves, or, with a shared torso, the
-    features that the policy's torso makes of them.
+    features that the policy's trunk makes of them.
 
-    Raises: ValueError or TypeError for an unknown network, activation, initializer or name of an
-    observation's part, and, when traced, for a torso that breaks its contract.
+    Raises: as `make_trunk`; ValueError for an unknown name of an observation's part.
     """
-    policy_sees = encoder.choose(config.policy_obs, "policy_obs")
-    value_sees = encoder.choose(config.value_obs, "value_obs")
-    policy_torso = make_torso(config, policy_sees.shapes)
-    value_torso = make_torso(config, value_sees.shapes)
+    policy_trunk = make_trunk(config, encoder.choose(config.policy_obs, "policy_obs"))
+    value_trunk = make_trunk(config, encoder.choose(config.value_obs, "value_obs"))
     policy_head, value_head = PolicyHead(policy.num_outputs, policy.free_outputs), ValueHead()
+    shared = config.shared_torso
 
-    def features(torso: nn.Module, params: Any, obs: Any) -> Array:
-        try:
-            x: Any = torso.apply(params, obs)
-        except errors.FlaxError as error:
-            raise ValueError(
-                f"network {type(torso).__name__} cannot be applied: {_sentence(error)}; a torso "
-                f"changes no collection (BatchNorm takes use_running_average=True) and draws no "
-                f"random numbers (Dropout takes deterministic=True)"
-            ) from None
-        _check_features(torso, x, obs)
-        return x
-
-    def policy_features(params: Any, obs: Any) -> Array:
-        return features(policy_torso, params["torso"], policy_sees(obs))
-
-    def outputs(params: Any, obs: Any) -> Array:
-        x: Any = policy_head.apply(params["head"], policy_features(params, obs))
+    def outputs(params: Any, features: Array, obs: Any) -> Array:
+        x: Any = policy_head.apply(params["head"], features)
         return policy.masked(x, obs.mask) if isinstance(obs, Masked) and policy.masked else x
 
-    def value_inputs(policy_params: Any, obs: Any) -> Any:
-        return policy_features(policy_params, obs) if config.shared_torso else unmasked(obs)
+    def act(params: Any, obs: Any, memory: Any) -> tuple[Any, Array]:
+        memory, features = policy_trunk.step(params, obs, memory)
+        return memory, outputs(params, features, obs)
+
+    def policy_features(params: Any, rows: Any) -> Array:
+        if not isinstance(rows, Sequence):
+            return policy_trunk.features(params, rows)
+        return policy_trunk.replay(params, unmasked(rows.obs), rows.starts, rows.memory.policy)[1]
+
+    def policy_outputs(params: Any, rows: Any) -> Array:
+        obs = rows.obs if isinstance(rows, Sequence) else rows
+        return outputs(params, policy_features(params, rows), obs)
+
+    def value_inputs(policy_params: Any, rows: Any) -> Any:
+        if shared:
+            return policy_features(policy_params, rows)
+        if isinstance(rows, Sequence):
+            return rows._replace(obs=unmasked(rows.obs))
+        return unmasked(rows)
+
+    def v(params: Any, features: Array) -> Array:
+        x: Any = value_head.apply(params["head"], features)
+        return x
 
     def value(params: Any, inputs: Any) -> Array:
-        x = inputs
-        if not config.shared_torso:
-            x = features(value_torso, params["torso"], value_sees(inputs))
-        values: Any = value_head.apply(params["head"], x)
-        return values
+        if shared:
+            return v(params, inputs)
+        if not isinstance(inputs, Sequence):
+            return v(params, value_trunk.features(params, inputs))
+        return v(params, value_trunk.replay(params, *inputs[:2], inputs.memory.value)[1])
+
+    def values(params: Params, rows: Any) -> tuple[Array, Any]:
+        if not isinstance(rows, Sequence):
+            return value(params.value, value_inputs(params.policy, rows)), ()
+        trunk, variables = (policy_trunk, params.policy) if shared else (value_trunk, params.value)
+        memory = rows.memory.policy if shared else rows.memory.value
+        after, features = trunk.replay(variables, unmasked(rows.obs), rows.starts, memory)
+        return v(params.value, features), after
+
+    def value_after(params: Params, obs: Any, memory: Any) -> Array:
+        trunk, variables = (policy_trunk, params.policy) if shared else (value_trunk, params.value)
+        return v(params.value, trunk.step(variables, unmasked(obs), memory)[1])
 
     def init(key: Array, obs: Any) -> Params:
         obs = unmasked(obs)
         key_torso, key_head, key_value_torso, key_value_head = jax.random.split(key, 4)
-        torso = _variables(policy_torso, key_torso, policy_sees(obs))
-        hidden = features(policy_torso, torso, policy_sees(obs))
-        policy_params = {"torso": torso, "head": policy_head.init(key_head, hidden)}
+        cell_keys = jax.random.split(jax.random.fold_in(key, 4))
+        params = policy_trunk.init(key_torso, cell_keys[0], obs)
+        hidden = policy_trunk.step(params, obs, policy_trunk.zero(num_rows(obs)))[1]
+        params["head"] = policy_head.init(key_head, hidden)
         value_params = {}
-        if not config.shared_torso:
-            value_params["torso"] = _variables(value_torso, key_value_torso, value_sees(obs))
-            hidden = features(value_torso, value_params["torso"], value_sees(obs))
+        if not shared:
+            value_params = value_trunk.init(key_value_torso, cell_keys[1], obs)
+            hidden = value_trunk.step(value_params, obs, value_trunk.zero(num_rows(obs)))[1]
         value_params["head"] = value_head.init(key_value_head, hidden)
-        return Params(policy_params, value_params)
+        return Params(params, value_params)
 
-    return Networks(init, outputs, value_inputs, value)
+    def no_memory(rows: int) -> Memory:
+        return Memory(policy_trunk.zero(rows), () if shared else value_trunk.zero(rows))
+
+    return Networks(init, no_memory, act, policy_outputs, value_inputs, value, values, value_after)
 
 
-def _check_features(torso: nn.Module, x: Any, obs: Any) -> None:
-    """Refuse what is no features.  Raises: ValueError or TypeError, in one line."""
-    shape, rows = getattr(x, "shape", None), jax.tree.leaves(obs)[0].shape[0]
-    if shape is None or len(shape) != 2 or shape[0] != rows:
-        returned = type(x).__name__ if shape is None else f"features of shape {shape}"
-        given = {name: x.shape for name, x in obs.items()} if isinstance(obs, dict) else obs.shape
-        raise ValueError(
-            f"network {type(torso).__name__} returned {returned} for "
-            f"observations {given}; a torso must return [B, F], here [{rows}, F]"
-        )
-    if not jnp.issubdtype(x.dtype, jnp.floating):  # no gradient passes through integers
-        raise TypeError(
-            f"network {type(torso).__name__} returned features of type {x.dtype}; a torso "
-            f"must return floats"
-        )
+def num_rows(obs: Any) -> int:
+    """B."""
+    return jax.tree.leaves(obs)[0].shape[0]
 
 
 def param_shapes(networks: Networks, encoder: Encoder, rows: int = 1) -> Params:
@@ -173,29 +191,3 @@ def check_torso(config: VPGConfig, networks: Networks, encoder: Encoder) -> None
                 f"the number of observations, {jax.tree_util.keystr(path)}: {x.shape} for one and "
                 f"{y.shape} for two; the number differs between acting, learning and evaluation"
             )
-
-
-def _variables(torso: nn.Module, key: Array, obs: Any) -> Any:
-    """A torso's collections at the start, as arrays."""
-    variables = nn.unbox(unfreeze(torso.init(key, obs)))
-
-    def checked(path: Any, x: Any) -> Array:
-        where = f"network {type(torso).__name__} has {jax.tree_util.keystr(path)}"
-        if not isinstance(x, jax.Array | np.ndarray | np.generic | int | float):
-            raise TypeError(f"{where}, of type {type(x).__name__}; accepted: arrays of numbers")
-        array = jnp.asarray(x)
-        if jnp.issubdtype(array.dtype, jax.dtypes.extended):
-            raise TypeError(f"{where}, of random keys; accepted: arrays of numbers")
-        if path[0].key == TRAINED and array.dtype != jnp.float32:
-            raise TypeError(
-                f"{where}, of type {array.dtype}; accepted: trained parameters of float32 (a "
-                f"layer's dtype=jnp.bfloat16 computes in that type all the same)"
-            )
-        return jnp.asarray(array, array.dtype)  # an explicit dtype makes weak types strong
-
-    return jax.tree.map_with_path(checked, variables)
-
-
-def _sentence(error: Exception) -> str:
-    """The first sentence of flax's message."""
-    return " ".join(str(error).split(" (http")[0].split()).rstrip(".")

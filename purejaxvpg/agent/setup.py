@@ -1,6 +1,5 @@
 """The parts of a run, put together: environment, policy, networks, compute."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,11 +12,13 @@ from purejaxvpg import envs
 from purejaxvpg.advantages import COMPARES_ENVIRONMENTS, ESTIMATORS, Discounts, Trajectory
 from purejaxvpg.agent.encoding import Encoder, make_encoder
 from purejaxvpg.agent.imported import with_imported
+from purejaxvpg.agent.limits import check_episodes_fit, check_limit
+from purejaxvpg.agent.memory import Sequence, steps_first
 from purejaxvpg.agent.networks import Networks, check_torso, make_networks, param_shapes
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
 from purejaxvpg.agent.optimize import check_optimizer, make_optimizer
 from purejaxvpg.agent.policy import Policy, make_policy
-from purejaxvpg.compute import Compute, memoized, vary_like
+from purejaxvpg.compute import Compute, flatten, memoized, select, vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
 from purejaxvpg.envs.protocol import Masked
@@ -52,6 +53,28 @@ class Setup(NamedTuple):
         """The policy in the environment that `hp` describes."""
         return self.agent.policy(self.agent.env_params(hp))
 
+    def rows(self, tree: Any) -> Any:
+        """`[T, N, ...]` -> `[B, ...]`; with memory, sequences `[N, T, ...]`.  Pytrees."""
+        return flatten(tree) if self.config.memory is None else jax.tree.map(steps_first, tree)
+
+    def steps(self, tree: Any) -> Any:
+        """What `rows` made, back as `[T, N, ...]`."""
+        if self.config.memory is not None:
+            return jax.tree.map(steps_first, tree)
+        shape = (self.config.num_steps, self.num_envs)
+        return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), tree)
+
+    def sequences(self, obs: Any, batch: Any) -> Any:
+        """Observations in rows as networks learn from them: with memory, a `Sequence`.
+
+        Args: batch: has `terminated` and `truncated` `[T, N]`, and `memory` `[N, ...]` before it.
+        """
+        if self.config.memory is None:
+            return obs
+        done = batch.terminated | batch.truncated
+        starts = jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])  # [T, N]
+        return Sequence(obs, steps_first(starts), batch.memory)
+
 
 def make_setup(
     config: VPGConfig, devices: int = 1, num_envs: int | None = None, restart: bool = True
@@ -73,7 +96,10 @@ def make_setup(
             f"split='envs' splits num_envs={num_envs} over {devices} devices, which does not "
             f"divide it; choose a multiple"
         )
-    compute = Compute(config.gradient_rows, devices)
+    rows = config.gradient_rows
+    if config.memory is not None and rows is not None:  # a row is a sequence of T steps
+        rows = max(1, rows // config.num_steps)
+    compute = Compute(rows, devices)
     local_envs = num_envs // devices
     env = vectorize(agent.env, local_envs, config.max_episode_steps, compute, restart)
     return Setup(config, agent, env, local_envs, compute, _make_estimator(config, compute))
@@ -97,6 +123,7 @@ def first_state(setup: Setup, key: Array, hp: Hyperparams) -> TrainState:
         key=key,
         update=jnp.zeros((), jnp.int32),
         finite=jnp.ones((), bool),
+        memory=setup.agent.networks.no_memory(setup.num_envs),
     )
     return _unshared(vary_like(state, (state, hp)))
 
@@ -113,6 +140,19 @@ def _unshared(state: TrainState) -> TrainState:
         return jnp.copy(x)
 
     return jax.tree.map(one, state)
+
+
+def remember(setup: Setup, state: TrainState, memory: Any, batch: Any) -> tuple[TrainState, Any]:
+    """The state with what V remembers at the end of a rollout, and the same before any reset.
+
+    Args: memory: `[T, N, ...]`, after each step.
+    """
+    last = jax.tree.map(lambda x: x[-1], memory)  # [N, ...]
+    if setup.config.memory is None or setup.config.shared_torso:
+        return state, last  # nothing, or it is the policy's
+    done = batch.terminated[-1] | batch.truncated[-1]
+    value = select(done, setup.agent.networks.no_memory(setup.num_envs).value, last)
+    return state._replace(memory=state.memory._replace(value=value)), last
 
 
 def with_network(state: TrainState, name: str, params: Any, opt_state: Any) -> TrainState:
@@ -193,38 +233,3 @@ def _make_estimator(
 
     jax.eval_shape(example)  # refused now, and not in the first update
     return compute.on_all_envs(checked)
-
-
-def episode_limit(config: VPGConfig, env: Environment, env_params: Any) -> Any:
-    """Longest episode in steps: the environment's limit and the config's, whichever is less.
-
-    None where neither sets one.  Traced if the environment's parameters are.
-    """
-    limits = [envs.time_limit(env, env_params), config.max_episode_steps]
-    given = [limit for limit in limits if limit is not None]
-    if not any(isinstance(limit, Tracer) for limit in given):
-        return min(given, default=None)  # concrete, where `make_train` is called inside `jit` too
-    return functools.reduce(jnp.minimum, given)
-
-
-def check_limit(config: VPGConfig, env: Environment, env_params: Any) -> None:
-    """ValueError if max_episode_steps is above the environment's limit; traced parameters pass."""
-    asked_for, limit = config.max_episode_steps, envs.time_limit(env, env_params)
-    if asked_for is None or limit is None or isinstance(limit, Tracer) or asked_for <= limit:
-        return
-    raise ValueError(
-        f"max_episode_steps={asked_for} does nothing: {env.name} ends episodes after {limit} steps "
-        f"itself; raise its own limit instead, the environment parameter "
-        f"max_steps_in_episode={asked_for}"
-    )
-
-
-def check_episodes_fit(config: VPGConfig, env: Environment, env_params: Any) -> None:
-    """ValueError if rollout="episodes" and episodes may outlast it; concrete parameters only."""
-    limit = episode_limit(config, env, env_params)
-    if config.rollout == "episodes" and limit is not None and limit > config.num_steps:
-        raise ValueError(
-            f"rollout='episodes' with num_steps={config.num_steps} cannot hold whole episodes of "
-            f"{env.name}, which last up to {int(limit)} steps; pass num_steps={int(limit)}, "
-            f"or max_episode_steps={config.num_steps} to end episodes sooner"
-        )

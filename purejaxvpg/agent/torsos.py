@@ -20,8 +20,10 @@ INITIALIZERS = ("glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "l
 
 
 def flax_dot(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
-    """`dot`, as flax calls it: with the dimensions to contract, and a precision."""
-    return dot(x, kernel)
+    """`dot`, as flax calls it: `[..., I]`, the dimensions to contract, and a precision."""
+    if x.ndim == 2:
+        return dot(x, kernel)
+    return dot(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], -1)
 
 
 class MLP(nn.Module):

@@ -23,7 +23,7 @@ def over_environments(*leading: str | None) -> TrainState:
     split: Any = P(*leading, "envs")
     rewards = RewardStats(*[whole] * len(RewardStats._fields))._replace(returns=split)
     whole_state = TrainState(*[whole] * len(TrainState._fields))
-    return whole_state._replace(env_state=split, obs=split, reward_stats=rewards)
+    return whole_state._replace(env_state=split, obs=split, reward_stats=rewards, memory=split)
 
 
 def place(tree: Any, sharding: NamedSharding) -> Any:
