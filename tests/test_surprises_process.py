@@ -1,0 +1,86 @@
+"""What surrounds a process and stops none of it: variables of the environment, warnings as errors,
+guards of transfers, a cache of compiled programs that a full disk cut."""
+
+import os
+import subprocess
+import sys
+import warnings
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from support.processes import MAIN
+
+from purejaxvpg import Hyperparams, VPGConfig, make_learner
+from purejaxvpg.agent import global_norm
+from purejaxvpg.extras import variable_at_fault
+
+# --------------------------------------------------------------------- VARIABLES OF THE ENVIRONMENT
+
+
+def run(command, **variables):
+    own = {**os.environ, **variables}
+    return subprocess.run(command, env=own, capture_output=True, text=True, timeout=200)
+
+
+def test_a_setting_of_jax_that_is_none_is_one_line():
+    done = run([*MAIN, "--version"], JAX_ENABLE_X64="maybe")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "purejaxvpg: error: JAX_ENABLE_X64=maybe is not accepted (invalid truth value 'maybe' for "
+        "environment 'JAX_ENABLE_X64'); correct it, or unset it\n"
+    )
+
+
+def test_without_docstrings_the_config_is_documented_and_the_command_is_refused_in_one_line():
+    code = """
+import sys
+from purejaxvpg.__main__ import main
+from purejaxvpg.config import VPGConfig
+print("Fields (default)" in VPGConfig.__doc__, file=sys.stderr)
+sys.argv = ["purejaxvpg", "--version"]
+sys.exit(main())
+"""
+    done = run([sys.executable, "-OO", "-c", code])
+    assert done.returncode == 2
+    doc, error = done.stderr.splitlines()
+    assert doc == "True"
+    assert error.startswith("purejaxvpg: error: a library that this needs cannot be imported")
+    assert error.endswith("unset it, or use PYTHONOPTIMIZE=1")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("JAX_DEFAULT_PRNG_IMPL", "foo", 'Invalid value "foo" for JAX flag jax_default_prng_impl'),
+        ("SOURCE_DATE_EPOCH", "abc", "invalid literal for int() with base 10: 'abc'"),
+    ],
+)
+def test_an_import_names_the_variable_that_it_failed_by(monkeypatch, name, text, message):
+    monkeypatch.setenv(name, text)
+    line = variable_at_fault(ValueError(message))
+    assert line == f"{name}={text} is not accepted ({message}); correct it, or unset it"
+    assert variable_at_fault(ValueError("another fault")) == ""
+    assert variable_at_fault(TypeError(message)) == ""
+
+
+# ------------------------------------------------------------------------------------- WARNINGS
+
+
+def test_an_update_warns_of_nothing():
+    """PYTHONWARNINGS=error is how people look for what will break."""
+    config = VPGConfig(num_envs=2, num_steps=3, total_steps=6, hidden_sizes=(5,))
+    learner, hp = make_learner(config), Hyperparams()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jax.eval_shape(lambda key: learner.update(learner.init(key, hp), hp), jax.random.key(0))
+
+
+def test_the_norm_is_that_of_all_arrays_together():
+    tree = {"a": jnp.asarray([3.0]), "b": {"c": jnp.asarray([[0.0, 4.0]])}}
+    assert global_norm(tree) == 5
+    numbers = jax.random.normal(jax.random.key(0), (7, 13)), jnp.asarray(0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        assert global_norm(numbers) == optax.global_norm(numbers)  # bit for bit
