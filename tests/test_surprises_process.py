@@ -8,12 +8,15 @@ import warnings
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from support.processes import MAIN
+from support.sweeps import CONFIG
 
-from purejaxvpg import Hyperparams, VPGConfig, make_learner
+from purejaxvpg import Hyperparams, VPGConfig, cli, make_learner
 from purejaxvpg.agent import global_norm
+from purejaxvpg.experiment import sweep
 from purejaxvpg.extras import variable_at_fault
 
 # --------------------------------------------------------------------- VARIABLES OF THE ENVIRONMENT
@@ -84,3 +87,18 @@ def test_the_norm_is_that_of_all_arrays_together():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         assert global_norm(numbers) == optax.global_norm(numbers)  # bit for bit
+
+
+# -------------------------------------------------------------------------------- TRANSFER GUARD
+
+
+def test_a_guard_of_transfers_stops_no_study(tmp_path):
+    how = {"chunk_size": 1, "devices": jax.devices()[:1], "progress": False}
+    plain = sweep(CONFIG, {"gamma": [0.9, 0.99]}, 1, folder=tmp_path, **how)
+    with jax.transfer_guard("disallow"):
+        guarded = sweep(CONFIG, {"gamma": [0.9, 0.99]}, 1, **how)
+        assert cli.main(["eval", str(tmp_path), "--num-episodes", "1", "--greedy"]) == 0
+        with pytest.raises(Exception, match="Disallowed"):  # the guard is the user's again
+            jnp.asarray([1.0]) + np.asarray([1.0])
+    for name, values in plain.metrics.items():
+        np.testing.assert_array_equal(values, guarded.metrics[name], name)

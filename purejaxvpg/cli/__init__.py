@@ -98,13 +98,19 @@ def _no_device() -> str:
 
 
 def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
-    from purejaxvpg.experiment.devices import be_deterministic, use_compilation_cache
+    from purejaxvpg.experiment.devices import (
+        be_deterministic,
+        transfers_allowed,
+        use_compilation_cache,
+    )
 
     use_compilation_cache()
     if getattr(args, "deterministic", False):
         be_deterministic()
     module, function = _HANDLERS[type(args).__name__]
-    handler = getattr(importlib.import_module(f"purejaxvpg.cli.{module}"), function)
+    handler = transfers_allowed(
+        getattr(importlib.import_module(f"purejaxvpg.cli.{module}"), function)
+    )
     ready()
     with warnings_as_lines():
         if module == "training":

@@ -48,6 +48,10 @@ def start_devices() -> list[Any]:
         ) from error
 
 
+# A study moves numbers between host and devices throughout.  jax_transfer_guard, with which a user
+# looks for slips in a program of his own, would stop it.
+transfers_allowed = jax.transfer_guard("allow")  # a decorator
+
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # and those that it implies
 
 
