@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from support.processes import MAIN
 from support.sweeps import CONFIG
 
 from purejaxvpg import Hyperparams, VPGConfig, cli, make_learner
 from purejaxvpg.agent import global_norm
+from purejaxvpg.cli.terminal import warnings_as_lines
 from purejaxvpg.experiment import sweep
 from purejaxvpg.extras import variable_at_fault
 
@@ -102,3 +104,74 @@ def test_a_guard_of_transfers_stops_no_study(tmp_path):
             jnp.asarray([1.0]) + np.asarray([1.0])
     for name, values in plain.metrics.items():
         np.testing.assert_array_equal(values, guarded.metrics[name], name)
+
+
+# ------------------------------------------------------------------- CACHE OF COMPILED PROGRAMS
+
+CACHE = {
+    "jax_enable_compilation_cache": True,
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": 0,
+}
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """A cache of its own, which is jax's until the test ends."""
+    names = [*CACHE, "jax_compilation_cache_dir"]
+    before = {name: getattr(jax.config, name) for name in names}
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    for name, value in {**CACHE, "jax_compilation_cache_dir": str(folder)}.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield folder
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+def compile_anew():
+    """Compile one small program, or take it from the cache."""
+    return jax.jit(lambda x: 3.25 * x + 7).lower(jax.ShapeDtypeStruct((3,), jnp.float32)).compile()
+
+
+def cut(folder):
+    """The one program in the cache, half of it."""
+    (path,) = folder.glob("*-cache")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_program_that_a_full_disk_cut_is_removed_and_kept_anew(cache, capsys):
+    compile_anew()
+    path = cut(cache)
+    (cache / "another-cache").write_bytes(b"")
+    (cache / "notes.txt").write_text("a user's own")
+    half = path.read_bytes()
+    with warnings_as_lines(cache):
+        compile_anew()
+        compile_anew()  # now it is whole, and nothing is said of it
+    printed = capsys.readouterr()
+    line = f"removed from {cache}, and compiled again: 2 compiled programs cut short, as by a full"
+    assert printed.out == f"{line} disk\n"
+    assert printed.err == ""
+    assert len(path.read_bytes()) > len(half)
+    assert (cache / "notes.txt").exists()
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_cut_program_in_a_cache_of_the_users_choice_stays(cache, capsys):
+    compile_anew()
+    path = cut(cache)
+    half = path.read_bytes()
+    with warnings_as_lines(None):
+        compile_anew()
+        compile_anew()
+    printed = capsys.readouterr()
+    assert printed.out.count("\n") == 1  # once, and not for each program
+    assert printed.out.startswith(f"a compiled program in {cache} cannot be read (")
+    assert printed.out.endswith("compiled again at each start until it is removed there\n")
+    assert printed.err == ""
+    assert path.read_bytes() == half

@@ -104,7 +104,7 @@ def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
         use_compilation_cache,
     )
 
-    use_compilation_cache()
+    cache = use_compilation_cache()
     if getattr(args, "deterministic", False):
         be_deterministic()
     module, function = _HANDLERS[type(args).__name__]
@@ -112,7 +112,7 @@ def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
         getattr(importlib.import_module(f"purejaxvpg.cli.{module}"), function)
     )
     ready()
-    with warnings_as_lines():
+    with warnings_as_lines(cache):
         if module == "training":
             handler(args, command)
         else:
