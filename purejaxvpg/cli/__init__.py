@@ -1,8 +1,9 @@
 """The command line: parse, call, print.
 
 flags      the flags of every command
+words      words of a command, checked
+numbers    numbers as people type them
 parsing    words -> arguments -> config and hyperparameters
-whole_numbers  integers as people type them
 arguments  flags -> a study, and how it is run
 training   train, sweep
 resuming   --resume: which study it is, and the line that goes on with one
