@@ -10,7 +10,6 @@ from purejaxvpg.agent import make_agent
 from purejaxvpg.compute import STUDY_KEYS, memoized
 from purejaxvpg.config import VPGConfig
 from purejaxvpg.evaluate import make_evaluate
-from purejaxvpg.experiment.devices import transfers_allowed
 from purejaxvpg.experiment.policies import restore
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.state import Evaluation, RunningStats
@@ -18,7 +17,6 @@ from purejaxvpg.state import Evaluation, RunningStats
 EVALUATION = 0xE7A1  # a branch of a seed's key that its training never splits off
 
 
-@transfers_allowed
 def evaluate_setting(
     study: Study,
     setting: int = 0,
