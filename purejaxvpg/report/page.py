@@ -55,8 +55,8 @@ def write_report(study: Study, folder: str | os.PathLike, *, target: float | Non
 
 
 def _check_ours(path: Path) -> None:
-    """FileExistsError for a page that somebody else wrote."""
-    if not path.is_file():
+    """FileExistsError for a page that somebody else wrote.  A link is replaced, not its file."""
+    if path.is_symlink() or not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         top = file.read(1000)
