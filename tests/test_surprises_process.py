@@ -101,7 +101,7 @@ def test_a_guard_of_transfers_stops_no_study(tmp_path):
         guarded = sweep(CONFIG, {"gamma": [0.9, 0.99]}, 1, **how)
         assert cli.main(["eval", str(tmp_path), "--num-episodes", "1", "--greedy"]) == 0
         with pytest.raises(Exception, match="Disallowed"):  # the guard is the user's again
-            jnp.asarray([1.0]) + np.asarray([1.0])
+            jnp.add(jnp.asarray([1.0]), np.asarray([1.0]))
     for name, values in plain.metrics.items():
         np.testing.assert_array_equal(values, guarded.metrics[name], name)
 

@@ -1,5 +1,6 @@
 """Words of a command that are refused before anything is made, and what the line advises."""
 
+import shlex
 import sys
 
 import jax
@@ -50,8 +51,10 @@ def test_the_line_names_the_flag_and_what_to_write(line, capsys, tmp_path, monke
 
 def test_a_flag_once_is_as_it_was():
     """Words that look like flags of other kinds: a value that is a word, a folder named true."""
-    line = "train CartPole-v1 --diagnostics --network auto --no-preset --policy_lr 1e-2 --gamma 1"
-    args = parsing.parse(line.split())
+    line: str = (
+        "train CartPole-v1 --diagnostics --network auto --no-preset --policy_lr 1e-2 --gamma 1"
+    )
+    args = parsing.parse(shlex.split(line))
     assert (args.diagnostics, args.network, args.preset) == (True, "auto", False)
     assert (args.policy_lr, args.gamma) == (0.01, 1.0)
     assert isinstance(args.gamma, float)
