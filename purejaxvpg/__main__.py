@@ -31,6 +31,13 @@ def main() -> int:
     except ImportError as error:  # tyro or rich is missing
         print(f"purejaxvpg: error: {error}", file=sys.stderr)
         return 2
+    except Exception as error:
+        from purejaxvpg.extras import variable_at_fault
+
+        if not (message := variable_at_fault(error)):
+            raise
+        print(f"purejaxvpg: error: {message}", file=sys.stderr)
+        return 2
     return cli.main(sys.argv[1:], ready)
 
 

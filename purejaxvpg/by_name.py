@@ -8,6 +8,8 @@ policy import the modules that they need.
 import dataclasses
 import importlib
 import re
+import sysconfig
+import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -30,7 +32,8 @@ def load(field: str, path: str) -> Any:
     try:
         value: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever a module does when it is run
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        text = error.msg if isinstance(error, SyntaxError) else error  # without file and line
+        reason = " ".join(f"{type(error).__name__}{_place(error)}: {text}".split())
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{module_name}.".startswith(f"{missing}."):
             reason = (
@@ -45,6 +48,22 @@ def load(field: str, path: str) -> Any:
             raise ImportError(f"{start}: {module_name} has no {name}{hint}")
         value = getattr(value, part)
     return value
+
+
+def _place(error: BaseException) -> str:
+    """ " at FILE:LINE (code)" of the innermost line of the user's own; "" if there is none."""
+    if isinstance(error, SyntaxError):
+        return f" at {error.filename}:{error.lineno} ({(error.text or '').strip()})"
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [f for f in stack if f.filename not in _IMPORTING and f.filename[:1] != "<"]
+    apart = [f for f in frames if not f.filename.startswith(_LIBRARIES)]
+    for frame in (apart or frames)[-1:]:
+        return f" at {frame.filename}:{frame.lineno} ({frame.line})"
+    return ""
+
+
+_IMPORTING = (__file__, importlib.__file__)
+_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
 
 def path_of(value: Any) -> str | None:

@@ -1,7 +1,9 @@
-"""Imports of optional libraries, and imports that wait until a library is used."""
+"""Imports of optional libraries, imports that wait until a library is used, and the variable of the
+environment that an import failed by."""
 
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -22,6 +24,27 @@ def require(module: str, extra: str) -> ModuleType:
             f"this needs {module.split('.')[0]}, which is not installed; "
             f"run: pip install 'purejaxvpg[{extra}]'"
         ) from None
+
+
+READ_AT_IMPORT = ("JAX_", "SOURCE_DATE_EPOCH")  # variables, or the start of their names
+
+
+def variable_at_fault(error: Exception) -> str:
+    """One line on the variable of the environment that an import failed by; "" if none did."""
+    message = " ".join(str(error).split())
+    if sys.flags.optimize > 1 and isinstance(error, TypeError | AttributeError):
+        return (
+            "a library that this needs cannot be imported without docstrings, which PYTHONOPTIMIZE="
+            f"2 and python -OO strip ({message}); unset it, or use PYTHONOPTIMIZE=1"
+        )
+    if not isinstance(error, ValueError):
+        return ""
+    candidates = {n: text for n, text in os.environ.items() if n.startswith(READ_AT_IMPORT)}
+    by_name = [name for name in candidates if name.lower() in message.lower()]
+    by_value = [name for name, text in candidates.items() if repr(text) in message]
+    for name in (*by_name, *by_value):
+        return f"{name}={candidates[name]} is not accepted ({message}); correct it, or unset it"
+    return ""
 
 
 @contextlib.contextmanager

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array, lax
 
 from purejaxvpg import agent
@@ -257,7 +256,7 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
     (_, metrics), grads = compute.grad(loss, state.params.policy, rows)
     optimizer = agent.make_optimizer(config, hp, hp.policy_lr, state.update)
     new, opt_state = agent.take_step(optimizer, grads, state.opt_state.policy, state.params.policy)
-    metrics["policy_grad_norm"] = optax.global_norm(grads)
+    metrics["policy_grad_norm"] = agent.global_norm(grads)
     if config.diagnostics:
         outputs = networks.policy(new, rows.obs)  # [B, O], after the step
         kl = (rows.share * policy.kl(rows.outputs, outputs)).sum()
@@ -289,7 +288,7 @@ def fit(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Learned
     def one_step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Array]:
         params, opt_state = carry
         grads = compute.grad(loss, params, data)[1]
-        return agent.take_step(optimizer, grads, opt_state, params), optax.global_norm(grads)
+        return agent.take_step(optimizer, grads, opt_state, params), agent.global_norm(grads)
 
     start = (state.params.value, state.opt_state.value)
     (params, opt_state), norms = lax.scan(one_step, start, length=config.value_iterations)

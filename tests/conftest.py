@@ -34,7 +34,7 @@ def _programs_are_given_back():
 UNTUNED = {
     "test_checkpoint", "test_cli", "test_cli_policies", "test_damage", "test_full_disk",
     "test_kept_policies", "test_merge", "test_pruning", "test_repro", "test_resume",
-    "test_search", "test_search_folders",
+    "test_search", "test_search_folders", "test_surprises_process",
 }  # fmt: skip
 
 

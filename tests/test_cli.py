@@ -158,7 +158,7 @@ BAD = {
     "train CartPole-v1 --num-envs 0": "num_envs=0 is out of range",
     "train CartPole-v1 --num-envs many": "--num-envs",
     "train CartPole-v1 --num-seeds 0": "num_seeds=0",
-    "train CartPole-v1 --seed -1": "seed=-1",
+    "train CartPole-v1 --seed -1": "--seed -1 is out of range",
     "train CartPole-v1 --seed 4294967296": "accepted: 0 to 4294967295",
     "train CartPole-v1 --env-params gravity=1 gravity=2": "gives gravity twice",
     "train CartPole-v1 --env-kwargs gravity=heavy": "gravity='heavy' is not a number",

@@ -166,7 +166,7 @@ BAD = {
     "sweep CartPole-v1 --sample policy_lr=log:0:1 --num-samples 3": "accepted: low > 0",
     "sweep CartPole-v1 --sample policy_lr=log:1e-4:1": "num_samples=0",
     "sweep CartPole-v1 --num-seeds 0": "num_seeds=0",
-    "sweep CartPole-v1 --seed -1": "first_seed=-1",
+    "sweep CartPole-v1 --seed -1": "--seed -1 is out of range; accepted: 0 to 4294967295",
     "sweep CartPole-v1 --chunk-size few": "is neither auto nor an integer",
     "sweep CartPole-v1 --memory-limit lots": "is no size",
     "sweep CartPole-v1 --memory-limit 1KB --num-seeds 100": "one run takes",

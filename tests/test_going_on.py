@@ -71,9 +71,10 @@ REFUSED = {
     "train --resume auto CartPole-v1": "--resume auto needs --out FOLDER",
     "train CartPole-v1 --out {run}": "resume it (--resume auto beside --out",
     "sweep --resume {study} --grid gamma=0.9": "axes is",
-    "sweep --resume {study} --conditions gamma": "conditions is [] there, and ['gamma'] is given",
+    "sweep --resume {study} --conditions gamma": "conditions is none there, and gamma is given",
     "sweep --resume {study} --num-samples 3": "num_samples=3 of nothing",
-    "sweep --resume {study} --prune successive_halving": "prune is None there, and {'method'",
+    "sweep --resume {study} --prune successive_halving": "prune is none there, and "
+    "successive_halving --rungs 3 --keep 0.333333 is given",
 }
 
 

@@ -32,7 +32,7 @@ FACE_FLOOR = 6
 
 LONGEST_FILE, LONGEST_FUNCTION = 260, 60
 # Longer ones of today.  An entry may shrink or go; none may be added or grow.
-LONGER_FILES = {"vpg": 300}
+LONGER_FILES = {"vpg": 299}
 LONGER_FUNCTIONS = {
     "experiment.sweeping.sweep": 77,
     "experiment.searching.search": 68,

@@ -24,7 +24,7 @@ from purejaxvpg.report.curves import evaluation_curves, own_curve, training_curv
 from purejaxvpg.report.digest import digest
 from purejaxvpg.report.headline import duration
 from purejaxvpg.report.markup import Html, element
-from purejaxvpg.report.page import write_report
+from purejaxvpg.report.page import MARKS, write_report
 from purejaxvpg.report.reproduce import python_call, section, spans
 from purejaxvpg.report.sensitivity import (
     heat_map_cells,
@@ -536,6 +536,32 @@ def test_bad_input_gets_one_line(tmp_path):
     empty = study._replace(updates=np.zeros((0, 1), int))
     with pytest.raises(ValueError, match="no settings yet"):
         write_report(empty, tmp_path)
+
+
+FORMER = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
+style-src 'unsafe-inline'">
+<title>CartPole-v1: a study</title>
+"""  # as pages began before they had a mark
+
+
+def test_a_page_of_the_users_own_stays(tmp_path):
+    study, page = KINDS["one run"](), tmp_path / "report.html"
+    page.write_text("<!DOCTYPE html><html><head><title>My thesis</title></head></html>")
+    with pytest.raises(FileExistsError, match="is not a report of this package, and stays as it"):
+        write_report(study, tmp_path)
+    assert "My thesis" in page.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    for ours in (FORMER, FORMER.replace("'unsafe-inline'", "x") + MARKS[0]):
+        page.write_text(ours)
+        write_report(study, tmp_path)
+        assert "a study" not in page.read_text()
+    assert MARKS[0] in page.read_text()
+    write_report(study, tmp_path)
 
 
 # -------------------------------------------------------------------------------------- BROWSER

@@ -230,3 +230,22 @@ def test_debug_nans_on_the_command_line(tmp_path, capsys):
     assert load_study(tmp_path / "run").diverged_at.tolist() == [[1, 1]]
     assert cli.main(["eval", str(tmp_path / "run"), "--num-episodes", "2"]) == 0
     assert "seed 1 at update 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["jax", None])
+def test_other_versions_are_announced_before_anything_runs(name, monkeypatch, capsys):
+    now = repro.versions()
+    had = {**now, name: "0.8.7"} if name else now
+    run = make_study(Spec(CONFIG, Hyperparams(), Design(()), np.arange(1)), versions=had)
+    monkeypatch.setattr(repro, "load_study", lambda _: run)
+    monkeypatch.setattr(repro, "read_spec", lambda _: [None])
+
+    def prepare(*_):
+        raise ValueError("it would run now")
+
+    monkeypatch.setattr(repro, "prepare", prepare)
+    assert cli.main(["repro", "a", "--execute"]) == 2
+    printed = capsys.readouterr()
+    assert "it would run now" in printed.err
+    line = f"the numbers may differ, for the versions do: jax was 0.8.7, is {now['jax']}\n"
+    assert printed.out.endswith(line) if name else line[:20] not in printed.out

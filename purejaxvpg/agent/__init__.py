@@ -16,7 +16,7 @@ optimize    optax rules with traced learning rates
 from purejaxvpg.agent.imported import with_imported
 from purejaxvpg.agent.limits import check_episodes_fit, check_limit, episode_limit
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, merge, restart, scale_rewards
-from purejaxvpg.agent.optimize import make_optimizer, take_step
+from purejaxvpg.agent.optimize import global_norm, make_optimizer, take_step
 from purejaxvpg.agent.setup import (
     Agent,
     Setup,
@@ -34,6 +34,7 @@ __all__ = [
     "check_limit",
     "episode_limit",
     "first_state",
+    "global_norm",
     "init_reward_stats",
     "init_stats",
     "make_agent",

@@ -46,6 +46,12 @@ def make_optimizer(
     return optax.chain(clip, rule, optax.scale_by_learning_rate(step_size))
 
 
+def global_norm(tree: Any) -> jax.Array:
+    """Square root of the sum of the squares of all numbers of all arrays, a scalar."""
+    # optax's own is deprecated under one name, and in older versions missing under the other.
+    return jnp.sqrt(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree)))
+
+
 def take_step(
     optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any
 ) -> tuple[Any, Any]:

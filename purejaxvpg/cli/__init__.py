@@ -1,8 +1,9 @@
 """The command line: parse, call, print.
 
 flags      the flags of every command
+words      words of a command, checked
+numbers    numbers as people type them
 parsing    words -> arguments -> config and hyperparameters
-whole_numbers  integers as people type them
 arguments  flags -> a study, and how it is run
 training   train, sweep
 resuming   --resume: which study it is, and the line that goes on with one
@@ -98,15 +99,21 @@ def _no_device() -> str:
 
 
 def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
-    from purejaxvpg.experiment.devices import be_deterministic, use_compilation_cache
+    from purejaxvpg.experiment.devices import (
+        be_deterministic,
+        transfers_allowed,
+        use_compilation_cache,
+    )
 
-    use_compilation_cache()
+    cache = use_compilation_cache()
     if getattr(args, "deterministic", False):
         be_deterministic()
     module, function = _HANDLERS[type(args).__name__]
-    handler = getattr(importlib.import_module(f"purejaxvpg.cli.{module}"), function)
+    handler = transfers_allowed(
+        getattr(importlib.import_module(f"purejaxvpg.cli.{module}"), function)
+    )
     ready()
-    with warnings_as_lines():
+    with warnings_as_lines(cache):
         if module == "training":
             handler(args, command)
         else:

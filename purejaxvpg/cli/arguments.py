@@ -5,8 +5,10 @@ import os
 import time
 from typing import Any
 
+import numpy as np
+
 from purejaxvpg.cli import flags, parsing
-from purejaxvpg.cli.whole_numbers import whole
+from purejaxvpg.cli.numbers import whole
 from purejaxvpg.experiment import devices
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import Design, make_design
@@ -25,11 +27,19 @@ def spec_of(args: Any) -> Spec:
         command = "train" if isinstance(args, flags.Train) else "sweep"
         raise ValueError(f"{command} needs ENV, or --resume FOLDER; see: purejaxvpg envs")
     config, hp = parsing.config_of(args)
-    seeds = make_seeds(args.num_seeds, args.seed)
+    seeds = seeds_of(args.num_seeds, args.seed)
     if isinstance(args, flags.Train):
         return Spec(config, hp, Design(()), seeds)
     prune = None if args.prune == "none" else args.prune
     return Spec(config, hp, design_of(args), seeds, make_pruning(prune, args.rungs, args.keep))
+
+
+def seeds_of(number: int, first: int) -> np.ndarray:
+    """The seeds of --num-seeds and --seed.  `[S]`  Raises: ValueError, which names the flag."""
+    try:
+        return make_seeds(number, first)
+    except ValueError as error:
+        raise ValueError(str(error).replace("first_seed=", "--seed ")) from None
 
 
 def resources_of(args: Any) -> Resources:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from purejaxvpg.cli.whole_numbers import WHOLE
+from purejaxvpg.cli.numbers import AS_TYPED
 from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
 
@@ -21,7 +21,7 @@ Flag = tuple[str, Any, Any]  # as dataclasses.make_dataclass takes a field
 
 
 def _flag(name: str, kind: Any, default: Any, text: str, metavar: str | None = None) -> Flag:
-    annotated = Annotated[WHOLE.get(kind, kind), tyro.conf.arg(help=text, metavar=metavar)]
+    annotated = Annotated[AS_TYPED.get(kind, kind), tyro.conf.arg(help=text, metavar=metavar)]
     return name, annotated, dataclasses.field(default=default)
 
 
@@ -55,15 +55,15 @@ def _place(metavar: str, text: str, kind: Any = str) -> Any:
 
 _ENV = ("env", _place("ENV", "Environment, see: purejaxvpg envs."), dataclasses.field(default=""))
 _FOLDER = ("folder", _place("FOLDER", "Run or study folder."))
-_AXES = tuple[str, ...]
+AXES = tuple[str, ...]  # several words behind one flag
 _CONDITIONS = _flag(
-    "conditions", _AXES, (), "Axes along which settings are compared within, never across "
+    "conditions", AXES, (), "Axes along which settings are compared within, never across "
     "(default: env, env_params.*, max_episode_steps); none: compare all."
 )  # fmt: skip
 _DESIGN = [
-    _flag("grid", _AXES, (), "Axes as name=value,value,...: every combination of their values."),
-    _flag("zipped", _AXES, (), "Axes as name=value,value,...: first with first, and so on."),
-    _flag("sample", _AXES, (), "Axes to draw from: name=log:LOW:HIGH, name=uniform:LOW:HIGH or "
+    _flag("grid", AXES, (), "Axes as name=value,value,...: every combination of their values."),
+    _flag("zipped", AXES, (), "Axes as name=value,value,...: first with first, and so on."),
+    _flag("sample", AXES, (), "Axes to draw from: name=log:LOW:HIGH, name=uniform:LOW:HIGH or "
           "name=choice:A:B:..."),
     _flag("num_samples", int, 0, "Points to draw for --sample."),
     _flag("sampler", Literal["sobol", "random"], "sobol", "How --sample draws them."),
@@ -148,7 +148,7 @@ _EPISODES = [
 _CHOICE = [
     _flag("best", bool, False, "Of a study: the setting with the best interquartile mean, of each "
           "condition (env, env_params.*), or of the settings that --where leaves."),
-    _flag("where", _AXES, (), "Of a study: the settings with these values, as name=value."),
+    _flag("where", AXES, (), "Of a study: the settings with these values, as name=value."),
 ]  # fmt: skip
 
 _RUN_FOLDER, _STUDY_FOLDER = _places("Run", "<env>-<time>"), _places("Study", "<env>-sweep-<time>")
@@ -194,7 +194,7 @@ Repro = _command(
 Merge = _command(
     "Merge",
     ("out", _place("OUT", "Folder of the whole study.")),
-    ("sources", _place("SHARD", "Study folders of its shards.", _AXES)),
+    ("sources", _place("SHARD", "Study folders of its shards.", AXES)),
 )
 Report = _command(
     "Report",

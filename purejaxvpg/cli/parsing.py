@@ -15,9 +15,9 @@ from typing import Annotated, Any
 import tyro
 
 from purejaxvpg import presets
-from purejaxvpg.by_name import suggest
 from purejaxvpg.cli import flags
 from purejaxvpg.cli.terminal import UserError, user_errors
+from purejaxvpg.cli.words import check_words
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.serialize import plain
@@ -27,8 +27,7 @@ HELP = ("-h", "--help")
 
 def parse(argv: list[str]) -> Any:
     """The arguments as an object of a command's class.  Raises: UserError, in one line."""
-    _check_command(argv)
-    _check_renamed(argv)
+    check_words(argv)
     words = [word for word in argv if word not in HELP]
     try:
         args = _with_homes(_tyro(words, None))
@@ -84,20 +83,6 @@ def _with_homes(args: Any) -> Any:
                 paths = f".{os.sep}auto"  # a folder of that name, and not the word
             setattr(args, name, paths)
     return args
-
-
-def _check_command(argv: list[str]) -> None:
-    """UserError for an unknown command, with the close one, which tyro does not name."""
-    names = [name for _, name, _ in flags.COMMANDS]
-    if argv and not argv[0].startswith("-") and argv[0] not in names:
-        raise UserError(f"unknown command {argv[0]}; {suggest(argv[0], names)}")
-
-
-def _check_renamed(argv: list[str]) -> None:
-    for word in argv:
-        name = word.partition("=")[0].removeprefix("--")
-        if word.startswith("--") and name in flags.RENAMED:
-            raise UserError(f"--{name} is called --{flags.RENAMED[name]} now")
 
 
 def _tyro(argv: list[str], defaults: Any) -> Any:

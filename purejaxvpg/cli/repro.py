@@ -46,8 +46,9 @@ def repro(args: Any) -> None:
         return
     if DETERMINISTIC in study.record.xla_flags:
         be_deterministic()
-    for line in restore_settings(study.record.jax_settings):
-        say(line)
+    say(*restore_settings(study.record.jax_settings))
+    if others := _other_versions(study.record):
+        say(f"the numbers may differ, for the versions do: {'; '.join(others)}")
     with user_errors():
         resources = make_resources(None, study.record.split, width, None)
         prepared = prepare(read_spec(folder)[0], Options(resources, command=repeat), again)
@@ -94,6 +95,14 @@ def _surroundings(record: StudyRecord) -> list[str]:
     return [f"# {' '.join(line.split())}" for line in lines]  # one line each, whatever is in them
 
 
+def _other_versions(record: StudyRecord) -> list[str]:
+    """Python and the libraries that are of another version here, with both versions."""
+    now, had = versions(), record.versions
+    return [
+        f"{name} was {was}, is {now.get(name)}" for name, was in had.items() if was != now.get(name)
+    ]
+
+
 def _compare(study: Study, repeated: Study, folders: str) -> None:
     """Say that every number is the same, or where they part."""
     one, other = study.metrics, repeated.metrics
@@ -105,10 +114,7 @@ def _compare(study: Study, repeated: Study, folders: str) -> None:
     if not different:
         say(f"{folders}: the same, every bit of {len(one)} metrics")
         return
-    now, had = versions(), study.record.versions
-    changed = [
-        f"{name} was {was}, is {now.get(name)}" for name, was in had.items() if was != now.get(name)
-    ]
+    changed = _other_versions(study.record)
     if study.record.xla_flags != compiler_flags():
         changed.append("XLA_FLAGS differ")
     before, is_now = study.record.jax_settings or {}, repeated.record.jax_settings or {}

@@ -7,7 +7,6 @@ from typing import Any
 
 from purejaxvpg.cli import arguments, flags, parsing
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.conditions import check_conditions
 from purejaxvpg.experiment.folder import read_spec
 from purejaxvpg.experiment.pruning import METHOD, make_pruning
@@ -102,7 +101,7 @@ def _changed(spec: Spec, args: Any, given: set[str]) -> Spec:
         design = design._replace(conditions=check_conditions(declared, list(design.names)))
     if given & set(SEEDS):
         number = args.num_seeds if "num_seeds" in given else len(seeds)
-        seeds = make_seeds(number, args.seed if "seed" in given else int(seeds[0]))
+        seeds = arguments.seeds_of(number, args.seed if "seed" in given else int(seeds[0]))
     if given & set(PRUNING):
         as_begun = (METHOD, pruning.rungs, pruning.keep) if pruning else ("none", 3, 1 / 3)
         values = zip(PRUNING, as_begun, strict=True)

@@ -62,7 +62,7 @@ def plan(args: Any) -> None:
     if shard:
         console.print(f"shard {shard[0]} of {shard[1]} (from 0)")
     console.print(
-        f"{runs:,} runs, {steps:,} steps: {programs} compilation{'s' * (programs > 1)}, "
+        f"{runs:,} runs, {steps:,} steps: {programs} compilation{'s' * (programs != 1)}, "
         f"{measuring} small ones to measure memory, {duration(compiling)} to compile, "
         f"{duration(running)} to run ({rate:,.0f} steps/s by a short probe)"
     )

@@ -16,6 +16,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.measure import Measurement
 from rich.table import Table
 
+from purejaxvpg.experiment.devices import cache_line
 from purejaxvpg.experiment.memory import is_out_of_memory
 
 UNLIMITED = 10_000  # columns of what is no terminal
@@ -122,13 +123,20 @@ PACKAGE = Path(__file__).parent.parent
 
 
 @contextlib.contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Show each warning of this package as a line; stderr is for errors."""
+def warnings_as_lines(cache: Path | None = None) -> Iterator[None]:
+    """Show each warning of this package as a line, and once each warning of jax about its cache of
+    compiled programs; stderr is for errors.
+
+    Args: cache: its folder, if its files are ours.
+    """
     with warnings.catch_warnings():
-        show_others = warnings.showwarning
+        show_others, shown = warnings.showwarning, set()
 
         def show(message: Any, category: Any, filename: str, *rest: Any) -> None:
-            if issubclass(category, UserWarning) and Path(filename).is_relative_to(PACKAGE):
+            if line := cache_line(str(message), cache):
+                say(*{line} - shown)
+                shown.add(line)
+            elif issubclass(category, UserWarning) and Path(filename).is_relative_to(PACKAGE):
                 say(str(message))
             else:
                 show_others(message, category, filename, *rest)

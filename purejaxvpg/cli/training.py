@@ -139,9 +139,17 @@ def _plan_line(prepared: Prepared) -> str:
     """The programs and chunks to come, in a line."""
     plans = [group_plan for group_plan in prepared.plans if group_plan is not None]
     runs, chunks = sum(p.num_runs for p in plans), sum(p.chunks for p in plans)
+    if not runs:
+        (i, n), total = prepared.options.shard or (0, 1), len(prepared.spec.index)
+        return f"shard {i} of {n} (from 0) has none of the {total:,} runs; there is nothing to do"
     widths = sorted({p.at_a_time(prepared.options.resources) for p in plans})
     programs = f"{len(plans)} program{'s' * (len(plans) != 1)} to compile"
-    return f"{runs:,} runs, {programs}, {chunks:,} chunks of {' or '.join(widths)} devices"
+    counts = [
+        f"{runs:,} run{'s' * (runs != 1)}",
+        programs,
+        f"{chunks:,} chunk{'s' * (chunks != 1)}",
+    ]
+    return f"{', '.join(counts)} of {' or '.join(widths)} devices"
 
 
 class _Finder:

@@ -24,6 +24,7 @@ import scipy  # not scipy.stats: it takes half a second, and is imported when it
 from purejaxvpg import envs
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.conditions import Condition, check_conditions, grouped
+from purejaxvpg.experiment.display import cut
 from purejaxvpg.experiment.runs import MOST_RUNS
 from purejaxvpg.ranges import Range, is_list, plain_value
 
@@ -68,6 +69,18 @@ class Design(NamedTuple):
         combined = itertools.product(*[axis.points for axis in self.axes])
         values = [itertools.chain.from_iterable(points) for points in combined]
         return [dict(zip(self.names, row, strict=True)) for row in values]
+
+    def unmatched(self, values: Mapping[str, Any]) -> str:
+        """Text of values that no setting has, and of those there are of their names."""
+        given = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        settings = self.settings()
+        there = [
+            f"{name}={','.join(dict.fromkeys(str(setting[name]) for setting in settings))}"
+            for name in values
+        ]
+        single = [any(s[name] == value for s in settings) for name, value in values.items()]
+        apart = ", but not together" if all(single) else ""
+        return f"{given}; there are {' and '.join(map(cut, there))}{apart}"
 
     def by_condition(self) -> list[Condition]:
         """The settings that are compared with each other; all of them without conditions."""

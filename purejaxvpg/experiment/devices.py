@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ def start_devices() -> list[Any]:
         ) from error
 
 
+# A study moves numbers between host and devices throughout.  jax_transfer_guard, with which a user
+# looks for slips in a program of his own, would stop it.
+transfers_allowed = jax.transfer_guard("allow")  # a decorator
+
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # and those that it implies
 
 
@@ -63,22 +68,78 @@ def be_deterministic() -> None:
         os.environ["XLA_FLAGS"] = " ".join([*flags, DETERMINISTIC])
 
 
-def use_compilation_cache() -> None:
+def use_compilation_cache() -> Path | None:
     """Keep compiled programs in a folder of the user: a second start compiles nothing.
 
     JAX_COMPILATION_CACHE_DIR names another folder; JAX_ENABLE_COMPILATION_CACHE=false turns it
     off.  Does nothing where the folder cannot be had.
+
+    Returns: the folder, if its files are ours; None if the user named it, or there is none.
     """
     platformdirs = require("platformdirs", "cli")
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
-        return
+    chosen = getattr(jax.config, "jax_compilation_cache_dir", None)
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the user has no home folder
         folder = Path(platformdirs.user_cache_dir("purejaxvpg")) / f"compiled-{_processor()}"
         if not folder.is_absolute():  # the same, in earlier versions of platformdirs
-            return
+            return None
+        if chosen is not None:
+            return folder if Path(chosen) == folder else None
         folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        return folder
+    return None
+
+
+def cache_line(warning: str, ours: Path | None) -> str:
+    """One line for a warning of jax about its cache of compiled programs; "" for any other.
+
+    A full disk leaves a program cut short, and jax neither removes it nor writes over it, but warns
+    of it at each start.  In a folder of ours it is removed.
+
+    Args: ours: as `use_compilation_cache` returns it.
+    """
+    match = re.match(
+        r"Error (reading|writing) persistent compilation cache entry.*?: (.*)", warning
+    )
+    if match is None:
+        return ""
+    folder = ours or jax.config.jax_compilation_cache_dir  # pyright: ignore
+    number = _remove_cut_programs(ours) if ours else 0
+    if match[1] == "writing":
+        return f"compiled programs cannot be kept in {folder} ({match[2]}); the work goes on"
+    if number:
+        return (
+            f"removed from {folder}, and compiled again: {number} compiled "
+            f"program{'s' * (number > 1)} cut short, as by a full disk"
+        )
+    return (
+        f"a compiled program in {folder} cannot be read ({match[2]}), and is compiled again at "
+        f"each start until it is removed there"
+    )
+
+
+def _remove_cut_programs(folder: Path) -> int:
+    """Remove the entries of the cache that are cut.  Returns: their number.
+
+    One that another process is still writing looks like it; that process loses an entry, and no
+    more.
+    """
+    try:
+        from jax._src.compilation_cache import decompress_executable  # zlib or zstandard
+    except ImportError:  # another jax
+        return 0
+    number = 0
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(OSError):  # another process was faster
+            try:
+                decompress_executable(path.read_bytes())
+            except OSError:
+                raise
+            except Exception:  # of zlib or zstandard
+                path.unlink()
+                number += 1
+    return number
 
 
 def _processor() -> str:

@@ -15,6 +15,11 @@ Hook = Callable[[Progress], None]
 FIRST, LONGEST = 10.0, 600.0  # seconds before the first line of a log, and between two at most
 
 
+def cut(text: str, most: int = 120) -> str:
+    """The text, or its beginning and an ellipsis: at most so many characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def duration(seconds: float) -> str:
     """Seconds as text: 93 -> "1 min 33 s"; "?" if they are not finite."""
     if not np.isfinite(seconds):

@@ -18,6 +18,7 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import suggestions
 from purejaxvpg.experiment.checks import check_group, check_one_world, make_seeds
 from purejaxvpg.experiment.design import STATIC, Axis, Design, make_design
+from purejaxvpg.experiment.devices import transfers_allowed
 from purejaxvpg.experiment.display import shown
 from purejaxvpg.experiment.groups import resolve
 from purejaxvpg.experiment.growing import alone, check_same_settings, run_round
@@ -48,6 +49,7 @@ class Round(NamedTuple):
     scores: np.ndarray  # [batch], as told; NaN: told as pruned
 
 
+@transfers_allowed
 def search(
     config: VPGConfig,
     space: Mapping[str, Range],

@@ -10,6 +10,7 @@ import numpy as np
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.conditions import check_conditions
 from purejaxvpg.experiment.design import Axis, Design
+from purejaxvpg.experiment.display import cut
 from purejaxvpg.experiment.files import digest
 from purejaxvpg.experiment.pruning import SuccessiveHalving, pruning_from_json, pruning_to_json
 from purejaxvpg.experiment.runs import RunIndex
@@ -153,11 +154,45 @@ def named_differences(one: dict[str, Any], other: dict[str, Any]) -> str:
     for part in ("config", "hyperparams"):
         names = dict.fromkeys([*one[part], *other[part]])
         pairs |= {name: (one[part].get(name), other[part].get(name)) for name in names}
-    pairs |= {name: (one[name], other[name]) for name in ("axes", "prune", "conditions")}
+    typed = {"axes": _axes_as_typed, "prune": _prune_as_typed, "conditions": _names_as_typed}
+    pairs |= {name: (one[name], other[name]) for name in typed}
     pairs["num_seeds"] = (len(one["seeds"]), len(other["seeds"]))
     pairs["seed"] = (one["seeds"][0], other["seeds"][0])
     return "; ".join(
-        f"{name} is {short(x)} there, and {short(y)} is given"
+        f"{name} is {typed.get(name, short)(x)} there, and {typed.get(name, short)(y)} is given"
         for name, (x, y) in pairs.items()
         if digest(x) != digest(y)
     )
+
+
+# Parts of a study, as its folder describes them, in the words of a command line.
+
+
+def _axes_as_typed(axes: list[Any]) -> str:
+    words, flag = [], ""
+    for dim, names, points in axes:
+        before, flag = (
+            flag,
+            "--grid" if dim in names else "--zipped" if dim == "zip" else "--sample",
+        )
+        words += [flag] * (flag != before)
+        if flag == "--sample":  # the ranges that they were drawn from are not kept
+            words.append(f"({len(points)} points of {', '.join(names)})")
+        else:
+            words += [f"{name}={_values(points, i)}" for i, name in enumerate(names)]
+    return cut(" ".join(words)) or "none"
+
+
+def _values(points: list[Any], column: int) -> str:
+    values = [point[column] for point in points]
+    return ",".join(f"({','.join(map(str, x))})" if isinstance(x, list) else str(x) for x in values)
+
+
+def _prune_as_typed(prune: dict[str, Any] | None) -> str:
+    if not prune:
+        return "none"
+    return f"{prune['method']} --rungs {prune['rungs']} --keep {prune['keep']:.6g}"
+
+
+def _names_as_typed(names: list[str] | None) -> str:
+    return " ".join(names or ()) or "none"

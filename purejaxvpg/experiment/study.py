@@ -121,8 +121,7 @@ class Study(NamedTuple):
                 raise ValueError(f"{name} does not vary in this study; varying: {varying}")
         places = [h for h, s in enumerate(settings) if all(s[n] == v for n, v in values.items())]
         if not places:
-            given = ", ".join(f"{name}={value!r}" for name, value in values.items())
-            raise ValueError(f"no setting of the study has {given}")
+            raise ValueError(f"no setting of the study has {self.design.unmatched(values)}")
         return np.asarray(places)
 
     def best(self, **values: Any) -> int:

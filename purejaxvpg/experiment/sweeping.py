@@ -21,6 +21,7 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.checks import check_renamed, make_seeds
 from purejaxvpg.experiment.design import Sampler, make_design
+from purejaxvpg.experiment.devices import transfers_allowed
 from purejaxvpg.experiment.display import shown
 from purejaxvpg.experiment.planning import ChunkSize
 from purejaxvpg.experiment.policies import KeepPolicies
@@ -39,6 +40,7 @@ NOT_FOR_ONE_SETTING = ("grid", "zipped", "sample", "num_samples", "sampler", "sa
                        "conditions", "prune", "rungs", "keep", "shard")  # fmt: skip
 
 
+@transfers_allowed
 def sweep(
     config: VPGConfig,
     grid: Mapping[str, Sequence[Any]] | None = None,

@@ -18,6 +18,11 @@ from purejaxvpg.report.texts import FILES, words
 
 PICTURED = 6  # conditions with pictures, at most
 
+MARKS = (  # of a page of ours: today's, and the policy that pages without it have in common
+    '<meta name="generator" content="purejaxvpg">',
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
+)
+
 Show = Callable[..., Html | None]  # `show` of `_shower`
 
 
@@ -26,16 +31,18 @@ def write_report(study: Study, folder: str | os.PathLike, *, target: float | Non
 
     Args: target: the score to reach, for the optimality gap.
     Returns: the path of report.html.
-    Raises: ValueError for a target that is not finite or a study without settings; OSError,
-    naming the folder, if it cannot be written; ImportError without the extra `cli`.
+    Raises: ValueError for a target that is not finite or a study without settings; FileExistsError
+    if there is a report.html that this package did not write; OSError, naming the folder, if it
+    cannot be written; ImportError without the extra `cli`.
     """
     if target is not None and not math.isfinite(target):
         raise ValueError(f"target={target} is out of range; accepted: a finite number, or None")
     if not study.updates.size:
         raise ValueError("the study has no settings yet; run some before reporting on it")
+    folder = expanded(folder)
+    _check_ours(folder / "report.html")
     pictures: dict[str, bytes] = {}
     page = _page(study, target, pictures)
-    folder = expanded(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in pictures.items():
@@ -45,6 +52,19 @@ def write_report(study: Study, folder: str | os.PathLike, *, target: float | Non
     except OSError as error:
         raise OSError(f"cannot write {folder}: {error.strerror}; choose another folder") from None
     return path
+
+
+def _check_ours(path: Path) -> None:
+    """FileExistsError for a page that somebody else wrote.  A link is replaced, not its file."""
+    if path.is_symlink() or not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        top = file.read(1000)
+    if not any(mark in top for mark in MARKS):
+        raise FileExistsError(
+            f"{path} is not a report of this package, and stays as it is; move it, or write the "
+            f"report elsewhere: purejaxvpg report STUDY --out FOLDER"
+        )
 
 
 def _page(study: Study, target: float | None, pictures: dict[str, bytes]) -> str:

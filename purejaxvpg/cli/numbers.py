@@ -1,4 +1,4 @@
-"""Whole numbers as people type them: 1000000, 1_000_000, 1e6; 64,64 or 64 64 for several."""
+"""Numbers as people type them: 1000000, 1_000_000, 1e6; 64,64 or 64 64 for several; 0.003, 3e-3."""
 
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
@@ -24,6 +24,19 @@ def whole(text: str) -> int:
     return int(number)
 
 
+def number(text: str) -> float:
+    """The number.  Raises: ValueError, in one line."""
+    for point in (text, text.replace(",", ".")):
+        try:
+            value = float(point)
+        except ValueError:
+            continue
+        if point == text:
+            return value
+        raise ValueError(f"{text} is no number; write for example {point}")
+    raise ValueError(f"{text[:30]} is no number; write for example 0.003 or 3e-3")
+
+
 def _as(metavar: str, nargs: Any, read: Any, kind: Any, words: Any) -> PrimitiveConstructorSpec:
     return PrimitiveConstructorSpec(
         nargs=nargs,
@@ -39,7 +52,7 @@ def _sizes(words: list[str]) -> tuple[int, ...]:
     return tuple(whole(piece) for piece in pieces if piece.strip())
 
 
-WHOLE = {
+AS_TYPED = {
     int: Annotated[int, _as("INT", 1, lambda words: whole(words[0]), int, lambda x: [str(x)])],
     int | None: Annotated[
         int | None,
@@ -48,6 +61,20 @@ WHOLE = {
             1,
             lambda words: None if words[0] == "None" else whole(words[0]),
             int | None,
+            lambda x: [str(x)],
+        ),
+    ],
+    float: Annotated[
+        float,
+        _as("FLOAT", 1, lambda words: number(words[0]), int | float, lambda x: [str(x)]),
+    ],
+    float | None: Annotated[
+        float | None,
+        _as(
+            "{None}|FLOAT",
+            1,
+            lambda words: None if words[0] == "None" else number(words[0]),
+            int | float | None,
             lambda x: [str(x)],
         ),
     ],
