@@ -220,7 +220,7 @@ class Hyperparams:
             object.__setattr__(self, "env_params", flat_params(self.env_params))
             for name, value in self.env_params.items():
                 check_number(f"env_params.{name}", value, -math.inf, math.inf, "numbers, not NaN")
-        elif isinstance(self.env_params, numbers.Number | str):
+        elif isinstance(self.env_params, numbers.Number | str | list | set):
             raise TypeError(
                 f"env_params={self.env_params!r} has the wrong type; accepted: a mapping from "
                 f"parameter names to values, or the environment's parameter object"

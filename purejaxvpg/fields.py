@@ -53,7 +53,8 @@ def check_number(name: str, value: Any, low: float, high: float, accepted: str) 
         array = np.asarray(value)
     except Exception:
         array = np.asarray(None)
-    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+    kinds = "biuf" if name.startswith("env_params.") else "iuf"  # True is no learning rate of 1
+    if array.dtype.kind not in kinds and array.dtype.name != "bfloat16":
         raise TypeError(f"{name}={value!r} is not a number; {name} accepts {accepted}")
     with np.errstate(over="ignore", under="ignore"):
         single = array.astype(np.float32)  # as the algorithm takes it: 1e39 is infinite, 1e-50 zero

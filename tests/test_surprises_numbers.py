@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 from support.probes import Mortal, quick_jit
 
-from purejaxvpg import Hyperparams, VPGConfig, make_train
-from purejaxvpg.advantages import Discounts, Trajectory, future_return
+from purejaxvpg import (
+    Hyperparams,
+    VPGConfig,
+    envs,
+    make_train,
+)
+from purejaxvpg.advantages import ESTIMATORS, Discounts, Trajectory, future_return, n_step
 from purejaxvpg.compute import accumulate, keep_finite
+from purejaxvpg.experiment.checks import make_seeds
+from purejaxvpg.experiment.design import make_design
 from purejaxvpg.state import EpisodeSums, Params, TrainState
 from purejaxvpg.statistics import trailing_return
 
 TINY = {"num_envs": 2, "num_steps": 8, "hidden_sizes": (4,), "value_iterations": 1}
+KEY = jax.random.key(0)
 
 # ------------------------------------------------------------------------------------ DIVERGENCE
 
@@ -22,7 +30,7 @@ def is_finite(weight=1.0, **numbers):
     none = dict.fromkeys(TrainState._fields, jnp.zeros(()))
     params = Params(*[{"head": {"params": {"w": jnp.full(2, x)}}} for x in (1.0, weight)])
     state = TrainState(**none)._replace(
-        params=params, key=jax.random.key(0), finite=jnp.array(True), update=jnp.int32(0)
+        params=params, key=KEY, finite=jnp.array(True), update=jnp.int32(0)
     )
     numbers = {name: jnp.float32(x) for name, x in numbers.items()}
     sums = EpisodeSums(*[jnp.float32(1)] * 3)
@@ -51,7 +59,7 @@ def test_returns_of_ten_billion_are_no_divergence(reward, finite):
     """Episodes of 4 steps, a batch of 4 of them.  Returns of 4e25 have no square in float32."""
     config = VPGConfig(env=Mortal(4), total_steps=64, **TINY)
     hp = Hyperparams(env_params={"reward": reward})
-    metrics = train_mortal(config)(jax.random.key(0), hp).metrics
+    metrics = train_mortal(config)(KEY, hp).metrics
     assert (metrics.finite == finite).all()
     assert metrics.episode_return_sum[0] == pytest.approx(16 * reward)
     if finite:
@@ -127,3 +135,80 @@ def test_short_rollouts_stay_as_they_were():
         last = expected[t] = addends[t] + last
     given = accumulate(jnp.asarray(addends), 1.0, jnp.zeros(addends.shape, bool))
     np.testing.assert_array_equal(given, expected)
+
+
+# ------------------------------------------------------------------------------ ADVANTAGES
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_rollout_of_no_steps_has_no_weights(name):
+    assert ESTIMATORS[name](rollout([]), Discounts(0.9)).shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (0, "n_step=0 is out of range; accepted: 1 to"),
+        (-1, "n_step=-1 is out of range"),
+        (2.5, "n_step=2.5 is no integer"),
+        (True, "n_step=True is no integer"),
+    ],
+)
+def test_n_step_is_an_integer_above_0(steps, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        n_step(rollout([1.0, 2.0]), Discounts(0.9, n_step=steps))
+    one = n_step(rollout([1.0, 2.0]), Discounts(0.9, n_step=np.int64(1)))
+    assert one[:, 0].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_floats_of_several_dtypes_are_refused(name):
+    given = rollout([1.0, 2.0])
+    mixed = given._replace(next_values=given.next_values.astype(jnp.bfloat16))
+    with pytest.raises(AssertionError, match=r"has type bfloat16 but expected float32\.$") as error:
+        ESTIMATORS[name](mixed, Discounts(0.9))
+    assert "\n" not in str(error.value)
+
+
+# ---------------------------------------------------------------------------- SETTINGS
+
+
+def test_true_is_no_number():
+    for name in ("policy_lr", "gamma", "max_grad_norm"):
+        for value in (True, np.True_, np.array([True])):
+            with pytest.raises(TypeError, match=f"^{name}=.*True.* is not a number; {name} acc"):
+                Hyperparams(**{name: value})
+    assert Hyperparams(env_params={"sutton_barto_reward": True})
+    for seeds in ({"num_seeds": True}, {"num_seeds": 1, "first_seed": True}):
+        with pytest.raises(ValueError, match=r"_seeds?=True is out of range; accepted: "):
+            make_seeds(**seeds)
+    assert make_seeds(np.int64(2), np.int64(1)).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["policy_lr", "env_params.gravity", "init_std"])
+def test_values_that_are_one_number_in_float32_are_one_setting(name):
+    with pytest.raises(ValueError, match=f"axis {name} has 0.1 and 0.1000000000010.*, which are o"):
+        make_design({name: [0.3, 0.1, 0.1 + 1e-12]})
+    assert make_design({name: [0.1, float(np.nextafter(np.float32(0.1), 1))]}).size == 2
+    assert make_design(zipped={name: [0.1, 0.1 + 1e-12]}).size == 2
+
+
+def test_whole_numbers_stay_apart_where_the_program_keeps_them():
+    large = [2**24, 2**24 + 1]
+    assert make_design({"env_params.max_steps_in_episode": large}).size == 2
+    assert make_design({"total_steps": large}).size == 2
+    with pytest.raises(ValueError, match="axis policy_lr has 16777216 and 16777217, which are one"):
+        make_design({"policy_lr": large})
+    with jax.enable_x64(True):  # the environment's parameters are float64 there, and no others
+        assert make_design({"env_params.gravity": [0.1, 0.1 + 1e-12]}).size == 2
+        with pytest.raises(ValueError, match="are one number in float32"):
+            make_design({"gamma": [0.1, 0.1 + 1e-12]})
+
+
+@pytest.mark.parametrize("given", [[1, 2], (1, 2), {1, 2}])
+def test_parameters_of_an_environment_are_a_mapping_or_its_object(given):
+    env = envs.make("CartPole-v1")
+    with pytest.raises(TypeError, match=r"env_params=.*; accepted: a mapping from") as error:
+        envs.resolve_params(env, Hyperparams(env_params=given).env_params)
+    assert "\n" not in str(error.value)
+    assert envs.resolve_params(env, env.default_params) is env.default_params
