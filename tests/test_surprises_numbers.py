@@ -1,18 +1,22 @@
 """Numbers that hostile users have made go wrong, each with the right value."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.probes import Mortal, quick_jit
+from gymnax.environments import spaces
+from support.probes import ConstantValue, ContinuousAction, Mortal, quick_jit
 
 from purejaxvpg import (
     Hyperparams,
     VPGConfig,
     envs,
+    make_learner,
     make_train,
 )
 from purejaxvpg.advantages import ESTIMATORS, Discounts, Trajectory, future_return, n_step
+from purejaxvpg.agent.policy import make_policy
 from purejaxvpg.compute import accumulate, keep_finite
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import make_design
@@ -212,3 +216,91 @@ def test_parameters_of_an_environment_are_a_mapping_or_its_object(given):
         envs.resolve_params(env, Hyperparams(env_params=given).env_params)
     assert "\n" not in str(error.value)
     assert envs.resolve_params(env, env.default_params) is env.default_params
+
+
+# ------------------------------------------------------------------------------ SPACES
+
+
+class Boxed(ContinuousAction):
+    """The reward is the action; its space has the shape (n,)."""
+
+    def __init__(self, low=-1.0, high=1.0, size=1):
+        super().__init__(low, high)
+        self.size = size
+
+    def outcome(self, state, action, params):
+        return action.sum(), True
+
+    def action_space(self, params=None):
+        return spaces.Box(self.low, self.high, (self.size,))
+
+
+class Discrete(ConstantValue):
+    def __init__(self, number):
+        self.num_actions = number
+
+
+class Unseen(ConstantValue):
+    def observation(self, state):
+        return jnp.zeros(0)
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (Discrete(0), r"^Discrete has no action: n is below 1 in its action space Discrete\(0"),
+        (Boxed(size=0), r"^Boxed has no action: shape is \(0,\) in its action space Box\("),
+        (Boxed(1.0, -1.0), r"^Boxed has no action: low is above high in its action space Box\("),
+    ],
+)
+def test_a_space_without_actions_is_refused(env, message):
+    with pytest.raises(ValueError, match=f"{message}.*; accepted: a Discrete of n >= 1") as error:
+        make_learner(VPGConfig(env=env))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("bounding", ["clip", "tanh"])
+def test_a_dimension_of_one_action_takes_it(bounding):
+    """Low is high in the first dimension; the second is as it is without the first."""
+    config = VPGConfig(bounding=bounding)
+    one, both = (spaces.Box(jnp.array(low), jnp.array(high), (len(low),))
+                 for low, high in (([-1.0], [3.0]), ([0.5, -1.0], [0.5, 3.0])))  # fmt: skip
+    policy, alone = make_policy(config, both), make_policy(config, one)
+    outputs = jnp.array([[0.3, -0.2, 0.1, 0.4], [9.0, 1.0, -2.0, 0.0]])
+    noise = jnp.array([[0.5, -1.0], [1.5, 0.1]])
+
+    def numbers(policy, outputs, noise):
+        raw = policy.sample(outputs, noise)
+        actions = [policy.to_env(x) for x in (raw, policy.mode(outputs))]
+        gradient = jax.grad(lambda x: policy.log_prob(x, raw).sum())(outputs)
+        return actions, gradient, policy.entropy(outputs, raw), policy.kl(outputs, outputs[::-1])
+
+    actions, gradient, *others = quick_jit(lambda *x: numbers(policy, *x))(outputs, noise)
+    alone = quick_jit(lambda *x: numbers(alone, *x))(outputs[:, 1::2], noise[:, 1:])
+    for given, expected in zip(actions, alone[0], strict=True):
+        assert given[:, 0].tolist() == [0.5, 0.5]
+        np.testing.assert_allclose(given[:, 1:], expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient[:, 1::2], alone[1], rtol=1e-5)
+    assert all(jnp.isfinite(x).all() for x in (gradient, *others))
+
+
+@pytest.mark.parametrize("env", [Discrete(1), Unseen(), Boxed(0.5, 0.5)], ids=["1", "none", "box"])
+def test_one_action_or_nothing_to_see_is_a_run(env):
+    """Two updates of 2 x 8 episodes of one step, of reward 1 or 0.5."""
+    metrics = quick_jit(make_train(VPGConfig(env=env, total_steps=32, **TINY)))(KEY).metrics
+    assert metrics.finite.all()
+    reward = 0.5 if isinstance(env, Boxed) else 1
+    assert metrics.episode_return_sum.tolist() == [16 * reward] * 2
+
+
+class Blind(nn.Module):
+    """A torso of no features."""
+
+    @nn.compact
+    def __call__(self, obs):
+        return jnp.zeros((len(obs), 0))
+
+
+def test_a_torso_of_no_features_is_refused():
+    with pytest.raises(ValueError, match=r"network Blind returned features of shape \(1, 0\), whi"):
+        make_learner(VPGConfig(network=Blind()))

@@ -128,6 +128,11 @@ def _check_features(torso: nn.Module, x: Any, obs: Array) -> None:
             f"network {type(torso).__name__} returned {returned} for "
             f"observations {obs.shape}; a torso must return [B, F], here [{obs.shape[0]}, F]"
         )
+    if shape[1] == 0:  # the policy would see nothing
+        raise ValueError(
+            f"network {type(torso).__name__} returned features of shape {shape}, which are none; a "
+            f"torso must return [B, F] with F >= 1"
+        )
     if not jnp.issubdtype(x.dtype, jnp.floating):  # no gradient passes through integers
         raise TypeError(
             f"network {type(torso).__name__} returned features of type {x.dtype}; a torso "

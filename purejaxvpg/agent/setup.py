@@ -19,7 +19,8 @@ from purejaxvpg.agent.policy import Policy, make_policy
 from purejaxvpg.compute import Compute, memoized, vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
-from purejaxvpg.fields import as_key
+from purejaxvpg.envs.spaces import why_empty
+from purejaxvpg.fields import as_key, short
 from purejaxvpg.state import Params, RunningStats, TrainState
 from purejaxvpg.variables import trained
 
@@ -135,6 +136,11 @@ def make_agent(config: VPGConfig) -> Agent:
     env = envs.make(config.env, **dict(config.env_kwargs))
     check_episodes_fit(config, env, env.default_params)
     default_space = env.action_space(env.default_params)
+    if reason := why_empty(default_space):
+        raise ValueError(
+            f"{env.name} has no action: {reason} in its action space {short(default_space)}; "
+            f"accepted: a Discrete of n >= 1, or a Box of one dimension or more with low <= high"
+        )
     policy = make_policy(config, default_space)
     networks = make_networks(config, env.obs_shape, policy.num_outputs, policy.free_std)
     check_torso(config, networks, env.obs_shape)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from purejaxvpg.envs.protocol import BrokenContract
 
@@ -19,9 +20,22 @@ def zero_action(space: Any) -> Array:
 
 
 def is_known(space: Any) -> bool:
-    """Whether a space is a Discrete or a Box."""
+    """Whether a space is a Discrete or a Box, with something in it."""
+    if why_empty(space):
+        return False
     box = all(hasattr(space, name) for name in ("low", "high", "shape", "dtype"))
     return hasattr(space, "n") or box
+
+
+def why_empty(space: Any) -> str | None:
+    """Why a Discrete or a Box has nothing in it; None if it has something.  Traced bounds pass."""
+    if hasattr(space, "n"):
+        return "n is below 1" if np.min(space.n) < 1 else None
+    if 0 in (shape := getattr(space, "shape", ())):
+        return f"shape is {tuple(shape)}"
+    low, high = (getattr(space, name, 0.0) for name in ("low", "high"))
+    traced = isinstance(low, Tracer) or isinstance(high, Tracer)
+    return "low is above high" if not traced and np.any(np.greater(low, high)) else None
 
 
 def random_actions(space: Any, rng: np.random.Generator, number: int) -> np.ndarray:
