@@ -304,3 +304,37 @@ class Blind(nn.Module):
 def test_a_torso_of_no_features_is_refused():
     with pytest.raises(ValueError, match=r"network Blind returned features of shape \(1, 0\), whi"):
         make_learner(VPGConfig(network=Blind()))
+
+
+# ------------------------------------------------------------------- WHAT A USER HANDS IN
+
+
+def has_a_typo(trajectory, discounts):
+    return trajectory.rewards + undefined  # noqa: F821
+
+
+def branches(trajectory, discounts):
+    if trajectory.rewards.sum() > 0:
+        return trajectory.rewards
+    return trajectory.values
+
+
+def mixes(trajectory, discounts):
+    return ESTIMATORS["gae"](trajectory._replace(values=trajectory.values[None]), discounts)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (has_a_typo, r"NameError at .*{file}:\d+ \(return .*\): name 'undefined' is not defined$"),
+        (branches, r"TracerBoolConversionError at .*{file}:\d+ \(if traj.*\): Attempted boolean"),
+        (mixes, r"AssertionError at .*{file}:\d+ \(return ESTIM.*: \[Chex\] Assertion assert_rank"),
+    ],
+)
+def test_an_estimator_that_raises_is_named_with_its_line(estimator, message):
+    expected = message.format(file="test_surprises_numbers.py")
+    with pytest.raises(
+        ValueError, match=rf"^estimator={estimator.__name__} raised {expected}"
+    ) as e:
+        make_learner(VPGConfig(estimator=estimator))
+    assert "\n" not in str(e.value)

@@ -19,6 +19,8 @@ from purejaxvpg.agent.policy import Policy, make_policy
 from purejaxvpg.compute import Compute, memoized, vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
+from purejaxvpg.envs.contract import user_code
+from purejaxvpg.envs.protocol import BrokenContract
 from purejaxvpg.envs.spaces import why_empty
 from purejaxvpg.fields import as_key, short
 from purejaxvpg.state import Params, RunningStats, TrainState
@@ -168,15 +170,15 @@ def _make_estimator(
         alone = function not in COMPARES_ENVIRONMENTS
         return function if alone else compute.on_all_envs(function)
     users: Callable[..., Any] = config.estimator
+    label = f"estimator={getattr(users, '__name__', short(users))}"
 
     def checked(trajectory: Trajectory, discounts: Discounts) -> Array:
         psi, rewards = users(trajectory, discounts), trajectory.rewards
         given = (getattr(psi, "shape", None), str(getattr(psi, "dtype", type(psi).__name__)))
         expected = (rewards.shape, str(rewards.dtype))
         if given != expected:
-            name = getattr(users, "__name__", repr(users))
-            raise ValueError(
-                f"estimator={name} returned {given[1]} of shape {given[0]}; expected Psi, "
+            raise BrokenContract(
+                f"{label} returned {given[1]} of shape {given[0]}; expected Psi, "
                 f"{expected[1]} of shape [T, N] = {expected[0]}"
             )
         return psi
@@ -188,7 +190,8 @@ def _make_estimator(
         trajectory = Trajectory(floats, floats, floats, flags, flags, flags)
         return checked(trajectory, Discounts(jnp.float32(0.5), jnp.float32(0.5), config.n_step))
 
-    jax.eval_shape(example)  # refused now, and not in the first update
+    with user_code(label):
+        jax.eval_shape(example)  # refused now, and not in the first update
     return compute.on_all_envs(checked)
 
 

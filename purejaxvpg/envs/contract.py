@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import flax
 import jax
 import jax.numpy as jnp
@@ -207,9 +208,9 @@ def _obs_shape(env: Environment, reset: Any, obs: Any, final_obs: Any) -> tuple[
 
 
 class user_code:
-    """Context in which an exception of the environment's own code becomes one line.
+    """Context in which an exception of a user's own code becomes one line.
 
-    The line names the file and the line of that code.
+    The line names the file and the line of that code.  Args: name: of what it is the code.
     """
 
     def __init__(self, name: str):
@@ -237,7 +238,7 @@ def _in_library(filename: str) -> bool:
 
 
 _LIBRARIES = (
-    *[f"{path}/" for library in (jax, flax, np) for path in library.__path__],
+    *[f"{path}/" for library in (jax, flax, np, chex) for path in library.__path__],
     __file__.rpartition("envs/")[0],
     "<",
 )
