@@ -12,15 +12,19 @@ from purejaxvpg import (
     Hyperparams,
     VPGConfig,
     envs,
+    make_evaluate,
     make_learner,
+    make_segment,
     make_train,
 )
 from purejaxvpg.advantages import ESTIMATORS, Discounts, Trajectory, future_return, n_step
 from purejaxvpg.agent.policy import make_policy
 from purejaxvpg.compute import accumulate, keep_finite
+from purejaxvpg.experiment import save_policy
+from purejaxvpg.experiment.acting import make_act
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import make_design
-from purejaxvpg.state import EpisodeSums, Params, TrainState
+from purejaxvpg.state import EpisodeSums, Params, RunningStats, TrainState
 from purejaxvpg.statistics import trailing_return
 
 TINY = {"num_envs": 2, "num_steps": 8, "hidden_sizes": (4,), "value_iterations": 1}
@@ -338,3 +342,95 @@ def test_an_estimator_that_raises_is_named_with_its_line(estimator, message):
     ) as e:
         make_learner(VPGConfig(estimator=estimator))
     assert "\n" not in str(e.value)
+
+
+SMALL = {**TINY, "total_steps": 32}
+CONFIG = VPGConfig(**SMALL)
+OTHERS = {
+    "hidden_sizes": ({"hidden_sizes": (5,)}, r"state.params .*kernel has shape \(5, 2\); accepted: "
+                     r"shape \(4, 2\); pass the state of a run of the same config"),
+    "num_envs": ({"num_envs": 4}, r"state.obs has shape \(4, 4\); accepted: \(2, 4\), which is"),
+    "optimizer": ({"optimizer": "sgd"}, r"state.opt_state .* policy/1/count is missing; accepted"),
+    "std": ({"shared_torso": True}, r"state.params .* value/torso/\S+ is missing; accepted: shape"),
+}  # fmt: skip
+
+
+def state_of(config):
+    return jax.eval_shape(make_learner(config).init, KEY)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_state_of_another_config_is_refused(name):
+    fields, message = OTHERS[name]
+    state = state_of(VPGConfig(**{**SMALL, **fields}))
+    for function in (make_learner(CONFIG).update, make_segment(CONFIG, 2)):
+        with pytest.raises(ValueError, match=f"^{message}") as error:
+            jax.eval_shape(function, state)
+        assert "\n" not in str(error.value)
+
+
+def test_no_state_is_refused():
+    with pytest.raises(TypeError, match=r"^state is a Params; pass a TrainState"):
+        jax.eval_shape(make_learner(CONFIG).update, state_of(CONFIG).params)
+
+
+def test_parameters_of_another_policy_are_refused(tmp_path):
+    state, other = state_of(CONFIG), state_of(VPGConfig(**{**SMALL, "hidden_sizes": (4, 4)}))
+    one_too_many = r"torso/params/Dense_1/bias has shape \(4,\); accepted: none of that name; pass"
+    several = jax.tree.map(lambda x: jax.ShapeDtypeStruct((3, *x.shape), x.dtype), state.params)
+    for params, message in (
+        (other.params.policy, one_too_many),
+        (state.params, r"head/params/Dense_0/bias is missing; accepted: shape \(2,\)"),
+        (
+            several.policy,
+            r"bias has shape \(3, 2\); accepted: shape \(2,\); .* \(several runs: jax.v",
+        ),
+    ):
+        start = "^the policy's parameters are not those of one run of this config: .*"
+        for function in (
+            lambda params: jax.eval_shape(make_evaluate(CONFIG, 2), KEY, params, state.obs_stats),
+            lambda params: save_policy(tmp_path / "policy", CONFIG, params),
+        ):
+            with pytest.raises(ValueError, match=start + message) as error:
+                function(params)
+            assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_evaluation_refuses_what_it_cannot_use():
+    for greedy in ("no", 1, None):
+        with pytest.raises(TypeError, match=f"^greedy={greedy!r} is neither True nor False$"):
+            make_evaluate(CONFIG, greedy=greedy)
+    normalising = VPGConfig(**SMALL, normalize_obs=True)
+    state, evaluate = state_of(normalising), make_evaluate(normalising, 2)
+    params, wide = state.params.policy, RunningStats(jnp.zeros(5), jnp.ones(5), jnp.zeros(()))
+    for stats, kind, message in (
+        (None, ValueError, "obs_stats is missing, and with normalize_obs=True"),
+        ((1, 2, 3), TypeError, "obs_stats is a tuple; pass state.obs_stats"),
+        (wide, ValueError, r"obs_stats are of observations \(5,\); accepted: .*, \(4,\)"),
+    ):
+        with pytest.raises(kind, match=f"^{message}"):
+            evaluate(KEY, params, stats)
+    assert jax.eval_shape(make_evaluate(CONFIG, 2), KEY, params, None).returns.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("actions", "shape", "dtype"),
+    [
+        ({"kind": "discrete", "number": 2}, (0,), np.int64),
+        ({"kind": "box"}, (0, 3), np.float32),
+    ],
+)
+def test_no_observations_have_no_actions(actions, shape, dtype):
+    """`rows` is a network that flattens: 0 rows would stop it."""
+
+    def rows(obs, key):
+        flat = obs.reshape(len(obs), -1)
+        return flat[:, 0] if len(shape) == 1 else flat[:, :3]
+
+    act = make_act(rows, {"obs_shape": [2, 2], "actions": actions})
+    for key in (None, KEY):
+        given = act(np.zeros((0, 2, 2)), key)
+        assert (given.shape, given.dtype) == (shape, dtype)
+    assert jax.eval_shape(act, jnp.zeros((0, 2, 2))).shape == shape
+    assert act(np.ones((5, 2, 2))).shape == (5, *shape[1:])

@@ -6,9 +6,11 @@ networks    a torso and two heads, for policy and value
 torsos      mlp, cnn, or a module of the user's own
 normalize   running statistics of observations and rewards
 imported    parts that a config gives as `module:Name`
+given       parameters and states that a user hands in
 optimize    optax rules with traced learning rates
 """
 
+from purejaxvpg.agent.given import check_policy, check_state
 from purejaxvpg.agent.imported import with_imported
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, merge, restart, scale_rewards
 from purejaxvpg.agent.optimize import make_optimizer, take_step
@@ -29,6 +31,8 @@ __all__ = [
     "Setup",
     "check_episodes_fit",
     "check_limit",
+    "check_policy",
+    "check_state",
     "episode_limit",
     "first_state",
     "init_reward_stats",
