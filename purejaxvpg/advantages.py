@@ -55,12 +55,13 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from purejaxvpg.compute import accumulate
+from purejaxvpg.fields import MOST, check_count
 
 
 class Trajectory(NamedTuple):
     """T steps of N environments, `[T, N]` each: three floats of one dtype, three booleans.
 
-    The functions below raise AssertionError for arrays of another rank, shape or kind.
+    The functions below raise AssertionError for arrays of another rank, shape, kind or dtype.
     """
 
     rewards: Array  # r_{t+1}
@@ -72,7 +73,7 @@ class Trajectory(NamedTuple):
 
 
 class Discounts(NamedTuple):
-    """Discount and its kin: gamma and lambda in [0, 1] may be traced, n_step is a Python int."""
+    """Discount and its kin: gamma and lambda in [0, 1] may be traced; n_step is an int >= 1."""
 
     gamma: ArrayLike
     gae_lambda: ArrayLike = 0.95
@@ -179,8 +180,9 @@ def n_step(trajectory: Trajectory, discounts: Discounts) -> Array:
     episode or the rollout ends before it.  n = 1 is `td`; n >= T is `value_baseline`.
     Source: Sutton & Barto 2018, equation 7.1 (the return, without the baseline).
 
-    Returns: `[T, N]`, Psi_t.
+    Returns: `[T, N]`, Psi_t.  Raises: ValueError or TypeError for n_step that is no int >= 1.
     """
+    check_count("n_step", discounts.n_step, MOST)
     bootstrap, done = _bootstrap(trajectory), _done(trajectory)
     rewards, gamma = trajectory.rewards, discounts.gamma
     one_reward = rewards + gamma * bootstrap  # [T, N], G^(1)
@@ -189,9 +191,8 @@ def n_step(trajectory: Trajectory, discounts: Discounts) -> Array:
         later = jnp.concatenate([target[1:], bootstrap[-1:]])  # [T, N], G^(k-1)_{t+1}
         return rewards + gamma * jnp.where(done, bootstrap, later), None
 
-    n = min(discounts.n_step, len(rewards))
-    target, _ = lax.scan(one_more, one_reward, length=n - 1)
-    return target - trajectory.values
+    longer = max(0, min(discounts.n_step, len(rewards)) - 1)  # rewards after the first
+    return lax.scan(one_more, one_reward, length=longer)[0] - trajectory.values
 
 
 def gae(trajectory: Trajectory, discounts: Discounts) -> Array:
@@ -256,3 +257,4 @@ def _check(trajectory: Trajectory) -> None:
     chex.assert_rank(list(trajectory), 2)
     chex.assert_equal_shape(list(trajectory))
     chex.assert_type(list(trajectory), [float] * 3 + [bool] * 3)
+    chex.assert_type(list(trajectory)[:3], trajectory.rewards.dtype)

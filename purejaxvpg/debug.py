@@ -8,10 +8,9 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.experimental import checkify
 
-from purejaxvpg.compute import OVERFLOWS, memoized, untuned
+from purejaxvpg.compute import beyond, memoized, untuned
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.state import TrainState
 from purejaxvpg.vpg import make_learner
@@ -32,9 +31,9 @@ def find_operation(config: VPGConfig, hp: Hyperparams | None, state: TrainState)
     if after.finite:
         return "the update is finite"
     numbers = {name: x for name, x in metrics._asdict().items() if x is not None}
-    large = [name for name, x in numbers.items() if not np.abs(x) < OVERFLOWS]
+    large = [name for name, x in numbers.items() if beyond(name, x)]
     where = f"in {', '.join(large)}" if large else "among the parameters"
-    return f"no operation gives NaN, and there are numbers beyond 1.8e19 {where}"
+    return f"no operation gives NaN, and there are numbers too large for float32 {where}"
 
 
 @memoized(8)

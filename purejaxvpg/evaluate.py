@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
-from purejaxvpg.agent import episode_limit, make_setup
+from purejaxvpg.agent import check_policy, episode_limit, make_setup
 from purejaxvpg.compute import vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
 from purejaxvpg.fields import MOST, MOST_EPISODES, as_key, check_count
@@ -44,16 +45,17 @@ def make_evaluate(
         `config.max_episode_steps`, or `config.eval_steps` where neither is set.
 
     The environment has the parameters `hp.env_params`, as in training.
+    Raises: as `make_setup`, and for arguments out of range; `evaluate` as `agent.check_policy`.
     """
     num_episodes = config.eval_episodes if num_episodes is None else num_episodes
-    check_count("num_episodes", num_episodes, MOST_EPISODES)
-    check_count("max_steps", 1 if max_steps is None else max_steps, MOST)
+    _check_arguments(num_episodes, greedy, max_steps)
     setup = make_setup(config, num_envs=num_episodes, restart=False)
     agent, env = setup.agent, setup.env
 
     def evaluate(
         key: Array, policy_params: Any, obs_stats: RunningStats, hp: Hyperparams | None = None
     ) -> Evaluation:
+        check_policy(config, agent, policy_params, obs_stats)
         env_params = agent.env_params(as_float32(hp))
         policy = agent.policy(env_params)
         bound = max_steps if max_steps is not None else episode_limit(config, agent.env, env_params)
@@ -79,12 +81,23 @@ def make_evaluate(
                 lengths=jnp.where(loop.alive, out.episode.lengths, loop.lengths),
             )
 
-        alive, returns = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes, jnp.float32)
-        lengths = jnp.zeros(num_episodes, jnp.int32)
-        memory = agent.networks.no_memory(num_episodes).policy
-        start = Loop(jnp.zeros((), jnp.int32), state, obs, memory, alive, returns, lengths)
+        start = _first(state, obs, agent.networks.no_memory(num_episodes).policy, num_episodes)
         start = vary_like(start, (start, key, policy_params, obs_stats, env_params))
         end = lax.while_loop(lambda x: x.alive.any() & (x.step < bound), one_step, start)
         return Evaluation(end.returns, end.lengths, ~end.alive)
 
     return evaluate
+
+
+def _first(state: VectorState, obs: Any, memory: Any, num_episodes: int) -> Loop:
+    """Before the first step."""
+    alive, returns = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes, jnp.float32)
+    lengths = jnp.zeros(num_episodes, jnp.int32)
+    return Loop(jnp.zeros((), jnp.int32), state, obs, memory, alive, returns, lengths)
+
+
+def _check_arguments(num_episodes: int, greedy: Any, max_steps: int | None) -> None:
+    check_count("num_episodes", num_episodes, MOST_EPISODES)
+    check_count("max_steps", 1 if max_steps is None else max_steps, MOST)
+    if not isinstance(greedy, bool | np.bool_):
+        raise TypeError(f"greedy={greedy!r} is neither True nor False")

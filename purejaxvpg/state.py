@@ -109,7 +109,8 @@ class Metrics(NamedTuple):
     value_loss_after: Array  # after fitting
     value_grad_norm: Array  # global norm at the first value iteration, before clipping
     explained_variance: Array  # 1 - Var(R^ - V) / Var(R^), before fitting; 0 if all R^ are equal
-    finite: Array  # bool: all so far, parameters, losses and gradients are below 1.8e19, none NaN
+    finite: Array  # bool, of all updates so far: no number was NaN or infinite, and no parameter or
+    # gradient norm beyond 1.8e19, whose square is
 
 
 class Evaluation(NamedTuple):

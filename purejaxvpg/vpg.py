@@ -65,11 +65,11 @@ def make_learner(config: VPGConfig, devices: int = 1) -> Learner:
         return state, {**judged, **improved, **fitted}
 
     def update(state: TrainState, hp: Hyperparams | None = None) -> tuple[TrainState, Metrics]:
+        agent.check_state(setup, state)
         hp = as_float32(hp)
         acted, batch, episodes = collect(setup, state, hp)
         learned, numbers = learn(acted, batch, hp)
-        # An update that is not finite is dropped, its key included: the run stays as it was, for
-        # good, with `finite` False and metrics NaN.
+        # A non-finite update is dropped, its key too: the run stays as it was, with metrics NaN.
         return keep_finite(state, learned, episodes, numbers)
 
     return Learner(init, update)

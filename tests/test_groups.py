@@ -101,10 +101,10 @@ def test_static_axes_make_one_group_a_config_wherever_they_stand():
 GRIDS = st.fixed_dictionaries(
     {},
     optional={
-        "policy_lr": st.lists(st.floats(0, 1), min_size=1, max_size=3, unique=True),
+        "policy_lr": st.lists(st.floats(0, 1, width=32), min_size=1, max_size=3, unique=True),
         "num_envs": st.lists(st.sampled_from([1, 2, 4]), min_size=1, unique=True),
         "estimator": st.lists(st.sampled_from(["gae", "td"]), min_size=1, unique=True),
-        "gamma": st.lists(st.floats(0, 1), min_size=1, max_size=3, unique=True),
+        "gamma": st.lists(st.floats(0, 1, width=32), min_size=1, max_size=3, unique=True),
         "hidden_sizes": st.lists(st.sampled_from([(8,), (8, 8), ()]), min_size=1, unique=True),
     },
 )

@@ -163,7 +163,7 @@ BAD: dict[str, st.SearchStrategy] = {
 KNOWN = {"gae", "td", "state", "free", "clip", "tanh", "adam", "sgd", "linear", "cosine", "elu"}
 KNOWN |= {"mlp", "cnn", "auto", "segments", "episodes", "ones", "zeros", "gelu", "celu", "selu"}
 
-no_number = TEXT | st.none() | st.just([0.1]) | st.just(math.nan)
+no_number = TEXT | st.none() | st.booleans() | st.just([0.1]) | st.just(math.nan)
 beyond_1 = st.floats(1.0001, 1e30) | st.floats(max_value=-1e-9)
 BAD_NUMBERS: dict[str, st.SearchStrategy] = {
     "policy_lr": no_number | st.floats(max_value=-1e-12) | st.just(math.inf),

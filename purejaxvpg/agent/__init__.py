@@ -10,9 +10,11 @@ encoding    from observations to what networks see
 limits      longest episodes
 normalize   running statistics of observations and rewards
 imported    parts that a config gives as `module:Name`
+given       parameters and states that a user hands in
 optimize    optax rules with traced learning rates
 """
 
+from purejaxvpg.agent.given import check_policy, check_state
 from purejaxvpg.agent.imported import with_imported
 from purejaxvpg.agent.limits import check_episodes_fit, check_limit, episode_limit
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, merge, restart, scale_rewards
@@ -32,6 +34,8 @@ __all__ = [
     "Setup",
     "check_episodes_fit",
     "check_limit",
+    "check_policy",
+    "check_state",
     "episode_limit",
     "first_state",
     "global_norm",

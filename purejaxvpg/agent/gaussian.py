@@ -47,7 +47,8 @@ def _clipped_gaussian(
 ) -> Policy:
     """log pi(a|s) = -1/2 ( n log 2pi + sum_i [ (a_i - mu_i)^2 / sigma_i^2 + 2 log sigma_i ] )."""
     center = jnp.where(bounded, (low + high) / 2, 0.0)[None]  # [1, n]
-    half_range = jnp.where(bounded, (high - low) / 2, 1.0)[None]  # [1, n]
+    # Where low is high, to_env clips to the one action, and any Gaussian will do.
+    half_range = jnp.where(bounded & (high > low), (high - low) / 2, 1.0)[None]  # [1, n]
 
     def mean_and_std(outputs: Array) -> tuple[Array, Array]:
         mean, std = _mean_and_std(config, outputs)
@@ -75,9 +76,9 @@ def _clipped_gaussian(
 
 def _tanh_gaussian(config: VPGConfig, shape: tuple[int, ...], low: Array, high: Array) -> Policy:
     """a = center + half_range tanh(u), u ~ N(mu, sigma):  log pi(a|s) = log N(u) - log |da/du|."""
-    squash: Any = distrax.Block(
-        distrax.Chain([distrax.ScalarAffine((low + high) / 2, (high - low) / 2), distrax.Tanh()]), 1
-    )
+    half_range = jnp.where(high > low, (high - low) / 2, 1.0)  # [n], see _clipped_gaussian
+    affine = distrax.ScalarAffine((low + high) / 2, half_range)
+    squash: Any = distrax.Block(distrax.Chain([affine, distrax.Tanh()]), 1)
 
     def base(outputs: Array) -> Any:
         return distrax.MultivariateNormalDiag(*_mean_and_std(config, outputs))

@@ -21,7 +21,7 @@ from purejaxvpg.agent.distribution import Policy
 from purejaxvpg.agent.encoding import Encoder, unmasked
 from purejaxvpg.agent.memory import Sequence
 from purejaxvpg.agent.torsos import flax_dot
-from purejaxvpg.agent.trunk import make_trunk
+from purejaxvpg.agent.trunk import Trunk, make_trunk
 from purejaxvpg.config import VPGConfig
 from purejaxvpg.envs.protocol import Masked
 from purejaxvpg.state import Memory, Params
@@ -95,11 +95,10 @@ def make_networks(config: VPGConfig, encoder: Encoder, policy: Policy) -> Networ
     """
     policy_trunk = make_trunk(config, encoder.choose(config.policy_obs, "policy_obs"))
     value_trunk = make_trunk(config, encoder.choose(config.value_obs, "value_obs"))
-    policy_head, value_head = PolicyHead(policy.num_outputs, policy.free_outputs), ValueHead()
-    shared = config.shared_torso
+    head, value_head = PolicyHead(policy.num_outputs, policy.free_outputs), ValueHead()
 
     def outputs(params: Any, features: Array, obs: Any) -> Array:
-        x: Any = policy_head.apply(params["head"], features)
+        x: Any = head.apply(params["head"], features)
         return policy.masked(x, obs.mask) if isinstance(obs, Masked) and policy.masked else x
 
     def act(params: Any, obs: Any, memory: Any) -> tuple[Any, Array]:
@@ -109,60 +108,82 @@ def make_networks(config: VPGConfig, encoder: Encoder, policy: Policy) -> Networ
     def policy_features(params: Any, rows: Any) -> Array:
         if not isinstance(rows, Sequence):
             return policy_trunk.features(params, rows)
-        return policy_trunk.replay(params, unmasked(rows.obs), rows.starts, rows.memory.policy)[1]
+        return policy_trunk.replay(params, rows.obs, rows.starts, rows.memory.policy)[1]
 
     def policy_outputs(params: Any, rows: Any) -> Array:
         obs = rows.obs if isinstance(rows, Sequence) else rows
         return outputs(params, policy_features(params, rows), obs)
 
+    def init(key: Array, obs: Any) -> Params:
+        keys = jax.random.split(key, 4)  # policy's torso and head, then the value's
+        cell_keys = jax.random.split(jax.random.fold_in(key, 4))
+        params = _init(policy_trunk, head, (keys[0], cell_keys[0], keys[1]), obs)
+        if config.shared_torso:
+            features = policy_trunk.step(params, obs, policy_trunk.zero(num_rows(obs)))[1]
+            return Params(params, {"head": value_head.init(keys[3], features)})
+        return Params(params, _init(value_trunk, value_head, (keys[2], cell_keys[1], keys[3]), obs))
+
+    def no_memory(rows: int) -> Memory:
+        return Memory(
+            policy_trunk.zero(rows), () if config.shared_torso else value_trunk.zero(rows)
+        )
+
+    shared = policy_trunk, policy_features if config.shared_torso else None
+    value = _value_functions(value_head, value_trunk, *shared)
+    return Networks(init, no_memory, act, policy_outputs, *value)
+
+
+def _init(trunk: Trunk, head: nn.Module, keys: tuple[Array, Array, Array], obs: Any) -> dict:
+    """Variables of a trunk and of the head on it.  keys: of torso, cell and head."""
+    variables = trunk.init(*keys[:2], obs)
+    features = trunk.step(variables, obs, trunk.zero(num_rows(obs)))[1]
+    return variables | {"head": head.init(keys[2], features)}
+
+
+def _value_functions(
+    head: ValueHead,
+    own_trunk: Trunk,
+    policy_trunk: Trunk,
+    policy_features: Callable[[Any, Any], Array] | None,
+) -> tuple[Callable[..., Any], ...]:
+    """`value_inputs`, `value`, `values` and `value_after` of `Networks`.
+
+    Args: policy_features: (params.policy, rows) -> features, if V reads those; else None.
+    """
+    trunk = policy_trunk if policy_features else own_trunk
+
+    def variables(params: Params) -> Any:
+        return params.policy if policy_features else params.value
+
+    def v(params: Any, features: Array) -> Array:
+        x: Any = head.apply(params["head"], features)
+        return x
+
     def value_inputs(policy_params: Any, rows: Any) -> Any:
-        if shared:
+        if policy_features:
             return policy_features(policy_params, rows)
         if isinstance(rows, Sequence):
             return rows._replace(obs=unmasked(rows.obs))
         return unmasked(rows)
 
-    def v(params: Any, features: Array) -> Array:
-        x: Any = value_head.apply(params["head"], features)
-        return x
-
     def value(params: Any, inputs: Any) -> Array:
-        if shared:
+        if policy_features:
             return v(params, inputs)
         if not isinstance(inputs, Sequence):
-            return v(params, value_trunk.features(params, inputs))
-        return v(params, value_trunk.replay(params, *inputs[:2], inputs.memory.value)[1])
+            return v(params, trunk.features(params, inputs))
+        return v(params, trunk.replay(params, *inputs[:2], inputs.memory.value)[1])
 
     def values(params: Params, rows: Any) -> tuple[Array, Any]:
         if not isinstance(rows, Sequence):
             return value(params.value, value_inputs(params.policy, rows)), ()
-        trunk, variables = (policy_trunk, params.policy) if shared else (value_trunk, params.value)
-        memory = rows.memory.policy if shared else rows.memory.value
-        after, features = trunk.replay(variables, unmasked(rows.obs), rows.starts, memory)
+        memory = rows.memory.policy if policy_features else rows.memory.value
+        after, features = trunk.replay(variables(params), *rows[:2], memory)
         return v(params.value, features), after
 
     def value_after(params: Params, obs: Any, memory: Any) -> Array:
-        trunk, variables = (policy_trunk, params.policy) if shared else (value_trunk, params.value)
-        return v(params.value, trunk.step(variables, unmasked(obs), memory)[1])
+        return v(params.value, trunk.step(variables(params), obs, memory)[1])
 
-    def init(key: Array, obs: Any) -> Params:
-        obs = unmasked(obs)
-        key_torso, key_head, key_value_torso, key_value_head = jax.random.split(key, 4)
-        cell_keys = jax.random.split(jax.random.fold_in(key, 4))
-        params = policy_trunk.init(key_torso, cell_keys[0], obs)
-        hidden = policy_trunk.step(params, obs, policy_trunk.zero(num_rows(obs)))[1]
-        params["head"] = policy_head.init(key_head, hidden)
-        value_params = {}
-        if not shared:
-            value_params = value_trunk.init(key_value_torso, cell_keys[1], obs)
-            hidden = value_trunk.step(value_params, obs, value_trunk.zero(num_rows(obs)))[1]
-        value_params["head"] = value_head.init(key_value_head, hidden)
-        return Params(params, value_params)
-
-    def no_memory(rows: int) -> Memory:
-        return Memory(policy_trunk.zero(rows), () if shared else value_trunk.zero(rows))
-
-    return Networks(init, no_memory, act, policy_outputs, value_inputs, value, values, value_after)
+    return value_inputs, value, values, value_after
 
 
 def num_rows(obs: Any) -> int:

@@ -21,8 +21,10 @@ from purejaxvpg.agent.policy import Policy, make_policy
 from purejaxvpg.compute import Compute, flatten, memoized, select, vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
-from purejaxvpg.envs.protocol import Masked
-from purejaxvpg.fields import as_key
+from purejaxvpg.envs.protocol import BrokenContract, Masked
+from purejaxvpg.envs.spaces import why_empty
+from purejaxvpg.envs.user_code import user_code
+from purejaxvpg.fields import as_key, short
 from purejaxvpg.state import Params, RunningStats, TrainState
 from purejaxvpg.variables import trained
 
@@ -58,7 +60,7 @@ class Setup(NamedTuple):
         return flatten(tree) if self.config.memory is None else jax.tree.map(steps_first, tree)
 
     def steps(self, tree: Any) -> Any:
-        """What `rows` made, back as `[T, N, ...]`."""
+        """Rows back as `[T, N, ...]`."""
         if self.config.memory is not None:
             return jax.tree.map(steps_first, tree)
         shape = (self.config.num_steps, self.num_envs)
@@ -178,6 +180,11 @@ def make_agent(config: VPGConfig) -> Agent:
     env = envs.make(config.env, **dict(config.env_kwargs))
     check_episodes_fit(config, env, env.default_params)
     default_space = env.action_space(env.default_params)
+    if reason := why_empty(default_space):
+        raise ValueError(
+            f"{env.name} has no action: {reason} in its action space {short(default_space)}; "
+            f"accepted: a Discrete of n >= 1, or a Box of one dimension or more with low <= high"
+        )
     policy = make_policy(config, default_space)
     encoder = make_encoder(env)
     networks = make_networks(config, encoder, policy)
@@ -211,15 +218,15 @@ def _make_estimator(
         alone = function not in COMPARES_ENVIRONMENTS
         return function if alone else compute.on_all_envs(function)
     users: Callable[..., Any] = config.estimator
+    label = f"estimator={getattr(users, '__name__', short(users))}"
 
     def checked(trajectory: Trajectory, discounts: Discounts) -> Array:
         psi, rewards = users(trajectory, discounts), trajectory.rewards
         given = (getattr(psi, "shape", None), str(getattr(psi, "dtype", type(psi).__name__)))
         expected = (rewards.shape, str(rewards.dtype))
         if given != expected:
-            name = getattr(users, "__name__", repr(users))
-            raise ValueError(
-                f"estimator={name} returned {given[1]} of shape {given[0]}; expected Psi, "
+            raise BrokenContract(
+                f"{label} returned {given[1]} of shape {given[0]}; expected Psi, "
                 f"{expected[1]} of shape [T, N] = {expected[0]}"
             )
         return psi
@@ -231,5 +238,6 @@ def _make_estimator(
         trajectory = Trajectory(floats, floats, floats, flags, flags, flags)
         return checked(trajectory, Discounts(jnp.float32(0.5), jnp.float32(0.5), config.n_step))
 
-    jax.eval_shape(example)  # refused now, and not in the first update
+    with user_code(label):
+        jax.eval_shape(example)  # refused now, and not in the first update
     return compute.on_all_envs(checked)

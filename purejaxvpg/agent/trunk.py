@@ -14,7 +14,7 @@ from flax import errors
 from flax.core import unfreeze
 from jax import Array
 
-from purejaxvpg.agent.encoding import Encoder
+from purejaxvpg.agent.encoding import Encoder, unmasked
 from purejaxvpg.agent.memory import Cell, make_cell
 from purejaxvpg.agent.torsos import make_torso
 from purejaxvpg.config import VPGConfig
@@ -62,7 +62,7 @@ def make_trunk(config: VPGConfig, encoder: Encoder) -> Trunk:
         return cell.step(variables["cell"], memory, features(variables, obs))
 
     def replay(variables: Any, obs: Any, starts: Array, memory: Any) -> tuple[Any, Array]:
-        rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), obs)
+        rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), unmasked(obs))
         x = features(variables, rows).reshape(*starts.shape, -1)
         return cell.replay(variables["cell"], memory, x, starts)
 
@@ -108,6 +108,11 @@ def _check_features(torso: nn.Module, x: Any, obs: Any) -> None:
         raise ValueError(
             f"network {type(torso).__name__} returned {returned} for "
             f"observations {given}; a torso must return [B, F], here [{rows}, F]"
+        )
+    if shape[1] == 0:  # the policy would see nothing
+        raise ValueError(
+            f"network {type(torso).__name__} returned features of shape {shape}, which are none; a "
+            f"torso must return [B, F] with F >= 1"
         )
     if not jnp.issubdtype(x.dtype, jnp.floating):  # no gradient passes through integers
         raise TypeError(

@@ -21,7 +21,7 @@ Each computes what the plain expression computes, and nothing outside asks for t
 from purejaxvpg.compute.compute import Compute, constant, settled
 from purejaxvpg.compute.convolution import convolution
 from purejaxvpg.compute.dense import dot
-from purejaxvpg.compute.divergence import OVERFLOWS, keep_finite, with_key
+from purejaxvpg.compute.divergence import beyond, keep_finite, with_key
 from purejaxvpg.compute.memo import forget, memoized
 from purejaxvpg.compute.numerics import NUMBERS, STUDY_KEYS, number_settings
 from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
@@ -35,13 +35,13 @@ from purejaxvpg.compute.varying import vary_like
 __all__ = [
     "CPU_WORKING_SET",
     "NUMBERS",
-    "OVERFLOWS",
     "STUDY_KEYS",
     "Compute",
     "ResetKeys",
     "Resets",
     "accumulate",
     "add",
+    "beyond",
     "constant",
     "convolution",
     "dot",

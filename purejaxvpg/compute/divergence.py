@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from purejaxvpg.compute.rows import select
 from purejaxvpg.state import EpisodeSums, Metrics, TrainState
@@ -14,6 +15,14 @@ from purejaxvpg.variables import trained
 # A number whose square is beyond float32 is lost: an error or a norm taken of it is infinite.  (A
 # policy of weights 1e30 is saturated, and its loss may well be 0.)
 OVERFLOWS = float(np.sqrt(np.finfo(np.float32).max))  # 1.8e19
+# The losses are squares, or products of two numbers, themselves: returns of 1e10 give a value loss
+# of 1e20, and such a run is healthy.  They, and all other metrics, need only be finite.
+SQUARED_LATER = ("policy_grad_norm", "value_grad_norm")
+
+
+def beyond(name: str, x: ArrayLike) -> Array:
+    """Where a metric is one of a run that has diverged: NaN, or too large.  Booleans."""
+    return ~(jnp.abs(x) < (OVERFLOWS if name in SQUARED_LATER else jnp.inf))
 
 
 def keep_finite(
@@ -35,9 +44,10 @@ def keep_finite(
     """
     numbers = {**episodes._asdict(), **numbers}
     # Constants that a network carries along may be infinite: a mask of logits, say.
-    parameters = [trained(network) for network in after.params]
-    leaves = jax.tree.leaves((parameters, list(numbers.values())))
-    finite = before.finite & jnp.all(jnp.array([(jnp.abs(x) < OVERFLOWS).all() for x in leaves]))
+    parameters = jax.tree.leaves([trained(network) for network in after.params])
+    small = [(jnp.abs(x) < OVERFLOWS).all() for x in parameters]
+    small += [~beyond(name, x) for name, x in numbers.items()]
+    finite = before.finite & jnp.all(jnp.array(small))
     state = _select_state(finite, after._replace(update=after.update + 1), before)
     nothing = {name: 0.0 if name in EpisodeSums._fields else jnp.nan for name in numbers}
     shown: Any = dict.fromkeys(Metrics._fields)

@@ -2,13 +2,19 @@
 
 A sequential scan of T steps on a CPU; a parallel scan of log2(T) rounds on an accelerator, where
 the loop's overhead is as large as its body.  (H200, 2048 x 128: 1.5x for a whole update.)
+
+Both are right to rounding, whatever T is.  The rounds add numbers of like size.  The scan of a long
+rollout carries what its sum has lost (sums.py); plain, 300,000 rewards of 0.1 would be 0.27% less.
 """
+
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
 from purejaxvpg.compute.platform import on_cpu
+from purejaxvpg.compute.sums import PLAIN_STEPS, add
 
 
 def accumulate(addends: Array, factor: ArrayLike, stops: Array, reverse: bool = True) -> Array:
@@ -26,7 +32,8 @@ def accumulate(addends: Array, factor: ArrayLike, stops: Array, reverse: bool = 
     """
     factor = jnp.asarray(factor, addends.dtype)
     if on_cpu():
-        return _one_by_one(addends, factor, stops, reverse)
+        long = len(addends) > PLAIN_STEPS
+        return (_carefully if long else _one_by_one)(addends, factor, stops, reverse)
     return _in_rounds(addends, factor, stops, reverse)
 
 
@@ -36,8 +43,22 @@ def _one_by_one(addends: Array, factor: Array, stops: Array, reverse: bool) -> A
         new = addend + factor * jnp.where(stop, 0, last)
         return new, new
 
-    start = jnp.zeros_like(addends[0])
+    start = jnp.zeros_like(addends, shape=addends.shape[1:])
     return lax.scan(one_step, start, (addends, stops), reverse=reverse)[1]
+
+
+def _carefully(addends: Array, factor: Array, stops: Array, reverse: bool) -> Array:
+    """`_one_by_one` in two numbers.  (The product's rounding stays.  It is less than that of a
+    discount: float32 has 0.99999 up to 3e-8, which moves 1 / (1 - gamma) by 0.3%.)"""
+
+    def one_step(carry: tuple[Array, Array], step: tuple[Array, Array]) -> tuple[Any, Array]:
+        addend, stop = step
+        last, lost = (factor * jnp.where(stop, 0, x) for x in carry)
+        new = add(addend, lost, last, len(addends))
+        return new, new[0]
+
+    nothing = jnp.zeros_like(addends, shape=addends.shape[1:])
+    return lax.scan(one_step, (nothing, nothing), (addends, stops), reverse=reverse)[1]
 
 
 def _in_rounds(addends: Array, factor: Array, stops: Array, reverse: bool) -> Array:

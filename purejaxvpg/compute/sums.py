@@ -6,13 +6,14 @@ addition is rounded to the sum's last place.  The second number holds what was r
 
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 PLAIN_STEPS = 1024
 """Sums of so few rewards stay plain: right to 1e-5, and to the last bit those of earlier versions,
 so that learning curves can be compared with theirs."""
 
 
-def add(total: Array, lost: Array, x: Array, steps: Array) -> tuple[Array, Array]:
+def add(total: Array, lost: Array, x: Array, steps: ArrayLike) -> tuple[Array, Array]:
     """A sum with one more number, and what it has lost to rounding.
 
         s = total + x, rounded;     e = lost + (total + x - s);     (s, e)  ->  (s + e, the rest)

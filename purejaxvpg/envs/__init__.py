@@ -3,6 +3,7 @@
 protocol        one environment as pure functions
 observations    their structure and types
 contract        its types and contract, by tracing, once for every kind of environment
+user_code       exceptions of a user's code, with their place
 check           its contract, by running it: a `trial`, and what it means
 keys            where random numbers come from
 spaces          actions and observations

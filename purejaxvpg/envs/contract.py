@@ -6,19 +6,17 @@ other, and a state whose types no step changes.
 """
 
 import functools
-import traceback
 from collections.abc import Callable
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from purejaxvpg.envs.observations import NARROWER, check_obs_shape, same_everywhere, typed
 from purejaxvpg.envs.protocol import BrokenContract, Environment, Masked, Step
 from purejaxvpg.envs.spaces import cast_action, check_mask, mask_tree, zero_action
+from purejaxvpg.envs.user_code import user_code
 
 
 class Settled:
@@ -221,40 +219,3 @@ def _check_action_mask(env: Environment, state: Any) -> None:
         fault = check_mask(env.action_space(env.default_params), mask)
     if fault:
         raise BrokenContract(f"{env.name}.action_mask returned {fault}")
-
-
-class user_code:
-    """Context in which an exception of the environment's own code becomes one line.
-
-    The line names the file and the line of that code.
-    """
-
-    def __init__(self, name: str):
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: Any, error: BaseException | None, stack: Any) -> None:
-        if not isinstance(error, Exception) or isinstance(error, BrokenContract):
-            return
-        message = (str(error).strip().splitlines() or [""])[0]
-        frames = [f for f in traceback.extract_tb(stack) if not _in_library(f.filename)]
-        where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-        line = f" ({frames[-1].line})" if frames and frames[-1].line else ""
-        raise BrokenContract(
-            f"{self.name} raised {type(error).__name__}{where}{line}: {message}"
-        ) from error
-
-
-def _in_library(filename: str) -> bool:
-    return filename.startswith(_LIBRARIES) or filename.endswith(
-        "gymnax/environments/environment.py"
-    )
-
-
-_LIBRARIES = (
-    *[f"{path}/" for library in (jax, flax, np) for path in library.__path__],
-    __file__.rpartition("envs/")[0],
-    "<",
-)

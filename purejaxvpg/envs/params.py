@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from purejaxvpg.by_name import suggest
 from purejaxvpg.envs.protocol import Environment
+from purejaxvpg.fields import short
 
 
 def resolve_params(env: Environment, overrides: Any) -> Any:
@@ -21,11 +22,12 @@ def resolve_params(env: Environment, overrides: Any) -> Any:
         which is used as it is.
 
     Raises: ValueError for a name that the environment does not have, with the close ones, and
-    for a value of another shape than the default's.
+    for a value of another shape than the default's; TypeError for another kind of object.
     """
     if overrides is None:
         return env.default_params
     if not isinstance(overrides, Mapping):
+        _check_object(env, overrides)
         return overrides
     names = param_names(env.default_params)
     for name, value in overrides.items():
@@ -40,6 +42,16 @@ def resolve_params(env: Environment, overrides: Any) -> Any:
                 f"with jax.vmap"
             )
     return replace_params(env.default_params, overrides)
+
+
+def _check_object(env: Environment, params: Any) -> None:
+    """TypeError for what is no parameter object of an environment whose parameters have names."""
+    kind = type(env.default_params)
+    if _children(env.default_params) is not None and not isinstance(params, kind):
+        raise TypeError(
+            f"env_params={short(params)} is a {type(params).__name__}; accepted: a mapping from "
+            f"parameter names to values, or {env.name}'s parameter object ({kind.__name__})"
+        )
 
 
 def param_names(params: Any) -> tuple[str, ...]:

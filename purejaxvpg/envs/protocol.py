@@ -15,7 +15,7 @@ from jax import Array
 
 
 class BrokenContract(ValueError):
-    """An environment that does not do what the protocol says.  One line."""
+    """An environment, or another part that a user wrote, that breaks its contract.  One line."""
 
 
 class Step(NamedTuple):

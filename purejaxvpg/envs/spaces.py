@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 ENDLESS = 1e30  # a bound beyond it is none: gymnax writes float32's largest number for infinity
 
@@ -81,7 +82,21 @@ def is_known(space: Any) -> bool:
     kind = kind_of(space)
     if kind in ("dict", "tuple"):
         return all(map(is_known, children(space).values()))
-    return kind is not None
+    return kind is not None and not why_empty(space)
+
+
+def why_empty(space: Any) -> str | None:
+    """Why a space has nothing in it; None if it has something.  Traced bounds pass."""
+    kind = kind_of(space)
+    if kind in ("dict", "tuple"):
+        return next(filter(None, map(why_empty, children(space).values())), None)
+    if kind == "discrete":
+        return "n is below 1" if np.min(space.n) < 1 else None
+    if 0 in (shape := getattr(space, "shape", ())):
+        return f"shape is {tuple(shape)}"
+    low, high = (getattr(space, name, 0.0) for name in ("low", "high"))
+    traced = isinstance(low, Tracer) or isinstance(high, Tracer)
+    return "low is above high" if not traced and np.any(np.greater(low, high)) else None
 
 
 def zero_action(space: Any) -> Any:

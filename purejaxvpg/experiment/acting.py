@@ -34,7 +34,10 @@ def make_act(rows: Rows, card: dict[str, Any]) -> Callable[..., Any]:
         given = jnp.asarray(obs) if traced else _numbers(obs, shape, number)
         seen = _encode(given, shape, number)
         single = seen.shape == shape
-        actions = rows(seen[None] if single else seen, key)
+        batch = seen[None] if single else seen
+        # Networks flatten by reshape(B, -1), and 0 rows have none.  (Exported, B is a symbol.)
+        empty = isinstance(batch.shape[0], int) and batch.shape[0] == 0
+        actions = rows(jnp.zeros((1, *shape), jnp.float32), key)[:0] if empty else rows(batch, key)
         if not traced:  # a copy, for numpy may not write to jax's arrays
             actions = np.array(actions, np.int64 if discrete else np.float32)
         return actions[0] if single else actions

@@ -64,14 +64,18 @@ def check_group(group: Group, resources: Any) -> None:
 
 def make_seeds(num_seeds: int, first_seed: int = 0) -> np.ndarray:
     """first_seed, first_seed + 1, ...  [S].  Raises: ValueError for numbers out of range."""
-    if not isinstance(num_seeds, int | np.integer) or num_seeds < 1:
+    if not _is_whole(num_seeds) or num_seeds < 1:
         raise ValueError(f"num_seeds={num_seeds} is out of range; accepted: an integer >= 1")
     if num_seeds > MOST_RUNS:
         raise ValueError(f"num_seeds={num_seeds} is out of range; accepted: at most {MOST_RUNS:,}")
     last = 2**32 - num_seeds
-    if not isinstance(first_seed, int | np.integer) or not 0 <= first_seed <= last:
+    if not _is_whole(first_seed) or not 0 <= first_seed <= last:
         raise ValueError(f"first_seed={first_seed} is out of range; accepted: 0 to {last}")
     return np.arange(first_seed, first_seed + num_seeds)
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def check_number_of_runs(index: RunIndex) -> None:
@@ -95,9 +99,7 @@ def check_renamed(arguments: dict[str, Any]) -> None:
 def check_resources(resources: Any) -> None:
     """ValueError for sizes or limits that cannot be."""
     _, split, chunk_size, memory_limit = resources
-    if chunk_size != "auto" and (
-        not isinstance(chunk_size, int) or not 1 <= chunk_size <= MOST_RUNS
-    ):
+    if chunk_size != "auto" and (not _is_whole(chunk_size) or not 1 <= chunk_size <= MOST_RUNS):
         raise ValueError(
             f"chunk_size={chunk_size!r} is out of range; accepted: auto, integers >= 1 and at "
             f"most {MOST_RUNS:,}"

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import scipy  # not scipy.stats: it takes half a second, and is imported when it is used
 
@@ -202,7 +203,38 @@ def _values(name: str, given: Any, repeats: bool = False) -> list[Any]:
     values = [plain_value(value) for value in given]
     if not values:
         raise ValueError(f"axis {name} has no values; give at least one, or leave it out")
-    twice = [value for i, value in enumerate(values) if value in values[:i]]
-    if twice and not repeats:
-        raise ValueError(f"axis {name} has {twice[0]!r} twice; name each value once")
+    if not repeats:
+        _check_different(name, values)
     return values
+
+
+def _check_different(name: str, values: list[Any]) -> None:
+    """ValueError for values that are one number to the program."""
+    computed = [_as_computed(name, value) for value in values]
+    for i, value in enumerate(values):
+        if computed[i] not in computed[:i]:
+            continue
+        if value in values[:i]:
+            raise ValueError(f"axis {name} has {value!r} twice; name each value once")
+        before = values[computed.index(computed[i])]
+        raise ValueError(
+            f"axis {name} has {before!r} and {value!r}, which are one number in float32; name "
+            f"each value once"
+        )
+
+
+def _as_computed(name: str, value: Any) -> Any:
+    """The number that the program has: float32, but for whole numbers that stay such."""
+    if isinstance(value, tuple):
+        return tuple(_as_computed(name, item) for item in value)
+    if not isinstance(value, float) and (isinstance(value, bool) or name not in TRACED):
+        return value
+    if not isinstance(value, int | float) or (name.startswith(ENV_PARAMS) and _x64()):
+        return value
+    with np.errstate(over="ignore"):  # beyond float32: said elsewhere
+        return float(np.float32(value))
+
+
+def _x64() -> bool:
+    """Whether the environment's parameters may be float64."""
+    return jnp.result_type(float) == jnp.float64

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from purejaxvpg.agent import init_stats, make_agent, with_imported
+from purejaxvpg.agent import check_policy, init_stats, make_agent, with_imported
 from purejaxvpg.agent.encoding import Encoder, of_array
 from purejaxvpg.agent.networks import Networks, make_networks
 from purejaxvpg.agent.normalize import normalize
@@ -75,7 +75,7 @@ def save_policy(
     safetensors = require("safetensors.numpy", "cli")
     _check_place(expanded(folder))
     agent = make_agent(config)
-    _check_stats(config, obs_stats)
+    check_policy(config, agent, params, obs_stats)
     env_params = agent.env_params(Hyperparams() if hp is None else hp)
     card = {
         "format": FORMAT,
@@ -193,17 +193,6 @@ def _check_place(folder: Path) -> None:
         return
     if card.exists() or any((folder / face).exists() for face in ("run.json", "study.json")):
         raise FileExistsError(f"{folder} holds files that are no policy's; choose another folder")
-
-
-def _check_stats(config: VPGConfig, stats: Any) -> None:
-    """Refuse a policy that would see other numbers than the one that was trained."""
-    if stats is None and config.normalize_obs:
-        raise ValueError(
-            "obs_stats is missing, and with normalize_obs=True the policy acts on observations "
-            "that they normalise; pass obs_stats=state.obs_stats"
-        )
-    if stats is not None and not isinstance(stats, RunningStats):
-        raise TypeError(f"obs_stats is a {type(stats).__name__}; pass state.obs_stats")
 
 
 def _restore(

@@ -19,18 +19,30 @@ def trailing_return(
     """
     if episodes < 1:
         raise ValueError(f"episodes={episodes} is out of range; accepted: an integer >= 1")
-    sums, counts = (
-        np.cumsum(np.pad(np.asarray(x, np.float64), ((0, 0), (1, 0))), axis=1)
-        for x in (return_sum, count)
-    )  # [S, U + 1] each; column u sums the first u updates
-    out = np.full(np.shape(return_sum), np.nan)
+    sums, counts = (np.asarray(x, np.float64) for x in (return_sum, count))  # [S, U]
+    ended = np.cumsum(np.pad(counts, ((0, 0), (1, 0))), axis=1)  # [S, U + 1], before each update
+    out = np.full(sums.shape, np.nan)
     for s in range(len(out)):
         # first[u]: the first update of the window that ends with update u; -1: too few episodes
-        first = np.searchsorted(counts[s], counts[s, 1:] - episodes, side="right") - 1
+        first = np.searchsorted(ended[s], ended[s, 1:] - episodes, side="right") - 1
         last = np.flatnonzero(first >= 0)  # updates that end a window
-        total = sums[s, 1 + last] - sums[s, first[last]]
-        out[s, last] = total / (counts[s, 1 + last] - counts[s, first[last]])
+        total = _window_sums(sums[s], counts[s] > 0, first[last], last)
+        out[s, last] = total / (ended[s, 1 + last] - ended[s, first[last]])
     return out
+
+
+def _window_sums(x: np.ndarray, counted: np.ndarray, first: np.ndarray, last: np.ndarray):
+    """Sum of x over the counted ones of first, ..., last, for each such window.
+
+    Added up anew for each window: less its start, a running sum that has seen 1e16 has lost all
+    that is below 1.  A window has as few counted updates as it has episodes.
+
+    Args: x, counted: `[U]`.  first, last: `[W]`, in ascending order.
+    """
+    places = np.flatnonzero(counted)
+    spans = np.searchsorted(places, first), np.searchsorted(places, last, side="right")  # [W] each
+    terms = np.append(x[places], 0)  # an end may lie beyond the last place
+    return np.add.reduceat(terms, np.stack(spans, axis=1).ravel())[::2] if len(first) else terms[:0]
 
 
 def diverged_at(finite: ArrayLike) -> np.ndarray:
