@@ -15,6 +15,7 @@ from purejaxvpg.experiment.checks import (
 from purejaxvpg.experiment.devices import start_devices, use_every_core
 from purejaxvpg.experiment.folder import Contents, existing, face_of, read_spec
 from purejaxvpg.experiment.groups import Group
+from purejaxvpg.experiment.jax_settings import jax_settings
 from purejaxvpg.experiment.lengthening import as_begun, bent_schedules, lengthened
 from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.paths import expanded
@@ -23,7 +24,6 @@ from purejaxvpg.experiment.prepared import Options, Prepared
 from purejaxvpg.experiment.progress import Clock
 from purejaxvpg.experiment.pruning import pruning_to_json
 from purejaxvpg.experiment.record import StudyRecord, commit, compiler_flags, versions
-from purejaxvpg.experiment.settings import jax_settings
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.store import Store, width_of
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from purejaxvpg.compute import NUMBERS
-from purejaxvpg.experiment.settings import FLAGS, flags_that_matter, jax_settings
+from purejaxvpg.experiment.jax_settings import FLAGS, flags_that_matter, jax_settings
 from purejaxvpg.serialize import plain
 
 LIBRARIES = ("purejaxvpg", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "numpy")
@@ -29,7 +29,7 @@ class StudyRecord:
     versions_at_the_end: Mapping[str, str] | None = None  # where they changed on the way
     commit: str = ""  # of the checkout that it ran from
     device: str = ""
-    jax_settings: Mapping[str, Any] | None = None  # see settings.py; None: begun before it was kept
+    jax_settings: Mapping[str, Any] | None = None  # None: begun before they were recorded
     jax_settings_at_the_end: Mapping[str, Any] | None = None  # where they changed on the way
     xla_flags: str = ""
     split: str = "runs"  # what was laid over the devices: runs, envs
