@@ -13,7 +13,13 @@ from purejaxvpg.experiment.checks import (
     checked_groups,
 )
 from purejaxvpg.experiment.devices import start_devices, use_every_core
-from purejaxvpg.experiment.folder import Contents, existing, face_of, read_spec
+from purejaxvpg.experiment.folder import (
+    Contents,
+    bring_up_to_date,
+    existing,
+    face_of,
+    read_spec,
+)
 from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.jax_settings import jax_settings
 from purejaxvpg.experiment.lengthening import as_begun, bent_schedules, lengthened
@@ -84,6 +90,8 @@ def prepare(
     if contents is None:
         widths = [group_plan.width if group_plan else 0 for group_plan in plans]
         record = record.replace(num_devices=num_devices, program_widths=widths)
+    if contents is not None and folder is not None:  # nothing is refused from here on
+        bring_up_to_date(folder, options.locked)
     store = Store(spec, folder, record, contents)
     if store.folder is not None and begun_length and jax.process_index() == 0:
         with locked(store.folder):
