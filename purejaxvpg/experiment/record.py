@@ -43,7 +43,7 @@ class StudyRecord:
     widths: Sequence[int] = ()  # runs at a time on a device, of the parts that are there
     program_widths: Sequence[int] = ()  # of each program; 0: other shards have its runs
     chunks: Sequence[int] = ()  # of each program
-    compilations: int = 0
+    compilations: int = 0  # programs that trained: of each group, length and width
     compilations_to_measure_memory: int = 0
     prune: Mapping[str, Any] | None = None
     settings_at_the_end: Sequence[int] | None = None  # that pruning left
