@@ -123,6 +123,8 @@ def check_options(options: Any, pruning: Any, folder: Any, resume: bool) -> None
         raise ValueError(f"keep_policies={given!r} is unknown; choose one of: all, best, none")
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the study; pass folder=")
+    if folder is None and options.keep_states:
+        raise ValueError("keep_states=True keeps states in the folder of the study; pass folder=")
     if folder is None and several:
         raise ValueError("a study in several parts needs a place to keep them; pass folder=")
     check_pruned_alone(pruning, several)
