@@ -21,6 +21,7 @@ from purejaxvpg import Hyperparams, VPGConfig, make_train
 from purejaxvpg.advantages import ESTIMATORS
 
 MARK = 1.5
+SMOKE = "shared_torso"
 SIZES = (
     "env", "env_kwargs", "total_steps", "num_envs", "num_steps", "n_step", "value_iterations",
     "hidden_sizes", "eval_episodes", "eval_steps", "init_std", "min_std", "obs_clip",
@@ -145,6 +146,12 @@ def main() -> None:
     num_envs, num_steps = (2, 8) if args.smoke else args.shape
     every = worlds(num_steps)
     check_all_fields(every)
+    if args.smoke and not args.only:  # all are made, and a pair is compiled
+        for env, (fields, options) in every.items():
+            for option in options.values():
+                VPGConfig(**{"env": env, "num_envs": num_envs, "num_steps": num_steps,
+                             "total_steps": num_envs * num_steps, **fields, **option})  # fmt: skip
+        args.only = [SMOKE]
     names = {name for world in every.values() for name in world.options}
     if unknown := sorted(set(args.only or ()) - names):
         parser.error(f"--only {unknown[0]} is unknown; choose of {', '.join(sorted(names))}")
@@ -155,7 +162,6 @@ def main() -> None:
     results = []
     for env, (fields, options) in every.items():
         chosen = [x for x in options if not args.only or x in args.only]
-        chosen = chosen[:1] if args.smoke and not args.only else chosen
         if not chosen:
             continue
         base = {"env": env, "num_envs": num_envs, "num_steps": num_steps, **fields}

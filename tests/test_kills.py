@@ -23,7 +23,8 @@ from purejaxvpg.experiment.locks import locked
 
 TINY = "CartPole-v1 --num-envs 2 --num-steps 8 --hidden-sizes 8 --value-iterations 1"
 COMMAND = f"train {TINY} --num-seeds 2 --checkpoint-updates 1 --checkpoint-minutes 0".split()
-COMMAND += ["--total-steps", str(16 * 2000)]
+UPDATES = 500  # each with its checkpoint: some seconds
+COMMAND += ["--total-steps", str(16 * UPDATES)]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_a_signal_keeps_the_run_and_says_how_to_go_on(
     assert [path.name for path in folder.glob(".*")] == [".lock"]  # which nobody has
     code, out, said = finish(start(["train", "--resume", folder], process_environment), 100)
     assert code == 0, said
-    assert f"going on after {newest} of 2000 updates" in " ".join(out.split())
+    assert f"going on after {newest} of {UPDATES} updates" in " ".join(out.split())
     assert_same_run(folder, uninterrupted)
     assert not (folder / "chunks").exists()
 

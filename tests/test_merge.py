@@ -13,9 +13,9 @@ from support.studies import (
 )
 
 from purejaxvpg.experiment.folder import existing, load_study
+from purejaxvpg.experiment.jax_settings import changed_jax_settings
 from purejaxvpg.experiment.merging import merge
 from purejaxvpg.experiment.record import StudyRecord
-from purejaxvpg.experiment.settings import changed_settings
 from purejaxvpg.experiment.store import Store
 
 SPEC = make_spec()
@@ -214,4 +214,4 @@ def test_versions_and_settings_of_all_shards_are_recorded(tmp_path):
     assert merged.record.versions == {"jax": "1 and 2", "numpy": "3"}
     assert merged.record.jax_settings == {"jax_enable_x64": [False, True], "device": "cpu"}
     assert load_study(tmp_path / "all").record == merged.record
-    assert changed_settings(merged.record.jax_settings, {"device": "gpu"}) == ["device"]
+    assert changed_jax_settings(merged.record.jax_settings, {"device": "gpu"}) == ["device"]

@@ -12,15 +12,15 @@ from purejaxvpg.cli.terminal import UserError, say, user_errors
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.devices import DETERMINISTIC, be_deterministic
 from purejaxvpg.experiment.folder import load_study, read_spec
+from purejaxvpg.experiment.jax_settings import (
+    FLAGS,
+    changed_jax_settings,
+    exported,
+    restore_jax_settings,
+)
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.record import StudyRecord, compiler_flags, versions
-from purejaxvpg.experiment.settings import (
-    FLAGS,
-    changed_settings,
-    exported,
-    restore_settings,
-)
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.reproduce import python_call, total_steps_at_first
 
@@ -46,7 +46,7 @@ def repro(args: Any) -> None:
         return
     if DETERMINISTIC in study.record.xla_flags:
         be_deterministic()
-    say(*restore_settings(study.record.jax_settings))
+    say(*restore_jax_settings(study.record.jax_settings))
     if others := _other_versions(study.record):
         say(f"the numbers may differ, for the versions do: {'; '.join(others)}")
     with user_errors():
@@ -118,7 +118,7 @@ def _compare(study: Study, repeated: Study, folders: str) -> None:
     if study.record.xla_flags != compiler_flags():
         changed.append("XLA_FLAGS differ")
     before, is_now = study.record.jax_settings or {}, repeated.record.jax_settings or {}
-    others = [name for name in changed_settings(before, is_now) if name != FLAGS]
+    others = [name for name in changed_jax_settings(before, is_now) if name != FLAGS]
     changed += [f"{name} was {before[name]}, is {is_now.get(name)}" for name in others]
     why = "; ".join(changed) or "another device or number of devices, perhaps"
     raise UserError(f"{folders} differ in {', '.join(different)} ({why})")

@@ -85,10 +85,12 @@ def _train(args: Any, spec: Spec, options: Options, folder: str, resume: bool) -
             on_progress=bar.show,
             on_start=functools.partial(_say_resumed, spec.config.num_updates),
         )
+        finder = _Finder(spec)
         if args.debug_nans:
-            options = options._replace(on_segment=_Finder(spec))
+            options = options._replace(on_segment=finder)
         with user_errors():
             prepared = prepare(spec, options, folder, resume)
+        finder.spec = prepared.spec  # with the lengths that it had
         fresh = args.resume in ("", resuming.AUTO) and not prepared.store.parts
         if fresh:
             say(*parsing.preset_line(args, spec.design.names))
@@ -171,6 +173,7 @@ class _Finder:
             setting = spec.design.settings()[int(spec.index.settings(np.asarray(run)))]
             config, hp = apply(setting, spec.config, spec.hyperparams)
             state = jax.tree.map(lambda x, row=row: x[row], segment.state)
+            config = spec.config_at(int(state.update), config)
             seed = spec.seeds[int(spec.index.seed_places(np.asarray(run)))]
             when = f"seed {seed} at update {int(state.update) + 1}"
             say(f"{when}: {find_operation(config, hp, state)}")

@@ -31,12 +31,28 @@ def measured(spec: Spec, parts: Sequence[Part]) -> dict[str, Any]:
     }
 
 
+def ends(spec: Spec) -> np.ndarray:
+    """Updates of a run of each setting, `[H]`."""
+    return np.asarray([config.num_updates for config in configs(spec.design, spec.config)])
+
+
+def programs(spec: Spec, parts: Sequence[Part]) -> set[tuple[VPGConfig, int]]:
+    """Config and width of each program that made these parts."""
+    each = configs(spec.design, spec.config)
+
+    def program(part: Part) -> tuple[VPGConfig, int]:
+        config = each[int(spec.index.settings(part.runs[:1])[0])]
+        return spec.config_until(part.end, config), part.width
+
+    return {program(part) for part in parts}
+
+
 def assemble(
     spec: Spec, parts: Sequence[Part], record: StudyRecord, policies: Policies | None = None
 ) -> Study:
     """The cube that parts make; NaN where none of them reaches."""
     each, index = configs(spec.design, spec.config), spec.index  # [H]
-    num_updates = np.asarray([config.num_updates for config in each])
+    num_updates = ends(spec)
     most = int(num_updates.max(initial=0))
     metrics = {name: np.full((len(index), most), np.nan, np.float32) for name in Metrics._fields}
     evaluations = _no_evaluations(each, index)

@@ -11,10 +11,10 @@ import numpy as np
 from purejaxvpg.agent import check_episodes_fit, check_limit, make_setup
 from purejaxvpg.experiment.conditions import default_conditions
 from purejaxvpg.experiment.groups import Group, resolve
+from purejaxvpg.experiment.jax_settings import check_same_jax_settings
 from purejaxvpg.experiment.memory import least_bytes, total_bytes
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.experiment.runs import MOST_RUNS, RunIndex
-from purejaxvpg.experiment.settings import check_same_settings
 from purejaxvpg.experiment.spec import Spec
 
 MOST_BYTES = 2**63
@@ -125,6 +125,8 @@ def check_options(options: Any, pruning: Any, folder: Any, resume: bool) -> None
         raise ValueError(f"keep_policies={given!r} is unknown; choose one of: all, best, none")
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the study; pass folder=")
+    if folder is None and options.keep_states:
+        raise ValueError("keep_states=True keeps states in the folder of the study; pass folder=")
     if folder is None and several:
         raise ValueError("a study in several parts needs a place to keep them; pass folder=")
     check_pruned_alone(pruning, several)
@@ -207,7 +209,7 @@ def check_as_begun(
     if done:
         return
     settings = (before.jax_settings, now.jax_settings or {})
-    if announced := check_same_settings(folder, *settings, other_settings):
+    if announced := check_same_jax_settings(folder, *settings, other_settings):
         warnings.warn(announced, stacklevel=4)
     device = {} if before.jax_settings else {"device": before.device}  # else it is among those
     was, is_now = {**before.versions, **device}, {**now.versions, "device": now.device}

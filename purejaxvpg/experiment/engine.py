@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from purejaxvpg.experiment.assemble import assemble
+from purejaxvpg.experiment.assemble import assemble, programs
 from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
 from purejaxvpg.experiment.chunks import Chunk, run_chunk
 from purejaxvpg.experiment.devices import all_of_processes
@@ -125,6 +125,7 @@ def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
     config = prepared.spec.config_until(work.end, group.config)
     with prepared.clock.compiling(f"compiling for {len(work.runs)} runs"):
         program = compile_program(config, most, width, devices, hps, resources.split)
+    prepared.programs.add((config, width))
     return_freed_memory()
     for first in range(0, len(work.runs), program.rows):
         chunk = _chunk(prepared, work, work.runs[first : first + program.rows], hps)
@@ -157,7 +158,7 @@ def _chunk(prepared: Prepared, work: Work, runs: np.ndarray, hps: Any) -> Chunk:
         most=capacity(group.config.num_updates),
         state=prepared.store.states(runs, work.start) if work.start else None,
         keep_policies=prepared.record.keep_policies != "none",
-        keep_states=bool(prepared.record.keep_states),
+        keep_states=bool(prepared.record.keep_states) and prepared.store.folder is not None,
     )
 
 
@@ -227,7 +228,7 @@ def _finish(prepared: Prepared, alive: np.ndarray, unfinished: tuple[Part, ...])
         num_processes=jax.process_count(),
         program_widths=[_width(prepared, group) for group in range(len(prepared.groups))],
         chunks=[group_plan.chunks for group_plan in plans],
-        compilations=len(plans),
+        compilations=len(prepared.programs | programs(prepared.spec, store.parts)),
         compilations_to_measure_memory=store.record.compilations_to_measure_memory
         + sum(group_plan.measuring for group_plan in plans),
         compile_seconds=store.record.compile_seconds + prepared.clock.compile_seconds,

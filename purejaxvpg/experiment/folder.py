@@ -135,12 +135,12 @@ def load_study(folder: str | os.PathLike) -> Study:
     return assemble(contents.spec, contents.parts, contents.record, contents.policies)
 
 
-def existing(spec: Spec, folder: Any, join: bool, alone: bool = False) -> Contents | None:
+def existing(spec: Spec, folder: Any, join: bool) -> Contents | None:
     """The contents of a folder that holds this study already; None if it may begin there.
 
-    Changes nothing but the folder of an old run, which is brought to today's format.
+    Changes nothing: whoever goes on there brings the folder of an old run to today's format first,
+    with `bring_up_to_date`.
 
-    Args: alone: whether this process has the folder's lock.
     Raises: FileExistsError if the folder holds something and `join` is False; ValueError if it
     holds another study.
     """
@@ -171,11 +171,18 @@ def existing(spec: Spec, folder: Any, join: bool, alone: bool = False) -> Conten
             f"{folder} holds another study (its {different} differ: {fields}); choose another "
             f"folder, or give the arguments that it was begun with"
         )
-    if not legacy.is_old_run(folder / "run.json"):
-        return contents
-    with contextlib.nullcontext() if alone else locked(folder):
-        legacy.upgrade(folder)
-    return read_folder(folder)
+    return contents
+
+
+def bring_up_to_date(folder: Path, alone: bool = False) -> None:
+    """Bring the folder of an old run to today's format; its contents stay what they were.
+
+    Args: alone: whether this process has the folder's lock.
+    Raises: OSError if another process has it, or if it cannot be written.
+    """
+    if legacy.is_old_run(folder / "run.json"):
+        with contextlib.nullcontext() if alone else locked(folder):
+            legacy.upgrade(folder)
 
 
 def _beginning(path: Path) -> bool:

@@ -6,6 +6,10 @@ the end depends on the length, they are those of a run that was begun with the n
 rates and greedy actions that follow a schedule over the run follow that of the old length to its
 end, and from there on that of the new one; a warning says so.  A pruned study is refused: its rungs
 are shares of its length.
+
+With `keep_states` the state of a run at its end is in its part file: the bytes of its parameters
+about three times (Adam's two moments), and of its N environments.  A part is written when its chunk
+is done, and its states then leave the memory, so there are never more than those of one chunk.
 """
 
 import dataclasses

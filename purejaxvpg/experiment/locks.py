@@ -13,6 +13,7 @@ import platform
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import filelock
 import jax
@@ -31,6 +32,17 @@ _UNFINISHED = re.compile(rf"\.({'|'.join(_NAMES)}){NEW}")
 _LOCKS = re.compile(r"\.(lock|owner)(-\d+-of-\d+)?")
 
 
+class _Lock(NamedTuple):
+    """A lock that this process has, and the file that it is."""
+
+    lock: filelock.FileLock
+    file: tuple[int, int]
+
+
+# By folder and part of its work.  Several: of a folder, and of the ones made in its place since.
+_locks: dict[tuple[Path, str], list[_Lock]] = {}
+
+
 @contextlib.contextmanager
 def locked(folder: Path, part: str = "") -> Iterator[None]:
     """Keep other processes out of a folder, or out of a part of its work ("-0-of-4").  A lock whose
@@ -41,7 +53,44 @@ def locked(folder: Path, part: str = "") -> Iterator[None]:
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    lock, owner = _lock(folder, part), folder / f".owner{part}"
+    locks = [_acquire(folder, part)]
+    _locks[folder, part] = locks
+    try:
+        yield
+    finally:
+        del _locks[folder, part]
+        with contextlib.suppress(OSError):
+            (folder / f".owner{part}").unlink(missing_ok=True)
+            if made and [path.name for path in folder.iterdir()] == [f".lock{part}"]:
+                (folder / f".lock{part}").unlink()  # nothing began in it
+                folder.rmdir()
+        for lock, _ in locks:
+            lock.release()
+
+
+def lock_again(folder: Path) -> bool:
+    """Lock the folder that is there now, if it is not the one that this process locked: who renamed
+    that took our lock along.
+
+    Returns: whether it is another one.
+    Raises: OSError, naming the owner, if another process has it by now.
+    """
+    lost = [
+        (part, locks)
+        for (place, part), locks in _locks.items()
+        if place == folder and locks[-1].file != _file(folder / f".lock{part}")
+    ]
+    for part, locks in lost:
+        locks.append(_acquire(folder, part))
+    return bool(lost)
+
+
+def _acquire(folder: Path, part: str) -> _Lock:
+    """The lock of a folder, or of a part of its work, and the owner's name beside it.
+
+    Raises: OSError as `locked`.
+    """
+    lock, path = _lock(folder, part), folder / f".lock{part}"
     if not _acquired(lock, 0 if part else PATIENCE):
         raise _in_use(folder, part)
     try:
@@ -49,16 +98,23 @@ def locked(folder: Path, part: str = "") -> Iterator[None]:
         for other in others:
             if not _free(_lock(folder, other)):
                 raise _in_use(folder, other)
-        with contextlib.suppress(OSError):  # only a name: a full disk does not matter
-            write_whole(owner, f"process {os.getpid()} on {platform.node()}".encode())
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            owner.unlink(missing_ok=True)
-            if made and [path.name for path in folder.iterdir()] == [f".lock{part}"]:
-                (folder / f".lock{part}").unlink()  # nothing began in it
-                folder.rmdir()
+        file = _file(path)
+    except BaseException:
         lock.release()
+        raise
+    with contextlib.suppress(OSError):  # only a name: a full disk does not matter
+        name = f"process {os.getpid()} on {platform.node()}"
+        write_whole(folder / f".owner{part}", name.encode())
+    return _Lock(lock, file)
+
+
+def _file(path: Path) -> tuple[int, int]:
+    """The file of that name, whatever it is named later; (0, 0) if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_dev, status.st_ino
 
 
 @contextlib.contextmanager

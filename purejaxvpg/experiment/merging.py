@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from purejaxvpg.experiment.folder import Contents, existing, face_of, read_folder
+from purejaxvpg.experiment.folder import (
+    Contents,
+    bring_up_to_date,
+    existing,
+    face_of,
+    read_folder,
+)
 from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.paths import expanded
@@ -45,8 +51,10 @@ def _merge(folder: Path, shards: dict[Path, Contents]) -> Study:
     spec = shards[first].spec
     for source, contents in shards.items():
         _check_same_study(first, shards[first], source, contents)
-    there = existing(spec, folder, join=True, alone=True)
+    there = existing(spec, folder, join=True)
     _check_agree(spec, shards | ({folder: there} if there else {}))
+    if there:
+        bring_up_to_date(folder, alone=True)
     outside = there and folder.resolve() not in {source.resolve() for source in shards}
     everything = {folder: there, **shards} if there and outside else shards
     record = _record_of_all({place: contents.record for place, contents in everything.items()})

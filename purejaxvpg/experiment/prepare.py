@@ -13,8 +13,15 @@ from purejaxvpg.experiment.checks import (
     checked_groups,
 )
 from purejaxvpg.experiment.devices import start_devices, use_every_core
-from purejaxvpg.experiment.folder import Contents, existing, face_of, read_spec
+from purejaxvpg.experiment.folder import (
+    Contents,
+    bring_up_to_date,
+    existing,
+    face_of,
+    read_spec,
+)
 from purejaxvpg.experiment.groups import Group
+from purejaxvpg.experiment.jax_settings import jax_settings
 from purejaxvpg.experiment.lengthening import as_begun, bent_schedules, lengthened
 from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.paths import expanded
@@ -23,7 +30,6 @@ from purejaxvpg.experiment.prepared import Options, Prepared
 from purejaxvpg.experiment.progress import Clock
 from purejaxvpg.experiment.pruning import pruning_to_json
 from purejaxvpg.experiment.record import StudyRecord, commit, compiler_flags, versions
-from purejaxvpg.experiment.settings import jax_settings
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.store import Store, width_of
 
@@ -84,6 +90,8 @@ def prepare(
     if contents is None:
         widths = [group_plan.width if group_plan else 0 for group_plan in plans]
         record = record.replace(num_devices=num_devices, program_widths=widths)
+    if contents is not None and folder is not None:  # nothing is refused from here on
+        bring_up_to_date(folder, options.locked)
     store = Store(spec, folder, record, contents)
     if store.folder is not None and begun_length and jax.process_index() == 0:
         with locked(store.folder):

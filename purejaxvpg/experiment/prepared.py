@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from purejaxvpg.config import VPGConfig
 from purejaxvpg.experiment.checkpoints import Checkpoint
 from purejaxvpg.experiment.devices import any_of_processes
 from purejaxvpg.experiment.groups import Group
@@ -58,6 +59,7 @@ class Prepared:
     options: Options
     clock: Clock
     longer_than: int = 0  # total_steps before this call made it longer; 0: it did not
+    programs: set[tuple[VPGConfig, int]] = dataclasses.field(default_factory=set)  # compiled here
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)
     agreed: threading.Event = dataclasses.field(default_factory=threading.Event)  # by all processes
 

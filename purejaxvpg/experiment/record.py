@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from purejaxvpg.compute import NUMBERS
-from purejaxvpg.experiment.settings import FLAGS, flags_that_matter, jax_settings
+from purejaxvpg.experiment.jax_settings import FLAGS, flags_that_matter, jax_settings
 from purejaxvpg.serialize import plain
 
 LIBRARIES = ("purejaxvpg", "jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "numpy")
@@ -29,7 +29,7 @@ class StudyRecord:
     versions_at_the_end: Mapping[str, str] | None = None  # where they changed on the way
     commit: str = ""  # of the checkout that it ran from
     device: str = ""
-    jax_settings: Mapping[str, Any] | None = None  # see settings.py; None: begun before it was kept
+    jax_settings: Mapping[str, Any] | None = None  # None: begun before they were recorded
     jax_settings_at_the_end: Mapping[str, Any] | None = None  # where they changed on the way
     xla_flags: str = ""
     split: str = "runs"  # what was laid over the devices: runs, envs
@@ -43,7 +43,7 @@ class StudyRecord:
     widths: Sequence[int] = ()  # runs at a time on a device, of the parts that are there
     program_widths: Sequence[int] = ()  # of each program; 0: other shards have its runs
     chunks: Sequence[int] = ()  # of each program
-    compilations: int = 0
+    compilations: int = 0  # programs that trained: of each group, length and width
     compilations_to_measure_memory: int = 0
     prune: Mapping[str, Any] | None = None
     settings_at_the_end: Sequence[int] | None = None  # that pruning left

@@ -64,6 +64,11 @@ class Spec(NamedTuple):
             return config
         return dataclasses.replace(config, total_steps=end * config.steps_per_update)
 
+    def config_at(self, update: int, config: VPGConfig) -> VPGConfig:
+        """The config that a setting's update number `update`, from 0, is made under."""
+        bounds = self.bounds(config)
+        return self.config_until(next((e for e in bounds if e > update), bounds[-1]), config)
+
     def compared(self) -> list[np.ndarray]:
         """Places of the settings that pruning compares with each other, a list a condition."""
         if self.pruning and self.pruning.across:

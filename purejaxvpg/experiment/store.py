@@ -1,5 +1,6 @@
 """The results of a study while it runs: in memory and, if there is a folder, on disk."""
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -8,17 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from purejaxvpg.experiment.assemble import assemble, measured
+from purejaxvpg.experiment.assemble import assemble, ends, measured
 from purejaxvpg.experiment.checkpoints import Checkpoints, remove_chunks
 from purejaxvpg.experiment.cube import try_to_write_cube
 from purejaxvpg.experiment.devices import wait_for_processes
 from purejaxvpg.experiment.files import inside, set_aside, write_described
 from purejaxvpg.experiment.folder import Contents, face_of, is_another, read_spec
-from purejaxvpg.experiment.locks import prepare_lock
+from purejaxvpg.experiment.locks import lock_again, prepare_lock
 from purejaxvpg.experiment.parts import Part, part_file, part_name, read_parts
 from purejaxvpg.experiment.policies import keep_best, read_policies
 from purejaxvpg.experiment.record import StudyRecord
-from purejaxvpg.experiment.rescue import Memory, keep, made_again, rescued
+from purejaxvpg.experiment.rescue import Memory, filled_again, keep, made_again, rescued
 from purejaxvpg.experiment.spec import Fingerprint, Spec, differences
 from purejaxvpg.experiment.study import Study
 
@@ -46,8 +47,10 @@ class Store:
         self.folder = None if folder is None else Path(folder)
         self.parts: list[Part] = list(contents.parts) if contents else []
         self.identity: dict[str, Any] = {}
+        self._checked: tuple[int, ...] = ()  # the face that was last seen to be of this study
         if self.folder is None:
             return
+        self.parts = self._in_memory(self.parts)
         self.identity = contents.identity if contents else spec.to_json()
         unusable = contents.unusable if contents else []
         for path, reason, damaged in unusable:
@@ -110,38 +113,73 @@ class Store:
 
         Raises: OSError, which names the place where they are kept, if the folder cannot take them.
         """
+        line = ""
         if self.folder is not None:
             try:
-                self.restore()
+                line = self._restored()
                 keep(self.folder, part, Fingerprint(self.identity))
             except OSError as error:
                 raise self.rescued(error, part) from error
-            part = part._replace(policies=None)  # on disk from now on
+            (part,) = self._in_memory([part])
         self.parts.append(part)
+        if line:  # a warning may be an error: the part is kept by now
+            warnings.warn(line, stacklevel=2)
 
     def restore(self) -> None:
         """Make the folder again, with a warning, if somebody renamed or removed it.
 
-        Raises: OSError if that cannot be, or if another study is in its place.
+        Raises: OSError if that cannot be, if another study is in its place, or if another process
+        goes on with this one there.
         """
+        if line := self._restored():
+            warnings.warn(line, stacklevel=2)
+
+    def _restored(self) -> str:
+        """The same.  Returns: the warning; "" if the folder is the one that it was."""
         if self.folder is None:
-            return
+            return ""
         if (face := face_of(self.folder)) is None:
-            warnings.warn(made_again(self.folder, self._memory()), stacklevel=2)
-        elif is_another(face, self.identity):
-            raise OSError(f"another study is in {self.folder} by now")
+            return made_again(self.folder, self._memory())
+        status = face.stat()
+        mark = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        if mark != self._checked:  # not read anew for every part
+            if is_another(face, self.identity):
+                raise OSError(f"another study is in {self.folder} by now")
+            self._checked = mark
+        return filled_again(self.folder, self._memory()) if lock_again(self.folder) else ""
 
     def catch_up(self) -> None:
         """Take in what another process did between our reading of the folder and our lock on it.
 
-        Raises: OSError if the study itself was changed.
+        Raises: OSError if the study itself was changed: made longer, say.
         """
         if self.folder is None or jax.process_count() > 1:
             return
         self.restore()
+        with contextlib.suppress(ValueError):  # damaged: it is written anew
+            if different := differences(read_spec(self.folder)[2], self.identity):
+                raise OSError(
+                    f"another process changed the study in {self.folder} at this moment (its "
+                    f"{different} differ): begin again"
+                )
         paths = {part_file(self.folder, part) for part in self.parts}
         if paths != set((self.folder / "parts").glob("*.npz")):
-            self.parts, _ = read_parts(self.folder, self.identity)
+            self._read()
+
+    def _read(self) -> None:
+        assert self.folder is not None
+        self.parts = self._in_memory(read_parts(self.folder, self.identity)[0])
+
+    def _in_memory(self, parts: list[Part]) -> list[Part]:
+        """Parts that are in the folder, without the arrays that are only read from there: policies,
+        and states that no run goes on from."""
+        index, end_of = self.spec.index, ends(self.spec)
+
+        def light(part: Part) -> Part:
+            goes_on = part.end < end_of[index.settings(part.runs[:1])[0]]
+            return part._replace(policies=None, state=part.state if goes_on else None)
+
+        return [light(part) for part in parts]
 
     def rescued(self, error: OSError, *unsaved: Part, **checkpoints: Checkpoints) -> OSError:
         """The error, with the place where the work is kept that the folder could not take."""
@@ -159,9 +197,11 @@ class Store:
 
     def join_others(self) -> None:
         """Take in the parts that other processes or shards have put into the folder meanwhile."""
+        if self.folder is not None:  # one that another shard made again lacks what was in it
+            filled_again(self.folder, self._memory())
         wait_for_processes("study")
         if self.folder is not None:
-            self.parts, _ = read_parts(self.folder, self.identity)
+            self._read()
 
     def done(self, start: int, end: int) -> set[int]:
         """Runs that have been through exactly this span."""

@@ -96,7 +96,7 @@ def sweep(
       resume: go on with the study in `folder`, or begin it; more total_steps make it longer.
       keep_policies: all: parameters and observation statistics of every run at its end; best: of
         the best setting alone; none.  None: as the study was begun, or all.
-      keep_states: also states of runs at their end, to train longer; None: of one setting.
+      keep_states: in `folder`, states of runs at their end, to train longer; None: of one setting.
       checkpoint_minutes, checkpoint_updates: how often the running chunk is kept; 0: never.
       progress: show it on stderr: one line of a terminal, else a line after 10 s, 20 s, 40 s, ...
         and then every 10 minutes.  None: unless there is an `on_progress`.

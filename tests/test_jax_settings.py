@@ -16,10 +16,14 @@ from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import Design
 from purejaxvpg.experiment.devices import DETERMINISTIC
 from purejaxvpg.experiment.folder import read_spec
+from purejaxvpg.experiment.jax_settings import (
+    check_same_jax_settings,
+    jax_settings,
+    restore_jax_settings,
+)
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.record import StudyRecord, differences, made_with
-from purejaxvpg.experiment.settings import check_same_settings, jax_settings, restore_settings
 from purejaxvpg.experiment.spec import FORMAT, Spec
 
 CONFIG = VPGConfig(num_envs=2, num_steps=8, total_steps=160, value_iterations=1, hidden_sizes=(8,))
@@ -160,7 +164,7 @@ def test_another_kind_of_device_is_refused(tmp_path):
     begin(tmp_path / "run")
     before = recorded(tmp_path / "run")
     with pytest.raises(ValueError, match=r"device=.cpu., and not .abacus..*run it on cpu, or"):
-        check_same_settings("run", before, {**before, "device": "abacus"}, allowed=False)
+        check_same_jax_settings("run", before, {**before, "device": "abacus"}, allowed=False)
 
 
 def test_folders_that_recorded_no_settings_go_on_as_before(tmp_path):
@@ -186,7 +190,7 @@ def test_what_checkpoints_and_repro_say_of_them():
         "JAX_ENABLE_X64=0 JAX_RANDOM_SEED_OFFSET=0"
     )
     try:
-        assert restore_settings(record.jax_settings) == [
+        assert restore_jax_settings(record.jax_settings) == [
             "jax_threefry_partitionable is False, as the study had it (here it was True)"
         ]
         assert jax.config.jax_threefry_partitionable is False

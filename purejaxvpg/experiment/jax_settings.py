@@ -1,4 +1,8 @@
-"""Settings of jax and XLA that a study's bits depend on: recorded, compared, and given back."""
+"""jax settings that a study's bits depend on: recorded, compared, and given back.
+
+A *jax setting* is one of jax's own (generator, x64, ...), of XLA's flags or the device; a *setting*
+alone is a point of a study's design.  The lower half, those of jax alone, is compute/numerics.py.
+"""
 
 import os
 import shlex
@@ -20,7 +24,7 @@ DEVICE = "device"
 
 
 def jax_settings(device: Any = None) -> dict[str, Any]:
-    """The settings as they are here and now, by the names that a folder records them under.
+    """The jax settings as they are here and now, by the names that a folder records them under.
 
     Args: device: the one that computes; None: the first.
     """
@@ -35,21 +39,21 @@ def flags_that_matter(flags: str) -> str:
     return " ".join(sorted(word for word in flags.split() if not word.startswith(HARMLESS)))
 
 
-def changed_settings(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
-    """Names of the settings that are other ones now.  What was not recorded is not compared, nor
-    what differed among shards that were merged: a list of values."""
+def changed_jax_settings(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
+    """Names of the jax settings that are other ones now.  Those not recorded are not compared, nor
+    those that differed among shards that were merged: a list of values."""
     single = {name: x for name, x in (before or {}).items() if not isinstance(x, list)}
     return [name for name, value in single.items() if value != now.get(name)]
 
 
 def explained(before: Mapping[str, Any], now: Mapping[str, Any], names: list[str]) -> str:
-    """Each setting with its value then and now."""
+    """Each jax setting with its value then and now."""
     pairs = [f"{name}={before[name]!r}, and not {now.get(name)!r}" for name in names]
     return "; ".join(pairs)
 
 
 def way_back(name: str, before: Any, now: Any) -> str:
-    """How to give this setting back the value that a study was begun with."""
+    """How to give this jax setting back the value that a study was begun with."""
     if name == DEVICE:
         return f"run it on {before}"
     if name == FLAGS and set(f"{before}".split()) ^ set(f"{now}".split()) == {DETERMINISTIC}:
@@ -60,19 +64,19 @@ def way_back(name: str, before: Any, now: Any) -> str:
 
 
 def _assigned(name: str, value: Any) -> str:
-    """A setting as a shell sets it."""
+    """A jax setting as a shell sets it."""
     return f"{name.upper()}={shlex.quote(str(int(value) if isinstance(value, bool) else value))}"
 
 
 def exported(settings: Mapping[str, Any]) -> list[str]:
-    """The settings of jax and of the libraries below it, as a shell sets them."""
+    """The jax settings as a shell sets them; those of libraries below jax too."""
     rest = {name: x for name, x in settings.items() if name not in (FLAGS, DEVICE)}
     single = {name: x for name, x in rest.items() if not isinstance(x, list)}
     return [_assigned(name, value) for name, value in single.items() if value not in (None, "")]
 
 
-def restore_settings(settings: Mapping[str, Any] | None) -> list[str]:
-    """Set jax as a study had it.  Returns: a line for each setting that was another one."""
+def restore_jax_settings(settings: Mapping[str, Any] | None) -> list[str]:
+    """Set jax as a study had it.  Returns: a line for each jax setting that was another."""
     lines, now = [], number_settings()
     for name, value in (settings or {}).items():
         if name in now and now[name] != value and not isinstance(value, list):
@@ -81,14 +85,14 @@ def restore_settings(settings: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
-def check_same_settings(
+def check_same_jax_settings(
     folder: Any, before: Mapping[str, Any] | None, now: Mapping[str, Any], allowed: bool
 ) -> str:
-    """A line to announce the settings that differ, if they are allowed to; "" if none does.
+    """A line to announce the jax settings that differ, if they are allowed to; "" if none does.
 
     Raises: ValueError, in one line with the way back, if they differ and are not allowed to.
     """
-    names = changed_settings(before, now)
+    names = changed_jax_settings(before, now)
     if not names or before is None:
         return ""
     differ = f"{folder} was begun with {explained(before, now, names)}"
