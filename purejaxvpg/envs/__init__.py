@@ -24,17 +24,21 @@ from purejaxvpg import by_name
 from purejaxvpg.by_name import suggest
 from purejaxvpg.compute import forget, memoized
 from purejaxvpg.envs import by_path, check, suites
+from purejaxvpg.envs.clock import clocked
 from purejaxvpg.envs.contract import settle
 from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params, time_limit
 from purejaxvpg.envs.protocol import Environment, Step
+from purejaxvpg.envs.spaces import MultiDiscrete
 from purejaxvpg.envs.vector import VectorEnv, vectorize
 from purejaxvpg.fields import MOST, check_count, first_line
 
 __all__ = [
     "Environment",
+    "MultiDiscrete",
     "Step",
     "VectorEnv",
     "check_env",
+    "clocked",
     "downloads",
     "flat_params",
     "get_param",
