@@ -43,8 +43,12 @@ def ours(env: str, shape: tuple[int, int, int], value_iterations: int, diagnosti
     return jax.jit(make_train(config))
 
 
-def load_purejaxrl(checkout: str) -> types.ModuleType:
-    """Load PureJaxRL's ppo.py as a module from a checkout.
+def load_purejaxrl(
+    checkout: str, file: str = "ppo.py", changes: dict[str, str] | None = None
+) -> types.ModuleType:
+    """Load PureJaxRL's ppo.py, or another of its files, as a module from a checkout.
+
+    Args: changes: pieces of its text, and what takes their place.
 
     PureJaxRL's own wrappers need gymnax before 1.0, brax and navix.  So the two wrappers that
     ppo.py uses are replaced by gymnax's, whose step returns six values instead of five.
@@ -62,7 +66,12 @@ def load_purejaxrl(checkout: str) -> types.ModuleType:
     wrappers.FlattenObservationWrapper = purerl.FlattenObservationWrapper
     sys.modules["wrappers"] = wrappers
     ppo = types.ModuleType("ppo")
-    exec((Path(checkout) / "purejaxrl" / "ppo.py").read_text(), ppo.__dict__)
+    text = (Path(checkout) / "purejaxrl" / file).read_text()
+    for old, new in (changes or {}).items():
+        if old not in text:
+            raise SystemExit(f"{file} of {checkout} has no {old!r}: it is another version")
+        text = text.replace(old, new)
+    exec(text, ppo.__dict__)
     return ppo
 
 

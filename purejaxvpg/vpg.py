@@ -243,13 +243,13 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
         return -(rows.weight * policy.log_prob(outputs, rows.action) * rows.psi).sum()
 
     def loss(params: Any, rows: Rows) -> tuple[Array, dict[str, Array]]:
-        outputs = networks.policy(params, rows.obs)  # [B, O]
+        features = networks.features(params, rows.obs)  # [B, F]
+        outputs = networks.outputs(params, features, rows.obs)  # [B, O]
         entropy = policy.entropy(outputs, rows.action)  # [B]; of tanh: estimated at the action
         loss_pi = policy_loss(outputs, rows)
         total = loss_pi - hp.entropy_coef * (rows.weight * entropy).sum()
         if config.shared_torso:
-            inputs = networks.value_inputs(params, rows.obs)
-            errors = networks.value(state.params.value, inputs) - rows.target
+            errors = networks.value(state.params.value, features) - rows.target
             total += hp.value_coef * (rows.weight * jnp.square(errors)).sum()
         return total, {"policy_loss": loss_pi, "entropy": (rows.share * entropy).sum()}
 

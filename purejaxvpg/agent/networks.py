@@ -76,7 +76,9 @@ class Networks(NamedTuple):
     no_memory: Callable[[int], Memory]  # n -> what is remembered where an episode begins
     # (params.policy, obs [N, ...], memory.policy) -> memory.policy, outputs [N, O]
     act: Callable[[Any, Any, Any], tuple[Any, Array]]
-    policy: Callable[[Any, Any], Array]  # (params.policy, rows) -> [B, O]
+    features: Callable[[Any, Any], Array]  # (params.policy, rows) -> [B, F], of the policy's trunk
+    outputs: Callable[[Any, Array, Any], Array]  # (params.policy, features, rows) -> [B, O]
+    policy: Callable[[Any, Any], Array]  # (params.policy, rows) -> [B, O]: both in a row
     value_inputs: Callable[[Any, Any], Any]  # (params.policy, rows) -> [B, ...]
     value: Callable[[Any, Any], Array]  # (params.value, value_inputs) -> [B]
     # (params, rows) -> V [B], and what it remembers after each step
@@ -97,7 +99,8 @@ def make_networks(config: VPGConfig, encoder: Encoder, policy: Policy) -> Networ
     value_trunk = make_trunk(config, encoder.choose(config.value_obs, "value_obs"))
     head, value_head = PolicyHead(policy.num_outputs, policy.free_outputs), ValueHead()
 
-    def outputs(params: Any, features: Array, obs: Any) -> Array:
+    def outputs(params: Any, features: Array, rows: Any) -> Array:
+        obs = rows.obs if isinstance(rows, Sequence) else rows
         x: Any = head.apply(params["head"], features)
         return policy.masked(x, obs.mask) if isinstance(obs, Masked) and policy.masked else x
 
@@ -111,8 +114,7 @@ def make_networks(config: VPGConfig, encoder: Encoder, policy: Policy) -> Networ
         return policy_trunk.replay(params, rows.obs, rows.starts, rows.memory.policy)[1]
 
     def policy_outputs(params: Any, rows: Any) -> Array:
-        obs = rows.obs if isinstance(rows, Sequence) else rows
-        return outputs(params, policy_features(params, rows), obs)
+        return outputs(params, policy_features(params, rows), rows)
 
     def init(key: Array, obs: Any) -> Params:
         keys = jax.random.split(key, 4)  # policy's torso and head, then the value's
@@ -130,7 +132,7 @@ def make_networks(config: VPGConfig, encoder: Encoder, policy: Policy) -> Networ
 
     shared = policy_trunk, policy_features if config.shared_torso else None
     value = _value_functions(value_head, value_trunk, *shared)
-    return Networks(init, no_memory, act, policy_outputs, *value)
+    return Networks(init, no_memory, act, policy_features, outputs, policy_outputs, *value)
 
 
 def _init(trunk: Trunk, head: nn.Module, keys: tuple[Array, Array, Array], obs: Any) -> dict:

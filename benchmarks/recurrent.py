@@ -1,0 +1,100 @@
+"""Steps per second of training with memory, beside PureJaxRL's ppo_rnn.py.
+
+    python benchmarks/recurrent.py
+    python benchmarks/recurrent.py --purejaxrl CHECKOUT     # A B A B, in this one process
+
+Same for both: a dense layer of 128 with relu, a GRU of 128, Adam, one policy and one value gradient
+step on each batch; PureJaxRL's ppo_rnn.py therefore runs one epoch of one minibatch.
+
+Differences: PureJaxRL has one GRU for policy and value, and a dense layer of 128 after it for each;
+`shared` here has one GRU too, `separate` one for each network, and neither has a layer after it.
+PureJaxRL also returns the info of every step.  Its file is changed in two places, for today's flax:
+the size of a GRU is an argument, and its first carry is zeros.
+"""
+
+import _common
+import jax
+from throughput import load_purejaxrl
+
+from purejaxvpg import VPGConfig, make_train
+
+SIZE = 128
+CHANGES = {
+    "nn.GRUCell()(rnn_state, ins)": f"nn.GRUCell({SIZE})(rnn_state, ins)",
+    "nn.GRUCell.initialize_carry(\n            jax.random.PRNGKey(0), (batch_size,), hidden_size\n"
+    "        )": "jnp.zeros((batch_size, hidden_size))",
+}
+
+
+def ours(env: str, shape: tuple[int, int, int], shared: bool, memory: str | None = "gru"):
+    """Jitted run of this package.  shape: environments, steps, updates."""
+    num_envs, num_steps, updates = shape
+    config = VPGConfig(
+        env=env,
+        num_envs=num_envs,
+        num_steps=num_steps,
+        total_steps=num_envs * num_steps * updates,
+        network="mlp",
+        hidden_sizes=(SIZE,),
+        activation="relu",
+        memory=memory,
+        memory_size=SIZE,
+        shared_torso=shared,
+        value_iterations=1,
+        value_target="lambda_return",
+        diagnostics=False,
+    )
+    return jax.jit(make_train(config))
+
+
+def purejaxrl(checkout: str, env: str, shape: tuple[int, int, int]):
+    """Jitted run of PureJaxRL's ppo_rnn.py."""
+    num_envs, num_steps, updates = shape
+    config = {
+        "LR": 3e-4, "NUM_ENVS": num_envs, "NUM_STEPS": num_steps,
+        "TOTAL_TIMESTEPS": num_envs * num_steps * updates, "UPDATE_EPOCHS": 1,
+        "NUM_MINIBATCHES": 1, "GAMMA": 0.99, "GAE_LAMBDA": 0.95, "CLIP_EPS": 0.2,
+        "ENT_COEF": 0.0, "VF_COEF": 0.5, "MAX_GRAD_NORM": 0.5, "ENV_NAME": env,
+        "ANNEAL_LR": False, "DEBUG": False,
+    }  # fmt: skip
+    return jax.jit(load_purejaxrl(checkout, "ppo_rnn.py", CHANGES).make_train(config))
+
+
+def main() -> None:
+    """Compile all contenders, then run them in turn."""
+    parser = _common.parser(__doc__)
+    parser.add_argument("--purejaxrl", metavar="CHECKOUT", help="a checkout of PureJaxRL")
+    parser.add_argument("--env", default="CartPole-v1")
+    parser.add_argument("--shape", nargs=2, type=int, default=(64, 128), metavar=("N", "T"))
+    parser.add_argument("--updates", type=int, default=20, help="of a run")
+    parser.add_argument("--repeats", type=int, default=7)
+    args = parser.parse_args()
+    repeats, updates = (1, 2) if args.smoke else (args.repeats, args.updates)
+    shape = (2, 4, updates) if args.smoke else (*args.shape, updates)
+    runs = {
+        "shared": ours(args.env, shape, shared=True),
+        "separate": ours(args.env, shape, shared=False),
+        "without memory": ours(args.env, shape, shared=False, memory=None),
+    }
+    if args.purejaxrl:
+        runs["PureJaxRL"] = purejaxrl(args.purejaxrl, args.env, shape)
+    key, steps = jax.random.key(0), shape[0] * shape[1] * updates
+    compiling = {name: _common.seconds(lambda run=run: run(key)) for name, run in runs.items()}
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):  # A B A B, so other load on the machine affects all equally
+        for name, run in runs.items():
+            rates[name].append(steps / _common.seconds(lambda run=run: run(key)))
+    print(f"{args.env}, {shape[0]} x {shape[1]}; steps/s, median of {repeats} (least to largest)")
+    for name in runs:
+        middle, low, high = _common.median_and_spread(rates[name])
+        line = f"{name:<16} {middle / 1e3:8.1f}k ({low / 1e3:.1f} to {high / 1e3:.1f})"
+        line += f"  first call {compiling[name]:.1f} s"
+        if "PureJaxRL" in runs and name != "PureJaxRL":
+            pairs = [a / b for a, b in zip(rates[name], rates["PureJaxRL"], strict=True)]
+            line += f"  {_common.median_and_spread(pairs)[0]:.2f} x PureJaxRL"
+        print(line, flush=True)
+    _common.report([{"name": name, "rates": rates[name]} for name in runs], args.json)
+
+
+if __name__ == "__main__":
+    main()
