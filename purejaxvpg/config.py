@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from purejaxvpg.advantages import ESTIMATORS
-from purejaxvpg.envs import flat_params
+from purejaxvpg.envs import canonical, flat_params
 from purejaxvpg.fields import (
     LARGEST,
     are_axes,
@@ -60,7 +60,7 @@ class VPGConfig:
     """
 
     # fmt: off
-    env: Any = setting("CartPole-v1", "Name of a registered environment, or an environment object in gymnax's style.")
+    env: Any = setting("CartPole-v1", "Name of an environment: gymnax's or registered, suite/name, module:Name, path/mine.py:Name (kept with its whole path); or an environment object in gymnax's style.")
     env_kwargs: Any = setting((), 'Constructor arguments of the environment (a mapping, such as {"size": 10}).')
     max_episode_steps: int | None = setting(None, "Time limit below the environment's own (its parameter max_steps_in_episode); an episode cut by it counts as truncated.")
 
@@ -115,7 +115,7 @@ class VPGConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = check_type(field, getattr(self, field.name), NAMES)
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, canonical(value) if field.name == "env" else value)
         self._check_ranges()
         self._check_budget_and_estimator()
         check_counters(self)

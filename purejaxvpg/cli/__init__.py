@@ -7,8 +7,10 @@ arguments  flags -> a study, and how it is run
 training   train, sweep
 resuming   --resume: which study it is, and the line that goes on with one
 policies   eval, export
-studies    plan, merge, report, envs
+studies    plan, merge, report
+environments  envs
 repro      a run or a study once more
+code       what is imported first
 output     progress and results
 terminal   errors as one line
 """
@@ -47,7 +49,7 @@ _HANDLERS = {
     "Plan": ("studies", "plan"),
     "Merge": ("studies", "merge"),
     "Report": ("studies", "report"),
-    "Envs": ("studies", "list_envs"),
+    "Envs": ("environments", "show_envs"),
     "Repro": ("repro", "repro"),
 }
 
@@ -103,10 +105,13 @@ def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
     use_compilation_cache()
     if getattr(args, "deterministic", False):
         be_deterministic()
+    from purejaxvpg.cli.code import import_code
+
     module, function = _HANDLERS[type(args).__name__]
     handler = getattr(importlib.import_module(f"purejaxvpg.cli.{module}"), function)
     ready()
     with warnings_as_lines():
+        import_code(args)
         if module == "training":
             handler(args, command)
         else:

@@ -7,6 +7,7 @@ from typing import Any
 
 from purejaxvpg.cli import flags, parsing
 from purejaxvpg.cli.whole_numbers import whole
+from purejaxvpg.envs.names import in_folder_names
 from purejaxvpg.experiment import devices
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import Design, make_design
@@ -17,11 +18,12 @@ from purejaxvpg.experiment.pruning import make_pruning
 from purejaxvpg.experiment.runs import Shard, parse_shard
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.ranges import Choice, LogUniform, Range, Uniform
+from purejaxvpg.user_code import split_file
 
 
 def spec_of(args: Any) -> Spec:
     """The study that the flags describe.  Raises: ValueError or TypeError, in one line."""
-    if not args.env:
+    if not (args.env or parsing.axis_of_envs(args)):
         command = "train" if isinstance(args, flags.Train) else "sweep"
         raise ValueError(f"{command} needs ENV, or --resume FOLDER; see: purejaxvpg envs")
     config, hp = parsing.config_of(args)
@@ -30,6 +32,12 @@ def spec_of(args: Any) -> Spec:
         return Spec(config, hp, Design(()), seeds)
     prune = None if args.prune == "none" else args.prune
     return Spec(config, hp, design_of(args), seeds, make_pruning(prune, args.rungs, args.keep))
+
+
+def typed_files(args: Any) -> dict[str, str]:
+    """Files of environments among the words of a command: path -> the environment's name."""
+    names = [getattr(args, "env", ""), *parsing.axis_of_envs(args)]
+    return {file[0]: str(name) for name in names if (file := split_file(name))}
 
 
 def resources_of(args: Any) -> Resources:
@@ -54,6 +62,7 @@ def options_of(args: Any, shard: Shard | None, command: str) -> Options:
         checkpoint_updates=args.checkpoint_updates,
         command=command,
         other_settings=args.other_settings,
+        imports=tuple(args.imports),
     )
 
 
@@ -118,13 +127,14 @@ def shard_of(text: str) -> Shard | None:
 def default_folder(args: Any, shard: Shard | None) -> str:
     """The folder without --out.  Raises: ValueError where one must be given."""
     if isinstance(args, flags.Train):
-        return f"runs/{args.env}-{time.strftime('%Y%m%d-%H%M%S')}"
+        return f"runs/{in_folder_names(args.env)}-{time.strftime('%Y%m%d-%H%M%S')}"
     job = os.environ.get("SLURM_ARRAY_JOB_ID")
     if args.cluster or args.coordinator:
         raise ValueError("several processes need --out FOLDER, one that all of them see")
     if shard and not job:
         raise ValueError("--shard needs --out FOLDER, the same for all shards or one for each")
-    return f"runs/{args.env}-sweep-{job if shard else time.strftime('%Y%m%d-%H%M%S')}"
+    now = job if shard else time.strftime("%Y%m%d-%H%M%S")
+    return f"runs/{in_folder_names(args.env)}-sweep-{now}"
 
 
 def join_cluster(args: Any) -> None:

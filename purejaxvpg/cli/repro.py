@@ -50,7 +50,8 @@ def repro(args: Any) -> None:
         say(line)
     with user_errors():
         resources = make_resources(None, study.record.split, width, None)
-        prepared = prepare(read_spec(folder)[0], Options(resources, command=repeat), again)
+        options = Options(resources, command=repeat, imports=tuple(study.record.imports))
+        prepared = prepare(read_spec(folder)[0], options, again)
     _compare(study, engine.run(prepared), f"{folder} and {again}")
 
 
@@ -64,6 +65,8 @@ def command(study: Study, out: str, width: Any = "auto") -> str:
     one for each time that it was made longer."""
     words = ["purejaxvpg", "train", str(study.config.env), "--no-preset"]
     seeds = ["--num-seeds", str(len(study.seeds)), "--seed", str(int(study.seeds[0]))]
+    for name in study.record.imports:
+        words += ["--import", name]
     words += [*seeds, "--out", out]
     config = dataclasses.replace(study.config, total_steps=total_steps_at_first(study))
     for given in (config, study.hyperparams):

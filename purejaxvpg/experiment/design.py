@@ -69,6 +69,12 @@ class Design(NamedTuple):
         values = [itertools.chain.from_iterable(points) for points in combined]
         return [dict(zip(self.names, row, strict=True)) for row in values]
 
+    def places(self, values: Mapping[str, Any]) -> list[int]:
+        """Places of the settings that have these values."""
+        wanted = {n: envs.canonical(v) if n == "env" else v for n, v in values.items()}
+        settings = enumerate(self.settings())
+        return [h for h, s in settings if all(s[n] == v for n, v in wanted.items())]
+
     def by_condition(self) -> list[Condition]:
         """The settings that are compared with each other; all of them without conditions."""
         return grouped(self.settings(), self.conditions)
@@ -187,6 +193,8 @@ def _values(name: str, given: Any, repeats: bool = False) -> list[Any]:
         hint = "; a range goes with sample" if isinstance(given, Range) else ""
         raise TypeError(f"the values of {name} are {given!r}; accepted: a list of values{hint}")
     values = [plain_value(value) for value in given]
+    if name == "env":
+        values = [envs.canonical(value) for value in values]
     if not values:
         raise ValueError(f"axis {name} has no values; give at least one, or leave it out")
     twice = [value for i, value in enumerate(values) if value in values[:i]]
