@@ -84,10 +84,11 @@ def is_trusted(path: str) -> bool:
 
 
 def where(path: str) -> str:
-    """The place of a file: the path, or if nothing is there, that of a file of the same name which
-    the user gave.  So `--import NEW/mine.py` gives the new place of a file that was moved."""
+    """The place of a file: the path, or if only a folder named it and nothing is there, that of a
+    file of the same name which the user gave.  So `--import NEW/mine.py` gives the new place of a
+    file that was moved."""
     name = ntpath.basename(path)
-    if not os.path.isfile(path):
+    if path in _read and path not in _given and not os.path.isfile(path):
         for other in reversed(_given):
             if os.path.basename(other) == name and os.path.isfile(other):
                 return other

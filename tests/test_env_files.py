@@ -76,6 +76,12 @@ def test_values_of_axes_have_the_one_form_and_a_short_label(tmp_path):
         assert setting_labels(design.settings()) == [
             "env=CartPole-v1", "env=mine.py:A", "env=brax/fast"
         ]  # fmt: skip
+        args = parsing.parse(["sweep", "--sample", "env=choice:mine.py:A:CartPole-v1",
+                              "--num-samples", "8"])  # fmt: skip
+        drawn = {setting["env"] for setting in arguments.design_of(args).settings()}
+        assert drawn == {f"{tmp_path}/mine.py:A", "CartPole-v1"}
+        assert parsing.config_of(args)[0].env == f"{tmp_path}/mine.py:A"
+        assert arguments.typed_files(args) == {"mine.py": "mine.py:A"}
         with pytest.raises(ValueError, match="axis env has 'CartPole-v1' twice"):
             make_design(grid={"env": ["CartPole-v1", "gymnax/CartPole-v1"]})
         two = [canonical("a/mine.py:A"), canonical("b/mine.py:A")]
@@ -168,6 +174,20 @@ def test_a_file_that_only_a_folder_names_is_called_less(tmp_path, restart, monke
         read("Five")
     user_code.give(path)
     assert read("Five") == (5,)
+
+
+def test_a_file_that_is_typed_is_no_other_one(tmp_path, restart):
+    """A slip in a folder's name is not taken for a file that was moved."""
+    path, slip = write(tmp_path / "a"), f"{tmp_path}/b/mine.py"
+    user_code.give(path)
+    with pytest.raises(ValueError, match=f"there is no file {slip}$"):
+        envs.make(f"{slip}:Five")
+    user_code.note_read(f"{slip}:Five")
+    assert envs.make(f"{slip}:Five").obs_shape == (5,)
+    restart()
+    user_code.note_read(f"{slip}:Five")
+    with pytest.raises(ValueError, match="if it was moved, give its new place: --import NEW/mine"):
+        envs.make(f"{slip}:Five")
 
 
 def test_import_takes_modules_and_files(tmp_path, restart, monkeypatch):
@@ -348,6 +368,8 @@ def test_misspelt_names_get_the_close_ones(name, suite, capsys):
 
 
 def test_names_of_suites_are_not_registered(suite):
+    assert envs.make("fake/Ant", gravity=5.0).name == "fake/Ant"
+    assert envs.make("fake/Ant", gravity=5.0).default_params.gravity == 5.0
     with pytest.raises(ValueError, match="is one of the suite fake; choose another"):
         envs.register("fake/Mine", print)
 

@@ -89,7 +89,7 @@ def conditions_of(names: tuple[str, ...]) -> list[str] | None:
 
 
 def _range(name: str, text: str) -> Range:
-    kind, *pieces = text.split(":")
+    kind, *pieces = parsing.pieces_of(text)
     values = [parsing.literal(piece) for piece in pieces]
     if kind == "choice":
         return Choice(tuple(values))

@@ -17,16 +17,15 @@ from purejaxvpg.serialize import plain
 
 def show_envs(args: Any) -> None:
     """List all environments, those of a suite, or describe one."""
-    name = envs.canonical(args.name)
-    if name in ("", "gymnax"):
-        _list_gymnax()
-    if not name:
-        _list_suites()
-    elif name in suites.SUITES:
-        with user_errors():
+    with user_errors():
+        name = envs.canonical(args.name)
+        if name in ("", "gymnax"):
+            _list_gymnax()
+        if not name:
+            _list_suites()
+        elif name in suites.SUITES:
             _list_suite(name)
-    elif name != "gymnax":
-        with user_errors():
+        elif name != "gymnax":
             _describe(name)
 
 

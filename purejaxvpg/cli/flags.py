@@ -241,6 +241,6 @@ COMMANDS: list[tuple[type, str, str]] = [
     (Plan, "plan", "What a sweep would take: programs, chunks, memory, time."),
     (Merge, "merge", "Put the shards of a study together."),
     (Report, "report", "Write the report of a study: a page and its pictures."),
-    (Envs, "envs", "List the environments, or describe one."),
+    (Envs, "envs", "List the environments. With a name: describe it."),
 ]
 RENAMED = {"zip": "zipped", "no-greedy": "sampled"}  # flags of earlier versions

@@ -168,7 +168,7 @@ def config_of(args: Any) -> tuple[VPGConfig, Hyperparams]:
     Raises: ValueError or TypeError, in one line.
     """
     values = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
-    values["env"] = args.env or axis_of_envs(args)[0]
+    values["env"] = args.env or next(iter(axis_of_envs(args)), "")
     values["env_kwargs"] = pairs("env_kwargs", args.env_kwargs)
     values["env_params"] = pairs("env_params", args.env_params) or None
     config = VPGConfig(**{f.name: values[f.name] for f in dataclasses.fields(VPGConfig)})
@@ -178,12 +178,18 @@ def config_of(args: Any) -> tuple[VPGConfig, Hyperparams]:
 
 def axis_of_envs(args: Any) -> list[Any]:
     """Values of an axis over environments; [] without one, or if it cannot be read."""
-    for item in (*getattr(args, "grid", ()), *getattr(args, "zipped", ())):
-        name, _, text = item.partition("=")
-        with contextlib.suppress(ValueError):  # which `design_of` raises
-            if name == "env":
-                return values_of(text)
+    for flag in ("grid", "zipped", "sample"):
+        for item in getattr(args, flag, ()):
+            name, _, text = item.partition("=")
+            with contextlib.suppress(ValueError):  # which `design_of` raises
+                if name == "env":
+                    return pieces_of(text)[1:] if flag == "sample" else values_of(text)
     return []
+
+
+def pieces_of(text: str) -> list[str]:
+    """ "log:1e-4:1e-2" in pieces; the colon of mine.py:MyEnv separates none."""
+    return re.split(r"(?<!\.py):", text)
 
 
 def pairs(flag: str, items: tuple[str, ...], example: str = "gravity=9.8") -> dict[str, Any]:

@@ -46,12 +46,12 @@ def changed(record: StudyRecord) -> list[str]:
 def as_begun(spec: Spec, folder: Path | None) -> Spec:
     """The study with its files where the folder has them, if they are the same ones: of the same
     name and content.  So it goes on when the files were moved, and on another machine."""
-    files = files_of(spec) if folder is not None else []
-    if not files or face_of(folder) is None:
+    if folder is None or not (files := files_of(spec)) or face_of(folder) is None:
         return spec
     there = moved(spec, sums(files), read_spec(folder)[1].files)
-    for path in [*files_of(there), *files] if there is not spec else []:
-        user_code.give(path)  # what the user named, or the same at another place
+    if there is not spec:
+        for path in [*filter(os.path.isfile, files_of(there)), *files]:
+            user_code.give(path)  # what the user named, and the same at another place
     return there
 
 
