@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from purejaxvpg.advantages import ESTIMATORS
+from purejaxvpg.envs import canonical
 from purejaxvpg.field_types import check_type
 from purejaxvpg.fields import (
     LARGEST,
@@ -52,7 +53,7 @@ class VPGConfig:
     """
 
     # fmt: off
-    env: Any = setting("CartPole-v1", "Name of a registered environment, or an environment object in gymnax's style.")
+    env: Any = setting("CartPole-v1", "Name of an environment: gymnax's or registered, suite/name, module:Name, path/mine.py:Name (kept with its whole path); or an environment object in gymnax's style.")
     env_kwargs: Any = setting((), 'Constructor arguments of the environment (a mapping, such as {"size": 10}).')
     max_episode_steps: int | None = setting(None, "Time limit below the environment's own (its parameter max_steps_in_episode); an episode cut by it counts as truncated.")
 
@@ -109,7 +110,7 @@ class VPGConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = check_type(field, getattr(self, field.name), NAMES)
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, canonical(value) if field.name == "env" else value)
         self._check_ranges()
         self._check_budget_and_estimator()
         check_counters(self)

@@ -15,6 +15,7 @@ import numpy as np
 from purejaxvpg import by_name
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import flat_params
+from purejaxvpg.user_code import note_read
 
 OBJECTS = ("env", "network", "kernel_init", "estimator", "optimizer")  # imported by module:Name
 
@@ -50,7 +51,11 @@ def _path(field: str, value: Any) -> str:
 
 
 def config_from_json(fields: dict[str, Any]) -> VPGConfig:
-    """The config that `config_to_json` wrote.  Raises: as VPGConfig."""
+    """The config that `config_to_json` wrote.
+
+    Raises: as VPGConfig; ValueError for an environment in a file without its whole path.
+    """
+    note_read(fields.get("env"))
     return VPGConfig(**lists_to_tuples(fields))
 
 

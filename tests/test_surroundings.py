@@ -112,7 +112,7 @@ def test_a_command_that_fails_for_want_of_a_device_says_so(monkeypatch, capsys):
     def needs_a_device(_):
         jax.devices()
 
-    monkeypatch.setattr("purejaxvpg.cli.studies.list_envs", needs_a_device)
+    monkeypatch.setattr("purejaxvpg.cli.environments.show_envs", needs_a_device)
     with monkeypatch.context() as patch:
         patch.setattr(jax, "devices", no_backend)
         assert cli.main(["envs"]) == 2
@@ -120,7 +120,7 @@ def test_a_command_that_fails_for_want_of_a_device_says_so(monkeypatch, capsys):
 
 
 def test_a_fault_of_ours_stays_a_traceback(monkeypatch):
-    monkeypatch.setattr("purejaxvpg.cli.studies.list_envs", no_backend)
+    monkeypatch.setattr("purejaxvpg.cli.environments.show_envs", no_backend)
     with pytest.raises(AssertionError):
         cli.main(["envs"])
 

@@ -21,9 +21,9 @@ from purejaxvpg.agent.policy import Policy, make_policy
 from purejaxvpg.compute import Compute, flatten, memoized, select, vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
+from purejaxvpg.envs.faults import user_code
 from purejaxvpg.envs.protocol import BrokenContract, Masked
 from purejaxvpg.envs.spaces import why_empty
-from purejaxvpg.envs.user_code import user_code
 from purejaxvpg.fields import as_key, short
 from purejaxvpg.state import Params, RunningStats, TrainState
 from purejaxvpg.variables import trained

@@ -8,8 +8,10 @@ arguments  flags -> a study, and how it is run
 training   train, sweep
 resuming   --resume: which study it is, and the line that goes on with one
 policies   eval, export
-studies    plan, merge, report, envs
+studies    plan, merge, report
+environments  envs
 repro      a run or a study once more
+code       what is imported first
 output     progress and results
 terminal   errors as one line
 """
@@ -48,7 +50,7 @@ _HANDLERS = {
     "Plan": ("studies", "plan"),
     "Merge": ("studies", "merge"),
     "Report": ("studies", "report"),
-    "Envs": ("studies", "list_envs"),
+    "Envs": ("environments", "show_envs"),
     "Repro": ("repro", "repro"),
 }
 
@@ -108,12 +110,15 @@ def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
     cache = use_compilation_cache()
     if getattr(args, "deterministic", False):
         be_deterministic()
+    from purejaxvpg.cli.code import import_code
+
     module, function = _HANDLERS[type(args).__name__]
     handler = transfers_allowed(
         getattr(importlib.import_module(f"purejaxvpg.cli.{module}"), function)
     )
     ready()
     with warnings_as_lines(cache):
+        import_code(args)
         if module == "training":
             handler(args, command)
         else:

@@ -9,6 +9,7 @@ import numpy as np
 
 from purejaxvpg.cli import flags, parsing
 from purejaxvpg.cli.numbers import whole
+from purejaxvpg.envs.names import in_folder_names
 from purejaxvpg.experiment import devices
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import Design, make_design
@@ -19,11 +20,12 @@ from purejaxvpg.experiment.pruning import make_pruning
 from purejaxvpg.experiment.runs import Shard, parse_shard
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.ranges import Choice, LogUniform, Range, Uniform
+from purejaxvpg.user_code import split_file
 
 
 def spec_of(args: Any) -> Spec:
     """The study that the flags describe.  Raises: ValueError or TypeError, in one line."""
-    if not args.env:
+    if not (args.env or parsing.axis_of_envs(args)):
         command = "train" if isinstance(args, flags.Train) else "sweep"
         raise ValueError(f"{command} needs ENV, or --resume FOLDER; see: purejaxvpg envs")
     config, hp = parsing.config_of(args)
@@ -40,6 +42,12 @@ def seeds_of(number: int, first: int) -> np.ndarray:
         return make_seeds(number, first)
     except ValueError as error:
         raise ValueError(str(error).replace("first_seed=", "--seed ")) from None
+
+
+def typed_files(args: Any) -> dict[str, str]:
+    """Files of environments among the words of a command: path -> the environment's name."""
+    names = [getattr(args, "env", ""), *parsing.axis_of_envs(args)]
+    return {file[0]: str(name) for name in names if (file := split_file(name))}
 
 
 def resources_of(args: Any) -> Resources:
@@ -64,6 +72,7 @@ def options_of(args: Any, shard: Shard | None, command: str) -> Options:
         checkpoint_updates=args.checkpoint_updates,
         command=command,
         other_settings=args.other_settings,
+        imports=tuple(args.imports),
     )
 
 
@@ -90,7 +99,7 @@ def conditions_of(names: tuple[str, ...]) -> list[str] | None:
 
 
 def _range(name: str, text: str) -> Range:
-    kind, *pieces = text.split(":")
+    kind, *pieces = parsing.pieces_of(text)
     values = [parsing.literal(piece) for piece in pieces]
     if kind == "choice":
         return Choice(tuple(values))
@@ -128,13 +137,14 @@ def shard_of(text: str) -> Shard | None:
 def default_folder(args: Any, shard: Shard | None) -> str:
     """The folder without --out.  Raises: ValueError where one must be given."""
     if isinstance(args, flags.Train):
-        return f"runs/{args.env}-{time.strftime('%Y%m%d-%H%M%S')}"
+        return f"runs/{in_folder_names(args.env)}-{time.strftime('%Y%m%d-%H%M%S')}"
     job = os.environ.get("SLURM_ARRAY_JOB_ID")
     if args.cluster or args.coordinator:
         raise ValueError("several processes need --out FOLDER, one that all of them see")
     if shard and not job:
         raise ValueError("--shard needs --out FOLDER, the same for all shards or one for each")
-    return f"runs/{args.env}-sweep-{job if shard else time.strftime('%Y%m%d-%H%M%S')}"
+    now = job if shard else time.strftime("%Y%m%d-%H%M%S")
+    return f"runs/{in_folder_names(args.env)}-sweep-{now}"
 
 
 def join_cluster(args: Any) -> None:

@@ -55,6 +55,22 @@ def _place(metavar: str, text: str, kind: Any = str) -> Any:
 
 _ENV = ("env", _place("ENV", "Environment, see: purejaxvpg envs."), dataclasses.field(default=""))
 _FOLDER = ("folder", _place("FOLDER", "Run or study folder."))
+_IMPORT = (
+    "imports",  # `import` is no name in Python
+    Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(
+            name="import",
+            metavar="MODULE | FILE.py",
+            help="A module or a file to import first, for "
+            "the environments that it registers; give the flag again for another. A folder records "
+            "it. Also the new place of an environment's file that was moved.",
+        ),
+    ],
+    dataclasses.field(default=()),
+)
+SPELT = {"imports": "import"}  # fields whose flags have another name
 AXES = tuple[str, ...]  # several words behind one flag
 _CONDITIONS = _flag(
     "conditions", AXES, (), "Axes along which settings are compared within, never across "
@@ -152,19 +168,20 @@ _CHOICE = [
 ]  # fmt: skip
 
 _RUN_FOLDER, _STUDY_FOLDER = _places("Run", "<env>-<time>"), _places("Study", "<env>-sweep-<time>")
-_STUDY = [_ENV, *_DESIGN, *_SEEDS, *_STUDY_FOLDER, *_HOW, *_MANY, *_RUN]
+_STUDY = [_ENV, *_DESIGN, *_SEEDS, *_STUDY_FOLDER, _IMPORT, *_HOW, *_MANY, *_RUN]
 
 
 def _command(name: str, *fields: Any) -> type:
     return dataclasses.make_dataclass(name, fields)
 
 
-Train = _command("Train", _ENV, *_SEEDS, *_RUN_FOLDER, *_HOW, *_RUN)
+Train = _command("Train", _ENV, *_SEEDS, *_RUN_FOLDER, _IMPORT, *_HOW, *_RUN)
 Sweep = _command("Sweep", *_STUDY)
 Plan = _command("Plan", *_STUDY)  # a sweep's command with one word changed
 Eval = _command(
     "Eval",
     _FOLDER,
+    _IMPORT,
     *_CHOICE,
     _flag("seed", int, -1, "Training seed whose policy it is; -1: all of them."),
     *_EPISODES,
@@ -174,6 +191,7 @@ Eval = _command(
 Export = _command(
     "Export",
     _FOLDER,
+    _IMPORT,
     *_CHOICE,
     _flag("out", str, "", "Folder of the policy (default: FOLDER/policy)."),
     _flag("seed", int, -1, "Training seed whose policy it is; -1: the best, by evaluation."),
@@ -188,6 +206,7 @@ Export = _command(
 Repro = _command(
     "Repro",
     _FOLDER,
+    _IMPORT,
     _flag("execute", bool, False, "Do it, and compare every number."),
     _flag("out", str, "", "Folder of the repetition (default: FOLDER-again)."),
 )
@@ -203,7 +222,15 @@ Report = _command(
     _flag("target", float | None, None, "Score to measure optimality gaps from."),
     _flag("out", str, "", "Folder of the report (default: FOLDER/report)."),
 )
-Envs = _command("Envs")
+Envs = _command(
+    "Envs",
+    (
+        "name",
+        _place("SUITE | NAME", "A suite, to list it, or an environment, to describe it."),
+        dataclasses.field(default=""),
+    ),
+    _IMPORT,
+)
 
 COMMANDS: list[tuple[type, str, str]] = [
     (Train, "train", "Train, and write a run folder."),
@@ -214,6 +241,6 @@ COMMANDS: list[tuple[type, str, str]] = [
     (Plan, "plan", "What a sweep would take: programs, chunks, memory, time."),
     (Merge, "merge", "Put the shards of a study together."),
     (Report, "report", "Write the report of a study: a page and its pictures."),
-    (Envs, "envs", "List the environments."),
+    (Envs, "envs", "List the environments. With a name: describe it."),
 ]
 RENAMED = {"zip": "zipped", "no-greedy": "sampled"}  # flags of earlier versions

@@ -7,6 +7,7 @@ import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn
 
 from purejaxvpg.cli.terminal import console, say, show
+from purejaxvpg.envs import shown
 from purejaxvpg.experiment.display import Lines, words
 from purejaxvpg.experiment.progress import Progress as Now
 from purejaxvpg.experiment.study import Study
@@ -79,7 +80,9 @@ def _print_seeds(study: Study) -> None:
     }
     if study.evaluations:
         columns["last evaluation"] = study.evaluations["returns"][0, :, -1].mean(-1)
-    title = f"{study.config.env}: return after {study.config.total_steps:,} steps of each seed"
+    title = (
+        f"{shown(study.config.env)}: return after {study.config.total_steps:,} steps of each seed"
+    )
     show(tables.summary(title, columns))
 
 

@@ -19,6 +19,7 @@ from purejaxvpg.cli import flags
 from purejaxvpg.cli.terminal import UserError, user_errors
 from purejaxvpg.cli.words import check_words
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import canonical
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.serialize import plain
 
@@ -51,7 +52,7 @@ def parse(argv: list[str]) -> Any:
 def _preset_of(args: Any) -> presets.Preset | None:
     """The preset whose values are the defaults, or None."""
     tunable = isinstance(args, flags.Train | flags.Sweep | flags.Plan)
-    if not tunable or not args.preset or args.env not in presets.available():
+    if not tunable or not args.preset or canonical(args.env) not in presets.available():
         return None
     return presets.load(args.env)
 
@@ -152,11 +153,28 @@ def config_of(args: Any) -> tuple[VPGConfig, Hyperparams]:
     Raises: ValueError or TypeError, in one line.
     """
     values = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
+    values["env"] = args.env or next(iter(axis_of_envs(args)), "")
     values["env_kwargs"] = pairs("env_kwargs", args.env_kwargs)
     values["env_params"] = pairs("env_params", args.env_params) or None
     config = VPGConfig(**{f.name: values[f.name] for f in dataclasses.fields(VPGConfig)})
     hp = Hyperparams(**{f.name: values[f.name] for f in dataclasses.fields(Hyperparams)})
     return config, hp
+
+
+def axis_of_envs(args: Any) -> list[Any]:
+    """Values of an axis over environments; [] without one, or if it cannot be read."""
+    for flag in ("grid", "zipped", "sample"):
+        for item in getattr(args, flag, ()):
+            name, _, text = item.partition("=")
+            with contextlib.suppress(ValueError):  # which `design_of` raises
+                if name == "env":
+                    return pieces_of(text)[1:] if flag == "sample" else values_of(text)
+    return []
+
+
+def pieces_of(text: str) -> list[str]:
+    """ "log:1e-4:1e-2" in pieces; the colon of mine.py:MyEnv separates none."""
+    return re.split(r"(?<!\.py):", text)
 
 
 def pairs(flag: str, items: tuple[str, ...], example: str = "gravity=9.8") -> dict[str, Any]:
@@ -166,7 +184,7 @@ def pairs(flag: str, items: tuple[str, ...], example: str = "gravity=9.8") -> di
 
 def flag_words(name: str, value: Any) -> list[str]:
     """A flag and its value as words of a command line."""
-    flag = f"--{name.replace('_', '-')}"
+    flag = f"--{flags.SPELT.get(name, name).replace('_', '-')}"
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]
     if name in flags.PAIRS:

@@ -10,6 +10,7 @@ from rich.table import Table
 from purejaxvpg.cli import parsing
 from purejaxvpg.cli.output import print_diverged
 from purejaxvpg.cli.terminal import console, say, show, user_errors
+from purejaxvpg.envs import shown
 from purejaxvpg.experiment import policy_files
 from purejaxvpg.experiment.evaluation import evaluate_setting, policies_of
 from purejaxvpg.experiment.files import inside, write_whole
@@ -39,7 +40,7 @@ def evaluate(args: Any) -> None:
             {way: _outcome(study, int(h), seeds, args, way) for way in ways} for h in settings
         ]
     episodes = " and ".join(f"{args.num_episodes} {way}" for way in ways)
-    title = f"{study.config.env}: {episodes} episodes a seed"
+    title = f"{shown(study.config.env)}: {episodes} episodes a seed"
     labels = setting_labels(study.design.settings())
     if len(settings) == 1:
         label = f" ({labels[settings[0]]})" if study.design.axes else ""

@@ -51,7 +51,8 @@ def repro(args: Any) -> None:
         say(f"the numbers may differ, for the versions do: {'; '.join(others)}")
     with user_errors():
         resources = make_resources(None, study.record.split, width, None)
-        prepared = prepare(read_spec(folder)[0], Options(resources, command=repeat), again)
+        options = Options(resources, command=repeat, imports=tuple(study.record.imports))
+        prepared = prepare(read_spec(folder)[0], options, again)
     _compare(study, engine.run(prepared), f"{folder} and {again}")
 
 
@@ -65,6 +66,8 @@ def command(study: Study, out: str, width: Any = "auto") -> str:
     one for each time that it was made longer."""
     words = ["purejaxvpg", "train", str(study.config.env), "--no-preset"]
     seeds = ["--num-seeds", str(len(study.seeds)), "--seed", str(int(study.seeds[0]))]
+    for name in study.record.imports:
+        words += ["--import", name]
     words += [*seeds, "--out", out]
     config = dataclasses.replace(study.config, total_steps=total_steps_at_first(study))
     for given in (config, study.hyperparams):

@@ -7,6 +7,7 @@ from typing import Any
 
 from purejaxvpg.cli import arguments, flags, parsing
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import by_path
 from purejaxvpg.experiment.conditions import check_conditions
 from purejaxvpg.experiment.folder import read_spec
 from purejaxvpg.experiment.pruning import METHOD, make_pruning
@@ -68,8 +69,8 @@ def _check_used(args: Any, given: set[str]) -> None:
     axes = [text.partition("=")[0] for name in AXES for text in getattr(args, name, ())]
     for name in axes:
         if name in given:
-            flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} does nothing beside the axis {name}; leave one of them out")
+            flag = "ENV" if name == "env" else f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag} does nothing beside the axis {name}; leave one of them out")
     for name in AXES:
         if name in given and not getattr(args, name):
             raise ValueError(f"--{name} names nothing; write for example --{name} gamma=0.9,0.99")
@@ -130,10 +131,14 @@ def command(folder: str, args: Any, shard: Shard | None = None) -> str:
     name = "train" if isinstance(args, flags.Train) else "sweep"
     place = f".{os.sep}{folder}" if str(folder) == AUTO else str(folder)
     words = ["purejaxvpg", name, "--resume", place]
+    imports = [*args.imports] if args.resume else []  # else the folder has them
+    imports += [p for p, env in arguments.typed_files(args).items() if by_path.must_be_given(env)]
+    for path in dict.fromkeys(imports):
+        words += ["--import", path]
     for field in dataclasses.fields(args):
         value = getattr(args, field.name)
         if field.name == "shard":
             value = f"{shard[0]}/{shard[1]}" if shard else ""
-        if field.name not in IDENTITY and value != field.default:
+        if field.name not in (*IDENTITY, "imports") and value != field.default:
             words += parsing.flag_words(field.name, value)
     return shlex.join(words)

@@ -1,18 +1,15 @@
-"""plan, merge, report, envs: before, between and after studies."""
+"""plan, merge, report: before, between and after studies."""
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
-from purejaxvpg import envs, presets
 from purejaxvpg.cli import resuming
 from purejaxvpg.cli.arguments import conditions_of, resources_of, shard_of, spec_of
 from purejaxvpg.cli.output import print_results
 from purejaxvpg.cli.parsing import preset_line
 from purejaxvpg.cli.terminal import console, say, show, user_errors
-from purejaxvpg.envs.spaces import ENDLESS
 from purejaxvpg.experiment import planning
 from purejaxvpg.experiment.design import STATIC
 from purejaxvpg.experiment.display import duration
@@ -91,31 +88,3 @@ def report(args: Any) -> None:
         folder = Path(args.out) if args.out else inside(Path(args.folder), "report")
         page = write_report(study, folder, target=args.target)
     say(f"report: {page}")
-
-
-def list_envs(_: Any) -> None:
-    """Print every environment with its spaces and limit."""
-    table = Table()
-    for heading in ("environment", "observation", "action", "time limit", "preset"):
-        table.add_column(heading, no_wrap=heading == "environment", overflow="fold")
-    tuned = presets.available()
-    for name in envs.registered():
-        if name in envs.downloads():
-            table.add_row(name, "downloads its data when it is made", "", "", "")
-            continue
-        env = envs.make(name)
-        spaces = (env.observation_space(env.default_params), env.action_space(env.default_params))
-        limit = envs.time_limit(env, env.default_params)
-        limit = "none" if limit is None else f"{int(limit)}"
-        table.add_row(name, *map(_describe, spaces), limit, "yes" if name in tuned else "")
-    show(table)
-
-
-def _describe(space: Any) -> str:
-    """A space in a few letters: its size and, where they are finite and all alike, its bounds."""
-    if hasattr(space, "n"):
-        return f"Discrete({space.n})"
-    low, high = float(np.min(space.low)), float(np.max(space.high))
-    same = np.ptp(np.asarray(space.low)) == 0 and np.ptp(np.asarray(space.high)) == 0
-    bounds = f" in [{low:g}, {high:g}]" if same and max(-low, high) < ENDLESS else ""
-    return f"Box{tuple(space.shape)}{bounds}"

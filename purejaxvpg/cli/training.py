@@ -22,6 +22,7 @@ from purejaxvpg.cli.terminal import (
     stopping,
     user_errors,
 )
+from purejaxvpg.envs import shown
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.checkpoints import Checkpoint, OtherState
 from purejaxvpg.experiment.files import inside
@@ -80,7 +81,7 @@ def _place(folder: str, alone: bool) -> Iterator[str]:
 
 def _train(args: Any, spec: Spec, options: Options, folder: str, resume: bool) -> tuple[Study, int]:
     """The study, and the exit code if a signal stopped it before its end; else 0."""
-    with Bar(str(spec.config.env)) as bar:
+    with Bar(shown(spec.config.env)) as bar:
         options = options._replace(
             on_progress=bar.show,
             on_start=functools.partial(_say_resumed, spec.config.num_updates),
@@ -116,7 +117,7 @@ def _draw(study: Study, folder: Path, report: bool) -> None:
             from purejaxvpg.report import plots
 
             number, returns = len(study.seeds), finite_returns(study)[0]
-            title = f"{study.config.env} ({number} seed{'s' * (number > 1)})"
+            title = f"{shown(study.config.env)} ({number} seed{'s' * (number > 1)})"
             plots.learning_curve(folder / "learning_curve.png", study.steps[0], returns, title)
         elif study.complete and report:
             from purejaxvpg.report.page import write_report

@@ -1,15 +1,16 @@
-"""Environments by name: `make`, `register`, `registered`, and `check_env`.
+"""Environments by name: `make`, `register`, `registered`, `import_code`, and `check_env`.
 
 protocol        one environment as pure functions
 observations    their structure and types
 contract        its types and contract, by tracing, once for every kind of environment
-user_code       exceptions of a user's code, with their place
+faults          exceptions of a user's code, with their place
 check           its contract, by running it: a `trial`, and what it means
 keys            where random numbers come from
 spaces          actions and observations
 params          its parameters by name
 vector          N of them side by side
-by_path         names of the form `module:Name`
+names           one form of each name, and short ones
+by_path         names of the form `module:Name` and `path/mine.py:Name`
 suites          names of the form `suite/name`
 clock           a time limit of our own
 gymnax_adapter  gymnax's environments, and objects in their style
@@ -20,33 +21,38 @@ gymnax is imported when an environment is first made or listed: importing it tak
 from collections.abc import Callable
 from typing import Any
 
-from purejaxvpg import by_name
-from purejaxvpg.by_name import suggest
+from purejaxvpg import by_name, user_code
+from purejaxvpg.by_name import did_you_mean, suggest
 from purejaxvpg.compute import forget, memoized
 from purejaxvpg.envs import by_path, check, suites
 from purejaxvpg.envs.clock import clocked
 from purejaxvpg.envs.contract import settle
+from purejaxvpg.envs.names import canonical, shown
 from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params, time_limit
 from purejaxvpg.envs.protocol import Environment, Step
 from purejaxvpg.envs.spaces import MultiDiscrete
 from purejaxvpg.envs.vector import VectorEnv, vectorize
 from purejaxvpg.fields import MOST, check_count, first_line
+from purejaxvpg.user_code import import_code
 
 __all__ = [
     "Environment",
     "MultiDiscrete",
     "Step",
     "VectorEnv",
+    "canonical",
     "check_env",
     "clocked",
     "downloads",
     "flat_params",
     "get_param",
+    "import_code",
     "make",
     "param_names",
     "register",
     "registered",
     "resolve_params",
+    "shown",
     "suggest",
     "time_limit",
     "vectorize",
@@ -66,7 +72,8 @@ def register(name: str, factory: Callable[..., Any]) -> None:
       factory: takes the keyword arguments given to `make`; returns an object in gymnax's style
         (see envs/gymnax_adapter.py) or an `Environment`.
 
-    Raises: ValueError for one of gymnax's names; TypeError if the factory cannot be called.
+    Raises: ValueError for a name of gymnax or of a suite; TypeError if the factory cannot be
+    called.
     """
     from purejaxvpg.envs import gymnax_adapter
 
@@ -76,9 +83,12 @@ def register(name: str, factory: Callable[..., Any]) -> None:
         raise TypeError(f"factory={factory!r} cannot be called; pass a class or a function")
     if name in gymnax_adapter.REGISTERED:
         raise ValueError(f"environment {name!r} is gymnax's; choose another name")
+    if (suite := name.partition("/")[0]) != name and suite in (*suites.SUITES, "gymnax"):
+        raise ValueError(f"environment {name!r} is one of the suite {suite}; choose another name")
     if name in _user_factories:
         forget()
     _user_factories[name] = factory
+    user_code.note_registered(name, factory)
 
 
 def registered() -> list[str]:
@@ -103,15 +113,18 @@ def make(env: Any, /, **kwargs: Any) -> Environment:
     some steps.
 
     Args:
-      env: a registered name; `suite/name` (see suites.py); `module:Name`, a class in gymnax's
-        style, a function annotated `-> Environment`, or an environment, in a module that can be
-        imported; an object in gymnax's style; or an `Environment`.
+      env: a registered name; `suite/name` (see suites.py; `gymnax/CartPole-v1` is
+        `CartPole-v1`); `module:Name`, a class in gymnax's style, a function annotated
+        `-> Environment`, or an environment, in a module that can be imported;
+        `path/mine.py:Name`, the same in a file (see by_path.py); an object in gymnax's style; or
+        an `Environment`.
       kwargs: parameters or constructor arguments of a named environment.
 
     Raises: ValueError for an unknown name or keyword (with the close ones) or a broken
     contract; TypeError for an object that is no environment; RuntimeError if its data cannot
     be loaded.
     """
+    env = canonical(env)
     arguments = (env, tuple(sorted(kwargs.items())))
     try:
         hash(arguments)
@@ -137,7 +150,7 @@ def check_env(env: Any, /, num_steps: int = 1000, **kwargs: Any) -> None:
     a time limit reported as termination.
     """
     check_count("num_steps", num_steps, MOST)
-    check.run(settle(_adapted(env, kwargs)[0]), num_steps)
+    check.run(settle(_adapted(canonical(env), kwargs)[0]), num_steps)
 
 
 @memoized(maxsize=256)
@@ -162,6 +175,20 @@ def _made_by_user(name: str, kwargs: dict[str, Any]) -> Any:
         raise type(kind)(f"environment {name!r} cannot be made{given}: {reason}") from error
 
 
+def _advice(name: str) -> str:
+    """Close names, of gymnax, of the user and of the suites; or how to list them."""
+    if name.endswith(".py"):
+        return f"it is a file; name one of those that are in it: {name}:Name"
+    if close := did_you_mean(name, registered()):
+        return close
+    if elsewhere := suites.of_any(name):
+        return f"did you mean {' or '.join(elsewhere)}?"
+    return (
+        f"known: {', '.join(registered())}, those of suites (see: purejaxvpg envs), and your own "
+        f"by module:Name or path/mine.py:Name (a name that a module registers: --import it)"
+    )
+
+
 def _adapted(env: Any, kwargs: dict[str, Any]) -> tuple[Environment, bool]:
     """The environment as its library or user gives it, and whether this project tests it."""
     if isinstance(env, type):
@@ -176,12 +203,12 @@ def _adapted(env: Any, kwargs: dict[str, Any]) -> tuple[Environment, bool]:
         env = _made_by_user(name, kwargs)
     elif name in gymnax_adapter.REGISTERED:
         return gymnax_adapter.make(name, **kwargs), True
-    elif by_name.is_path(name):
+    elif by_name.is_path(name) or user_code.split_file(name):
         env = by_path.load(name, kwargs)
-    elif suites.split(name):
+    elif suites.split(name) and not name.endswith(".py"):
         env = suites.make(name, **kwargs)
     else:
-        raise ValueError(f"environment {name!r} is unknown; {suggest(name, registered())}")
+        raise ValueError(f"environment {name!r} is unknown; {_advice(name)}")
     if isinstance(env, Environment):
         return env, False
     return gymnax_adapter.adapt(env, name), gymnax_adapter.is_gymnax_own(env)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from purejaxvpg.envs.faults import user_code
 from purejaxvpg.envs.keys import ignores_its_key
 from purejaxvpg.envs.params import param_names
 from purejaxvpg.envs.protocol import BrokenContract, Environment
 from purejaxvpg.envs.spaces import is_known, outside, spaces_by_name
 from purejaxvpg.envs.trial import LIMITS, Trial, trials
-from purejaxvpg.envs.user_code import user_code
 
 SHORT = 128  # steps of the check that every environment of a user gets
 FEW_ENDS = 3  # too few to judge by

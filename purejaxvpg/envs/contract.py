@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from purejaxvpg.envs.faults import user_code
 from purejaxvpg.envs.observations import NARROWER, check_obs_shape, same_everywhere, typed
 from purejaxvpg.envs.protocol import BrokenContract, Environment, Masked, Step
 from purejaxvpg.envs.spaces import cast_action, check_mask, mask_tree, zero_action
-from purejaxvpg.envs.user_code import user_code
 
 
 class Settled:

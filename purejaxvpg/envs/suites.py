@@ -10,6 +10,7 @@ A name without a slash is gymnax's.
 """
 
 import importlib
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from purejaxvpg.by_name import did_you_mean, suggest
@@ -27,6 +28,11 @@ class Suite(NamedTuple):
         """The library.  Raises: ImportError, in one line that names the extra."""
         return require(self.package, self.extra)
 
+    @property
+    def installed(self) -> bool:
+        """Whether the library is there; it is not imported."""
+        return find_spec(self.package.partition(".")[0]) is not None
+
 
 SUITES: dict[str, Suite] = {}
 """Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""
@@ -43,6 +49,20 @@ def adapter(suite: str) -> Any:
     if suite not in SUITES:
         raise ValueError(f"suite {suite!r} is unknown; {suggest(suite, [*SUITES, 'gymnax'])}")
     return importlib.import_module(f"purejaxvpg.envs.{suite}_adapter")
+
+
+def names(suite: str) -> list[str]:
+    """Names of a suite's environments, as `make` takes them; its library is not imported.
+
+    Raises: ValueError, in one line, for an unknown suite.
+    """
+    return [f"{suite}/{name}" for name in adapter(suite).NAMES]
+
+
+def of_any(name: str) -> list[str]:
+    """Names of all suites with this one behind the slash, in capitals or not."""
+    everything = [full for suite in SUITES for full in names(suite)]
+    return [full for full in everything if full.partition("/")[2].lower() == name.lower()]
 
 
 def make(name: str, /, **kwargs: Any) -> Environment:

@@ -83,6 +83,12 @@ class Design(NamedTuple):
         apart = ", but not together" if all(single) else ""
         return f"{given}; there are {' and '.join(map(cut, there))}{apart}"
 
+    def places(self, values: Mapping[str, Any]) -> list[int]:
+        """Places of the settings that have these values."""
+        wanted = {name: one_form(name, value) for name, value in values.items()}
+        settings = enumerate(self.settings())
+        return [h for h, s in settings if all(s[n] == v for n, v in wanted.items())]
+
     def by_condition(self) -> list[Condition]:
         """The settings that are compared with each other; all of them without conditions."""
         return grouped(self.settings(), self.conditions)
@@ -170,8 +176,8 @@ def _sampled(sample: dict[str, Range], number: int, sampler: str, seed: int) -> 
     else:
         raise ValueError(f"sampler={sampler!r} is unknown; choose one of: sobol, random")
     columns = [
-        [span.at(float(u)) for u in column]
-        for span, column in zip(sample.values(), unit.T, strict=True)
+        [one_form(name, span.at(float(u))) for u in column]
+        for (name, span), column in zip(sample.items(), unit.T, strict=True)
     ]
     return Axis("sample", tuple(sample), tuple(_transposed(columns)))
 
@@ -196,11 +202,16 @@ def _check_names(names: list[str]) -> None:
             )
 
 
+def one_form(name: str, value: Any) -> Any:
+    """A value of an axis; an environment's name as configs have it."""
+    return envs.canonical(value) if name == "env" else value
+
+
 def _values(name: str, given: Any, repeats: bool = False) -> list[Any]:
     if not is_list(given):
         hint = "; a range goes with sample" if isinstance(given, Range) else ""
         raise TypeError(f"the values of {name} are {given!r}; accepted: a list of values{hint}")
-    values = [plain_value(value) for value in given]
+    values = [one_form(name, plain_value(value)) for value in given]
     if not values:
         raise ValueError(f"axis {name} has no values; give at least one, or leave it out")
     if not repeats:

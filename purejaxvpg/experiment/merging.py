@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from purejaxvpg.experiment import code
 from purejaxvpg.experiment.folder import (
     Contents,
     bring_up_to_date,
     existing,
     face_of,
     read_folder,
+    read_spec,
 )
 from purejaxvpg.experiment.locks import locked
 from purejaxvpg.experiment.parts import Part
@@ -51,6 +53,8 @@ def _merge(folder: Path, shards: dict[Path, Contents]) -> Study:
     spec = shards[first].spec
     for source, contents in shards.items():
         _check_same_study(first, shards[first], source, contents)
+    if face_of(folder):
+        spec = code.moved(spec, shards[first].record.files, read_spec(folder)[1].files)
     there = existing(spec, folder, join=True)
     _check_agree(spec, shards | ({folder: there} if there else {}))
     if there:
@@ -76,7 +80,8 @@ def _finish(store: Store, record: StudyRecord, sources: int) -> Study:
 
 
 def _check_same_study(first: Path, one: Contents, source: Path, other: Contents) -> None:
-    if different := differences(one.spec.to_json(), other.spec.to_json()):
+    spec = code.moved(other.spec, other.record.files, one.record.files)
+    if different := differences(one.spec.to_json(), spec.to_json()):
         raise ValueError(
             f"{source} and {first} are parts of different studies (their {different} differ); "
             f"merge parts of one study"

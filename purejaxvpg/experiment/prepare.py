@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from purejaxvpg.experiment import code
 from purejaxvpg.experiment.checks import (
     check_as_begun,
     check_options,
@@ -69,6 +70,7 @@ def prepare(
     """
     folder = None if folder is None else expanded(folder)
     check_options(options, spec.pruning, folder, resume)
+    spec = code.as_begun(spec, folder)
     groups = checked_groups(spec, options.resources)
     contents, begun_length = grown, 0
     if contents is None:
@@ -78,6 +80,9 @@ def prepare(
         spec, record = (spec if grown else contents.spec), contents.record
         done = record.complete and not (grown or begun_length)
         check_as_begun(folder, record, now, options.other_settings, done)
+        for line in [] if done else code.changed(record):
+            warnings.warn(line, stacklevel=3)
+        record = record.replace(imports={**record.imports, **now.imports})
     record = _with_what_is_kept(record, spec, options)
     clock, num_devices = Clock(options.on_progress), len(options.resources.devices)
     planned = dict(enumerate(record.program_widths)) if record.num_devices == num_devices else {}
@@ -104,6 +109,8 @@ def _record_of_now(spec: Spec, options: Options) -> StudyRecord:
     device = options.resources.devices[0]
     return StudyRecord(
         command=options.command,
+        imports=code.sums(options.imports),
+        files=code.sums(code.files_of(spec)),
         versions=versions(),
         commit=commit(),
         device=device.device_kind,

@@ -39,6 +39,7 @@ class Options(NamedTuple):
     on_start: Callable[[Checkpoint | None], None] = _ignore  # of each chunk
     command: str = ""
     other_settings: bool = False  # of jax, than the study was begun under: allowed
+    imports: tuple[str, ...] = ()  # modules and files to import first, where the folder is used
     locked: bool = False  # whether the folder is locked already, for more than this study
 
     def with_hooks(self, on_progress: Any, on_segment: Any) -> "Options":

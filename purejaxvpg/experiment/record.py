@@ -27,6 +27,8 @@ class StudyRecord:
     command: str = ""  # that began it, and a line for each that made it longer
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     versions_at_the_end: Mapping[str, str] | None = None  # where they changed on the way
+    imports: Mapping[str, str] = dataclasses.field(default_factory=dict)  # see code.py
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of environments
     commit: str = ""  # of the checkout that it ran from
     device: str = ""
     jax_settings: Mapping[str, Any] | None = None  # None: begun before they were recorded

@@ -17,7 +17,7 @@ import numpy as np
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment import suggestions
 from purejaxvpg.experiment.checks import check_group, check_one_world, make_seeds
-from purejaxvpg.experiment.design import STATIC, Axis, Design, make_design
+from purejaxvpg.experiment.design import STATIC, Axis, Design, make_design, one_form
 from purejaxvpg.experiment.devices import transfers_allowed
 from purejaxvpg.experiment.display import shown
 from purejaxvpg.experiment.groups import resolve
@@ -138,6 +138,7 @@ def summarised(scores: np.ndarray) -> np.ndarray:
 
 
 def _design(space: Mapping[str, Range], points: tuple[tuple[Any, ...], ...]) -> Design:
+    points = tuple(tuple(map(one_form, space, point)) for point in points)
     return Design((Axis("sample", tuple(space), points),))
 
 

@@ -22,6 +22,7 @@ from purejaxvpg.serialize import (
     lists_to_tuples,
     plain,
 )
+from purejaxvpg.user_code import note_read
 
 FORMAT = 3  # of study.json and run.json
 LONGER = 4  # of a study that was made longer; what reads 3 alone would not know its files
@@ -109,6 +110,9 @@ class Spec(NamedTuple):
         """
         axes = tuple(Axis(d, tuple(n), lists_to_tuples(p)) for d, n, p in fields["axes"])
         names = [name for axis in axes for name in axis.names]
+        for axis in axes:
+            for point in axis.points if "env" in axis.names else ():
+                note_read(point[axis.names.index("env")])
         conditions = check_conditions(fields.get("conditions"), names)
         pruning = pruning_from_json(fields["prune"])
         if pruning and "conditions" not in fields:

@@ -39,9 +39,25 @@ def stack_hyperparams(config: VPGConfig, hps: Sequence[Hyperparams]) -> Hyperpar
     return Hyperparams(**stacked, env_params=jax.tree.map(stack, defaults, *params))
 
 
+def traceable(config: VPGConfig) -> dict[str, bool]:
+    """Whether each parameter of the config's environment, by name, may be traced: then a sweep over
+    it is one program, and its values need no compilation of their own."""
+    env = envs.make(config.env, **dict(config.env_kwargs))
+    names = envs.param_names(env.default_params)
+    if _all_traceable(config):
+        return dict.fromkeys(names, True)
+    defaults = {name: envs.get_param(env.default_params, name) for name in names}
+    return {name: _update_traces(config, {name: defaults[name]}) for name in names}
+
+
 @memoized(64)
 def _all_traceable(config: VPGConfig) -> bool:
     env = envs.make(config.env, **dict(config.env_kwargs))
+    return _update_traces(config, env.default_params)
+
+
+def _update_traces(config: VPGConfig, params: Any) -> bool:
+    """Whether an update can be traced with these parameters as tracers."""
     learner = make_learner(config)
 
     def one_update(params: Any) -> Any:
@@ -49,7 +65,7 @@ def _all_traceable(config: VPGConfig) -> bool:
         return learner.update(learner.init(jax.random.key(0), hp), hp)
 
     try:
-        jax.eval_shape(one_update, env.default_params)
+        jax.eval_shape(one_update, params)
     except Exception:  # whatever an environment's own code raises when a branch meets a tracer
         return False
     return True

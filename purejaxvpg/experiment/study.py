@@ -114,12 +114,12 @@ class Study(NamedTuple):
 
         Raises: ValueError for a name that does not vary, or values that no setting has.
         """
-        settings, names = self.design.settings(), self.design.names
+        names = self.design.names
         for name in values:
             if name not in names:
                 varying = ", ".join(names) or "nothing"
                 raise ValueError(f"{name} does not vary in this study; varying: {varying}")
-        places = [h for h, s in enumerate(settings) if all(s[n] == v for n, v in values.items())]
+        places = self.design.places(values)
         if not places:
             raise ValueError(f"no setting of the study has {self.design.unmatched(values)}")
         return np.asarray(places)

@@ -10,8 +10,9 @@ values      the fields that it sets, by name
 `VPGConfig(env=...)` and `Hyperparams()` have the same defaults for every environment, and take
 nothing from here; the command line takes the preset of its environment unless told `--no-preset`.
 
-A file `<environment>.toml` has two tables, `[config]` and `[hyperparams]`.  They hold only the
-fields that differ from the defaults.  Comments in the file give the results measured with them.
+A file `<environment>.toml`, or `<suite>/<environment>.toml`, has two tables, `[config]` and
+`[hyperparams]`.  They hold only the fields that differ from the defaults.  Comments in the file
+give the results measured with them.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 
 from purejaxvpg.by_name import did_you_mean, suggest
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import canonical
 
 
 class Preset(NamedTuple):
@@ -32,8 +34,10 @@ class Preset(NamedTuple):
 
 def available() -> list[str]:
     """Names of the environments that have a preset."""
-    files = resources.files(__name__).iterdir()
-    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+    paths = [(path.name, path) for path in resources.files(__name__).iterdir()]
+    for suite, folder in [pair for pair in paths if pair[1].is_dir()]:
+        paths += [(f"{suite}/{path.name}", path) for path in folder.iterdir()]
+    return sorted(name.removesuffix(".toml") for name, _ in paths if name.endswith(".toml"))
 
 
 def load(env: str, /, **changes: Any) -> Preset:
@@ -64,14 +68,15 @@ def values(env: str) -> dict[str, Any]:
 
     Raises: ValueError, as `load`.
     """
-    names = available()
+    names, env = available(), canonical(env)
     if env not in names:
         close = did_you_mean(str(env), names)
         hint = f"{close} " if close else ""
         raise ValueError(
             f"environment {env!r} has no preset; {hint}presets exist for: {', '.join(names)}"
         )
-    table = tomllib.loads(resources.files(__name__).joinpath(f"{env}.toml").read_text())
+    path = resources.files(__name__).joinpath(*f"{env}.toml".split("/"))
+    table = tomllib.loads(path.read_text())
     return {**table.get("config", {}), **table.get("hyperparams", {})}
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from purejaxvpg.experiment.display import duration
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.digest import Digest, choose_best, unfinished
+from purejaxvpg.report.labels import value_labels
 from purejaxvpg.report.markup import Html, element, join, number
 from purejaxvpg.report.texts import words
 from purejaxvpg.statistics import Estimate
@@ -13,8 +14,8 @@ from purejaxvpg.statistics import Estimate
 def environment(study: Study) -> str:
     """Name of the environment; all names where it varies."""
     env = study.config.env
-    base = env if isinstance(env, str) else type(env).__name__
-    return ", ".join(dict.fromkeys(str(s.get("env", base)) for s in study.design.settings()))
+    names = dict.fromkeys(s.get("env", env) for s in study.design.settings())
+    return ", ".join(value_labels([n if isinstance(n, str) else type(n).__name__ for n in names]))
 
 
 def size(study: Study) -> str:

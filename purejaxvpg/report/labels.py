@@ -2,12 +2,17 @@
 
 from typing import Any
 
+from purejaxvpg.envs import shown
+from purejaxvpg.user_code import split_file
+
 BASE = "base setting"
 
 
 def value_labels(values: list[Any]) -> list[str]:
-    """Each value as text, shortened unless two different values would then look the same."""
+    """Each value as text, shortened unless two different values would then look the same; an
+    environment of a file without its folder."""
     short = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
+    short = [shown(v) if split_file(v) else text for v, text in zip(values, short, strict=True)]
     if len(set(short)) < len({repr(v) for v in values}):
         return [v if isinstance(v, str) else repr(v) for v in values]
     return short

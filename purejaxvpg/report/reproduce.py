@@ -49,9 +49,10 @@ def python_call(study: Study) -> str:
     """
     first = dataclasses.replace(study.config, total_steps=total_steps_at_first(study))
     lines = [
-        "from purejaxvpg import Hyperparams, VPGConfig",
+        f"from purejaxvpg import Hyperparams, VPGConfig{', envs' * bool(study.record.imports)}",
         "from purejaxvpg.experiment import sweep",
         "",
+        *[f"envs.import_code({name!r})" for name in study.record.imports],
         "study = sweep(",
         f"    VPGConfig({_changed(first)}),",
     ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from purejaxvpg.envs import shown
 from purejaxvpg.extras import require
 from purejaxvpg.report.digest import Digest
 from purejaxvpg.statistics import bootstrap, interquartile_mean
@@ -42,7 +43,7 @@ def settings(judged: Digest, most: int = 10):
     Raises: ImportError without the extra `cli`.
     """
     rich = require("rich.table", "cli")
-    title = f"{judged.study.config.env}: {judged.score_name}"
+    title = f"{shown(judged.study.config.env)}: {judged.score_name}"
     table = rich.Table(title=title, title_justify="left", caption_justify="left")
     for heading in ("setting", "IQM [95%]", "beats first", "seeds", "diverged"):
         left = heading == "setting"
