@@ -29,6 +29,7 @@ class Suite(NamedTuple):
 
 
 SUITES: dict[str, Suite] = {
+    "craftax": Suite("craftax", "craftax"),
     "navix": Suite("navix", "navix"),
 }
 """Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""

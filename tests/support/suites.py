@@ -58,7 +58,9 @@ def allowed_actions(env, number, seed=0):
     space = env.action_space(env.default_params)
 
     def choose(obs):
-        mask = jax.tree.map(lambda x: np.asarray(x)[None], obs.mask) if hasattr(obs, "mask") else None
+        mask = (
+            jax.tree.map(lambda x: np.asarray(x)[None], obs.mask) if hasattr(obs, "mask") else None
+        )
         return jax.tree.map(lambda x: x[0], random_actions(space, rng, 1, mask))
 
     return choose
