@@ -31,6 +31,7 @@ class Suite(NamedTuple):
 SUITES: dict[str, Suite] = {
     "craftax": Suite("craftax", "craftax"),
     "navix": Suite("navix", "navix"),
+    "xminigrid": Suite("xminigrid", "xminigrid"),
 }
 """Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""
 
