@@ -74,7 +74,7 @@ def test_it_is_the_librarys_environment(env, compiled):
     reset, step = compiled
     params = env.default_params | {"max_steps_in_episode": 20}
     their_reset, their_step = (quick_jit(f) for f in (game.reset, game.step))
-    choose = suites.allowed_actions(env, 1)
+    choose = suites.allowed_actions(env)
     ended, count = True, 0
     for k in range(50):
         key = jax.random.key(k)
@@ -151,7 +151,7 @@ def test_every_name_of_the_library_is_listed():
 
 
 def test_a_missing_suite_names_its_extra(monkeypatch):
-    suites.assert_names_the_extra(monkeypatch, "craftax", f"craftax/{CLASSIC}")
+    suites.assert_names_the_extra(monkeypatch, "craftax")
 
 
 def test_textures_are_loaded_in_silence_or_refused_in_one_line(capsys):

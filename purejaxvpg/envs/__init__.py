@@ -11,6 +11,7 @@ vector          N of them side by side
 by_path         names of the form `module:Name`
 suites          names of the form `suite/name`
 clock           a time limit of our own
+arguments       keyword arguments of an adapter
 gymnax_adapter  gymnax's environments, and objects in their style
 
 gymnax is imported when an environment is first made or listed: importing it takes a while.

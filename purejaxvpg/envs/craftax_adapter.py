@@ -11,6 +11,9 @@ Traps of craftax 1.6:
   beside the library.  Nothing is downloaded.
 """
 
+# The library is optional.
+# pyright: reportMissingImports=false
+
 import contextlib
 import dataclasses
 import io
@@ -52,7 +55,7 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     from craftax.craftax_env import make_craftax_env_from_name
 
     with _textures(name):
-        instance = make_craftax_env_from_name(name, auto_reset=False)
+        instance: Any = make_craftax_env_from_name(name, auto_reset=False)
     numbers = {
         field.name: getattr(instance.default_params, field.name)
         for field in dataclasses.fields(instance.default_params)
@@ -66,7 +69,9 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     if arguments:
         plain = {key: tuple(x) if isinstance(x, list) else x for key, x in arguments.items()}
         with _textures(name):
-            instance = construct(name, lambda **x: type(instance)(static.replace(**x)), plain)
+            instance = construct(
+                name, lambda **x: type(instance)(dataclasses.replace(static, **x)), plain
+            )
     return _adapt(name, instance, defaults | values)
 
 

@@ -15,6 +15,9 @@ Traps of navix:
   one-hot.
 """
 
+# The library is optional.
+# pyright: reportMissingImports=false
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -145,7 +148,7 @@ def _adapt(name: str, instance: Any, penalty: float) -> Environment:
     def step(key: Array, state: NavixState, action: Array, params: Any) -> Step:
         before = Timestep(
             t=state.time,
-            observation=None,
+            observation=None,  # type: ignore[arg-type]
             action=action,
             reward=jnp.float32(0),
             step_type=jnp.int32(0),
