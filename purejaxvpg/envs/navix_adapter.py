@@ -73,7 +73,7 @@ TILE = 32  # pixels of a tile in our pictures, at least
 
 
 class NavixState(NamedTuple):
-    """What navix needs for a step."""
+    """State of an episode, as navix needs it for a step."""
 
     time: Array  # [] int32, steps since the reset
     inner: Any

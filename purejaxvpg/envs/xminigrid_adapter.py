@@ -133,9 +133,9 @@ def _ruleset(name: str, benchmark: Any, number: Any) -> Any:
     """One task of a benchmark: its goal, its rules, and the things that lie in the room."""
     from xminigrid import benchmarks
 
-    known = benchmarks.registered_benchmarks()
-    if benchmark not in known:
-        raise ValueError(f"{name}: benchmark={benchmark!r} is unknown; {suggest(benchmark, known)}")
+    names = benchmarks.registered_benchmarks()
+    if benchmark not in names:
+        raise ValueError(f"{name}: benchmark={benchmark!r} is unknown; {suggest(benchmark, names)}")
     rulesets = _load(name, benchmark)
     count = rulesets.num_rulesets()
     is_whole = isinstance(number, int) and not isinstance(number, bool)
