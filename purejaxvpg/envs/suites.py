@@ -34,7 +34,11 @@ class Suite(NamedTuple):
         return find_spec(self.package.partition(".")[0]) is not None
 
 
-SUITES: dict[str, Suite] = {}
+SUITES: dict[str, Suite] = {
+    "craftax": Suite("craftax", "craftax"),
+    "navix": Suite("navix", "navix"),
+    "xminigrid": Suite("xminigrid", "xminigrid"),
+}
 """Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""
 
 
