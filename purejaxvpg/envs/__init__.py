@@ -12,6 +12,8 @@ by_path         names of the form `module:Name`
 suites          names of the form `suite/name`
 clock           a time limit of our own
 gymnax_adapter  gymnax's environments, and objects in their style
+brax_style      objects in Brax's style: brax and playground
+mujoco_pictures pictures of MuJoCo models
 
 gymnax is imported when an environment is first made or listed: importing it takes a while.
 """
@@ -174,7 +176,7 @@ def _adapted(env: Any, kwargs: dict[str, Any]) -> tuple[Environment, bool]:
     elif by_name.is_path(name):
         env = by_path.load(name, kwargs)
     elif suites.split(name):
-        env = suites.make(name, **kwargs)
+        return suites.make(name, **kwargs), True
     else:
         raise ValueError(f"environment {name!r} is unknown; {suggest(name, registered())}")
     if isinstance(env, Environment):

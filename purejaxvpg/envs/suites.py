@@ -28,7 +28,9 @@ class Suite(NamedTuple):
         return require(self.package, self.extra)
 
 
-SUITES: dict[str, Suite] = {}
+SUITES: dict[str, Suite] = {
+    "brax": Suite("brax", "brax"),
+}
 """Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""
 
 
