@@ -30,6 +30,7 @@ class Suite(NamedTuple):
 
 SUITES: dict[str, Suite] = {
     "brax": Suite("brax", "brax"),
+    "playground": Suite("mujoco_playground", "playground"),
 }
 """Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""
 
