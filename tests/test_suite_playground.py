@@ -141,4 +141,4 @@ def test_every_name(name):
 
 
 def test_a_missing_suite_names_the_extra(monkeypatch):
-    suites.assert_names_the_extra(monkeypatch, "playground", "CartpoleBalance")
+    suites.assert_names_the_extra(monkeypatch, "playground")

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.probes import quick_jit
 
 from purejaxvpg import VPGConfig, envs, make_learner
 from purejaxvpg.envs.contract import settle
 from purejaxvpg.envs.protocol import Masked
 from purejaxvpg.envs.spaces import random_actions
 from purejaxvpg.envs.vector import vectorize
+from support.probes import quick_jit
 
 KEY = jax.random.key(0)
 
@@ -52,15 +52,13 @@ def walk(env, actions, params=None, key=KEY, keys=None):
     return obs, steps
 
 
-def allowed_actions(env, number, seed=0):
+def allowed_actions(env, seed=0):
     """A function from an observation to a random action that its mask allows."""
     rng = np.random.default_rng(seed)
     space = env.action_space(env.default_params)
 
     def choose(obs):
-        mask = (
-            jax.tree.map(lambda x: np.asarray(x)[None], obs.mask) if hasattr(obs, "mask") else None
-        )
+        mask = jax.tree.map(lambda x: np.asarray(x)[None], getattr(obs, "mask", None))
         return jax.tree.map(lambda x: x[0], random_actions(space, rng, 1, mask))
 
     return choose
@@ -76,7 +74,7 @@ def assert_follows(env, reset, step, num_steps=50):
     params = env.default_params
     ours, theirs = map(quick_jit, (env.step, step))
     reset, our_reset = map(quick_jit, (reset, env.reset))
-    choose = allowed_actions(env, 1)
+    choose = allowed_actions(env)
     done, ends = True, 0
     for k in range(num_steps):
         key = jax.random.key(k)
@@ -105,7 +103,7 @@ def assert_cut_at_five(env, params=None):
     params = params if by_params else env.default_params
     state, obs = quick_jit(many.reset)(KEY, params)
     step, alone = quick_jit(many.step), quick_jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))
-    chooses = [allowed_actions(env, 1, seed) for seed in range(2)]
+    chooses = [allowed_actions(env, seed) for seed in range(2)]
     for k in range(1, 11):
         actions = [
             choose(jax.tree.map(lambda x, i=i: x[i], obs)) for i, choose in enumerate(chooses)
@@ -152,14 +150,14 @@ def assert_steps(name, **kwargs):
     """An environment is made, and its reset and step are compiled and run."""
     env = settle(envs.suites.make(name, **kwargs))
     obs, state = quick_jit(env.reset)(KEY, env.default_params)
-    action = allowed_actions(env, 1)(obs)
+    action = allowed_actions(env)(obs)
     out = quick_jit(env.step)(KEY, state, action, env.default_params)
     assert jax.tree.structure(out.obs) == jax.tree.structure(obs)
     assert np.isfinite(out.reward)
     return env
 
 
-def assert_names_the_extra(monkeypatch, suite, name):
+def assert_names_the_extra(monkeypatch, suite):
     """A suite that is not installed is one line that names the extra."""
 
     def missing(module):
