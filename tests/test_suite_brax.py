@@ -12,7 +12,10 @@ from support.probes import quick_jit
 from purejaxvpg import envs
 from purejaxvpg.envs import brax_adapter, brax_style, mujoco_pictures
 
-pytestmark = pytest.mark.skipif(find_spec("brax") is None, reason="brax is not installed")
+pytestmark = [
+    pytest.mark.skipif(find_spec("brax") is None, reason="brax is not installed"),
+    pytest.mark.timeout(1800),  # for compilation on a busy machine
+]
 
 KEY = jax.random.key(0)
 ONES = np.ones((50, 1), np.float32)

@@ -7,13 +7,17 @@ import jax
 import numpy as np
 import pytest
 from support import suites
+from support.probes import quick_jit
 
 from purejaxvpg import envs
 from purejaxvpg.envs import playground_adapter
 
-pytestmark = pytest.mark.skipif(
-    find_spec("mujoco_playground") is None, reason="playground is not installed"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        find_spec("mujoco_playground") is None, reason="playground is not installed"
+    ),
+    pytest.mark.timeout(1800),  # for compilation on a busy machine
+]
 
 NAME = "playground/CartpoleBalance"
 ONES = np.ones((10, 1), np.float32)
@@ -21,22 +25,42 @@ ONES = np.ones((10, 1), np.float32)
 
 @pytest.fixture(scope="module")
 def balance():
-    """Ten steps of +1; then one of NaN, which is the only end that this environment has."""
+    """The environment, and its steps from one reset by actions and a time limit."""
     env = envs.make(NAME)
-    return env, suites.walk(env, [*ONES, np.full(1, np.nan, np.float32)])[1]
+    reset, step = quick_jit(env.reset), quick_jit(env.step)
+
+    def walk(actions, limit=1000):
+        params, steps = {"max_steps_in_episode": limit}, []
+        _, state = reset(jax.random.key(0), params)
+        for action in actions:
+            steps.append(step(jax.random.key(1), state, action, params))
+            state = steps[-1].state
+        return steps
+
+    return env, walk
 
 
 def test_return(balance):
-    _, steps = balance
-    rewards = [float(step.reward) for step in steps[:10]]
-    np.testing.assert_allclose(sum(rewards), 7.6701, atol=5e-5)
-    assert not any(step.terminated | step.truncated for step in steps[:10])
+    steps = balance[1](ONES)
+    np.testing.assert_allclose(sum(float(step.reward) for step in steps), 7.6701, atol=5e-5)
+    assert not any(step.terminated | step.truncated for step in steps)
+
+
+def test_a_limit_truncates(balance):
+    """At the fifth step of five, with the observation that a longer limit gives there."""
+    env, walk = balance
+    assert env.time_limit(env.default_params) == 1000
+    for out, longer in zip(walk(ONES[:5], limit=5), walk(ONES[:5]), strict=True):
+        assert not out.terminated
+        suites.assert_equal(out.final_obs, longer.final_obs)
+        assert out.truncated == (out.state.time == 5)
 
 
 def test_a_body_that_is_no_more_is_a_termination(balance):
-    _, steps = balance
-    assert steps[10].terminated
-    assert not steps[10].truncated
+    """NaN is the only end that this environment has; also where the limit is reached with it."""
+    (last,) = balance[1](np.full((1, 1), np.nan, np.float32), limit=1)
+    assert last.terminated
+    assert not last.truncated
 
 
 @pytest.mark.slow
@@ -54,13 +78,6 @@ def test_it_is_the_library():
         return state.obs, state, state.reward, state.done, False
 
     suites.assert_follows(envs.make(NAME), reset, step)
-
-
-@pytest.mark.slow
-def test_a_limit_truncates():
-    env = envs.make(NAME)
-    suites.assert_cut_at_five(env)
-    suites.assert_cut_at_five(env, {"max_steps_in_episode": 5})
 
 
 @pytest.mark.slow
@@ -113,7 +130,8 @@ def test_robots_without_a_network(monkeypatch, tmp_path):
 
 
 def test_pictures(balance):
-    env, steps = balance
+    env, walk = balance
+    steps = walk(ONES)
     try:
         pictures = [env.render(steps[k].state, env.default_params) for k in (0, 9)]
     except RuntimeError as error:
