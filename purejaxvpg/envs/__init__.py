@@ -15,6 +15,8 @@ suites          names of the form `suite/name`
 clock           a time limit of our own
 arguments       keyword arguments of an adapter
 gymnax_adapter  gymnax's environments, and objects in their style
+brax_style      objects in Brax's style: brax and playground
+mujoco_pictures pictures of MuJoCo models
 
 gymnax is imported when an environment is first made or listed: importing it takes a while.
 """

@@ -35,6 +35,8 @@ class Suite(NamedTuple):
 
 
 SUITES: dict[str, Suite] = {
+    "brax": Suite("brax", "brax"),
+    "playground": Suite("mujoco_playground", "playground"),
     "craftax": Suite("craftax", "craftax"),
     "navix": Suite("navix", "navix"),
     "xminigrid": Suite("xminigrid", "xminigrid"),
