@@ -32,8 +32,7 @@ def load(field: str, path: str) -> Any:
     try:
         value: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever a module does when it is run
-        text = error.msg if isinstance(error, SyntaxError) else error  # without file and line
-        reason = " ".join(f"{type(error).__name__}{_place(error)}: {text}".split())
+        reason = reason_of(error)
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{module_name}.".startswith(f"{missing}."):
             reason = (
@@ -50,19 +49,28 @@ def load(field: str, path: str) -> Any:
     return value
 
 
-def _place(error: BaseException) -> str:
+def reason_of(error: BaseException, through: str = __file__) -> str:
+    """Kind, place and message of an error of imported code, on one line.
+
+    Args: through: a file of ours that imported it, and is no place to name.
+    """
+    text = error.msg if isinstance(error, SyntaxError) else error  # without file and line
+    return " ".join(f"{type(error).__name__}{_place(error, through)}: {text}".split())
+
+
+def _place(error: BaseException, through: str) -> str:
     """ " at FILE:LINE (code)" of the innermost line of the user's own; "" if there is none."""
     if isinstance(error, SyntaxError):
         return f" at {error.filename}:{error.lineno} ({(error.text or '').strip()})"
     stack = traceback.extract_tb(error.__traceback__)
-    frames = [f for f in stack if f.filename not in _IMPORTING and f.filename[:1] != "<"]
+    importing = (through, importlib.__file__)
+    frames = [f for f in stack if f.filename not in importing and f.filename[:1] != "<"]
     apart = [f for f in frames if not f.filename.startswith(_LIBRARIES)]
     for frame in (apart or frames)[-1:]:
         return f" at {frame.filename}:{frame.lineno} ({frame.line})"
     return ""
 
 
-_IMPORTING = (__file__, importlib.__file__)
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
 

@@ -13,12 +13,11 @@ import ntpath
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from purejaxvpg.by_name import did_you_mean
+from purejaxvpg.by_name import did_you_mean, reason_of
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -117,7 +116,9 @@ def import_code(name: str) -> str:
     try:
         importlib.import_module(name)
     except (Exception, SystemExit) as error:  # whatever a module does when it is run
-        raise ImportError(f"module {name} cannot be imported: {_reason(error)}") from None
+        raise ImportError(
+            f"module {name} cannot be imported: {reason_of(error, __file__)}"
+        ) from None
     return name
 
 
@@ -162,7 +163,7 @@ def load_file(path: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[place]
         _registered.pop(place, None)
-        raise ImportError(f"{place} cannot be imported: {_reason(error)}") from None
+        raise ImportError(f"{place} cannot be imported: {reason_of(error, __file__)}") from None
     finally:
         _importing.pop()
     return module
@@ -208,12 +209,3 @@ def _missing(place: str) -> str:
         f"there is no file {place}, where it was when the folder was written; if it was moved, "
         f"give its new place: --import NEW/{name} (in Python envs.import_code)"
     )
-
-
-def _reason(error: BaseException) -> str:
-    """Kind and message of an error, with the last line of a file that it went through."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    frames = traceback.extract_tb(error.__traceback__)
-    frames = [f for f in frames if f.filename != __file__ and not f.filename.startswith("<")]
-    frames = [f for f in frames if f.filename != importlib.__file__]
-    return f"{reason} ({frames[-1].filename}:{frames[-1].lineno})" if frames else reason

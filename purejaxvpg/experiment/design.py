@@ -79,7 +79,7 @@ class Design(NamedTuple):
             f"{name}={','.join(dict.fromkeys(str(setting[name]) for setting in settings))}"
             for name in values
         ]
-        single = [any(s[name] == value for s in settings) for name, value in values.items()]
+        single = [self.places({name: value}) for name, value in values.items()]
         apart = ", but not together" if all(single) else ""
         return f"{given}; there are {' and '.join(map(cut, there))}{apart}"
 
