@@ -174,7 +174,7 @@ def _adapted(env: Any, kwargs: dict[str, Any]) -> tuple[Environment, bool]:
     elif by_name.is_path(name):
         env = by_path.load(name, kwargs)
     elif suites.split(name):
-        env = suites.make(name, **kwargs)
+        return suites.make(name, **kwargs), True
     else:
         raise ValueError(f"environment {name!r} is unknown; {suggest(name, registered())}")
     if isinstance(env, Environment):

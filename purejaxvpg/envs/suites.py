@@ -4,6 +4,7 @@ Each has one adapter file, imported when one of its names is made or listed.  An
 
     NAMES            names of the library's environments, written out: listing imports no library
     DOWNLOADS        those of NAMES that download something when they are made
+    REFUSED          (optional) other names of the library, and why they are none for one learner
     make(name, **kwargs) -> Environment      imports the library
 
 A name without a slash is gymnax's.
@@ -28,7 +29,9 @@ class Suite(NamedTuple):
         return require(self.package, self.extra)
 
 
-SUITES: dict[str, Suite] = {}
+SUITES: dict[str, Suite] = {
+    "pgx": Suite("pgx", "pgx"),
+}
 """Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""
 
 
@@ -53,6 +56,9 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     """
     suite, rest = split(name) or ("gymnax", name)
     module = adapter(suite)
+    reason = getattr(module, "REFUSED", {}).get(rest)
+    if reason:
+        raise ValueError(f"environment {name!r} is refused: it is {reason}")
     if rest not in module.NAMES:
         close = did_you_mean(rest, module.NAMES) or f"see: purejaxvpg envs {suite}"
         raise ValueError(f"environment {name!r} is unknown; {close}")
