@@ -30,6 +30,7 @@ class Suite(NamedTuple):
 
 
 SUITES: dict[str, Suite] = {
+    "jumanji": Suite("jumanji", "jumanji"),
     "pgx": Suite("pgx", "pgx"),
 }
 """Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""
