@@ -23,14 +23,18 @@ class Suite(NamedTuple):
 
     package: str  # the module to import
     extra: str  # of this package, that installs it
+    needs: tuple[str, ...] = ()  # modules that it imports and does not declare
 
     def load(self) -> Any:
         """The library.  Raises: ImportError, in one line that names the extra."""
+        for module in self.needs:
+            require(module, self.extra)
         return require(self.package, self.extra)
 
 
 SUITES: dict[str, Suite] = {
     "jumanji": Suite("jumanji", "jumanji"),
+    "octax": Suite("octax", "octax", needs=("cv2",)),
     "pgx": Suite("pgx", "pgx"),
 }
 """Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""
