@@ -33,6 +33,7 @@ class Suite(NamedTuple):
 
 
 SUITES: dict[str, Suite] = {
+    "gymnasium": Suite("gymnasium", "gymnasium"),
     "jumanji": Suite("jumanji", "jumanji"),
     "octax": Suite("octax", "octax", needs=("cv2",)),
     "pgx": Suite("pgx", "pgx"),
