@@ -34,6 +34,7 @@ class Suite(NamedTuple):
 
 SUITES: dict[str, Suite] = {
     "gymnasium": Suite("gymnasium", "gymnasium"),
+    "jaxnasium": Suite("jaxnasium", "jaxnasium"),
     "jumanji": Suite("jumanji", "jumanji"),
     "octax": Suite("octax", "octax", needs=("cv2",)),
     "pgx": Suite("pgx", "pgx"),
