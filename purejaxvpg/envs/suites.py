@@ -4,6 +4,7 @@ Each has one adapter file, imported when one of its names is made or listed.  An
 
     NAMES            names of the library's environments, written out: listing imports no library
     DOWNLOADS        those of NAMES that download something when they are made
+    REFUSED          (optional) other names of the library, and why they are none for one learner
     make(name, **kwargs) -> Environment      imports the library
 
 A name without a slash is gymnax's.
@@ -23,9 +24,12 @@ class Suite(NamedTuple):
 
     package: str  # the module to import
     extra: str  # of this package, that installs it
+    needs: tuple[str, ...] = ()  # modules that it imports and does not declare
 
     def load(self) -> Any:
         """The library.  Raises: ImportError, in one line that names the extra."""
+        for module in self.needs:
+            require(module, self.extra)
         return require(self.package, self.extra)
 
     @property
@@ -40,6 +44,11 @@ SUITES: dict[str, Suite] = {
     "craftax": Suite("craftax", "craftax"),
     "navix": Suite("navix", "navix"),
     "xminigrid": Suite("xminigrid", "xminigrid"),
+    "gymnasium": Suite("gymnasium", "gymnasium"),
+    "jaxnasium": Suite("jaxnasium", "jaxnasium"),
+    "jumanji": Suite("jumanji", "jumanji"),
+    "octax": Suite("octax", "octax", needs=("cv2",)),
+    "pgx": Suite("pgx", "pgx"),
 }
 """Libraries by the name before the slash; the adapter of `x` is envs/x_adapter.py."""
 
@@ -79,6 +88,9 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     """
     suite, rest = split(name) or ("gymnax", name)
     module = adapter(suite)
+    reason = getattr(module, "REFUSED", {}).get(rest)
+    if reason:
+        raise ValueError(f"environment {name!r} is refused: it is {reason}")
     if rest not in module.NAMES:
         close = did_you_mean(rest, module.NAMES) or f"see: purejaxvpg envs {suite}"
         raise ValueError(f"environment {name!r} is unknown; {close}")

@@ -71,8 +71,8 @@ def assert_follows(env, reset, step, num_steps=50):
       reset: key -> (obs, state).
       step: (key, state, action) -> (obs, state, reward, terminated, truncated), of the library.
     """
-    params = env.default_params
-    ours, theirs = map(quick_jit, (env.step, step))
+    params = env.default_params  # as constants of the program, for they are so in the library's
+    ours, theirs = map(quick_jit, (lambda *x: env.step(*x, params), step))
     reset, our_reset = map(quick_jit, (reset, env.reset))
     choose = allowed_actions(env)
     done, ends = True, 0
@@ -83,7 +83,7 @@ def assert_follows(env, reset, step, num_steps=50):
             their_obs, their_state = reset(key)
             assert_equal(bare(obs), their_obs)
         action = choose(obs)
-        out = ours(key, state, action, params)
+        out = ours(key, state, action)
         their_obs, their_state, reward, terminated, truncated = theirs(key, their_state, action)
         assert_equal(bare(out.final_obs), their_obs)
         assert (float(out.reward), bool(out.terminated)) == (float(reward), bool(terminated))
