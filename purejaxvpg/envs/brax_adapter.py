@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """Brax's environments (brax.envs), without its wrappers: see brax_style.py for their traps.
 
 The numbers of a constructor (`ctrl_cost_weight`, `reset_noise_scale`) are parameters that may be

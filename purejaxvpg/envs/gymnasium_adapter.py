@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """gymnasium's functional environments, which are written in jax: phys2d and tabular.
 
 All others of gymnasium step on the host, and are none for this package (Atari, MuJoCo, Box2D).

@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """jaxnasium's own environments; those that it takes from other libraries have suites of their own.
 
 Traps of jaxnasium 0.1:

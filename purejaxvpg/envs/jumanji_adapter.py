@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """jumanji's environments.
 
 Traps of jumanji 1.1:

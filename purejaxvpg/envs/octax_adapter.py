@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """octax: arcade games of the CHIP-8, emulated.
 
 Traps of octax 0.1:

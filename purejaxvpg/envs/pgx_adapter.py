@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """pgx's games of one player: 2048 and MinAtar.
 
 Traps of pgx 2.6:

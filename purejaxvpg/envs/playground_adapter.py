@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """MuJoCo Playground's environments, without its wrappers: see brax_style.py for their traps.
 
 More of them:
