@@ -17,7 +17,9 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import flat_params
 from purejaxvpg.user_code import note_read
 
-OBJECTS = ("env", "network", "kernel_init", "estimator", "optimizer")  # imported by module:Name
+# Fields of objects that are imported by module:Name.
+OBJECTS = ("env", "network", "memory", "kernel_init", "estimator", "optimizer")
+MODULES = ("network", "memory")  # flax modules, which equal those of the same arguments
 
 
 def config_to_json(config: VPGConfig) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def _path(field: str, value: Any) -> str:
     """`module:Name` of an object.  Raises: TypeError if importing that would give another."""
     if field in OBJECTS:
         path = by_name.path_of(value)
-        path = by_name.path_of_equal(value) if path is None and field == "network" else path
+        path = by_name.path_of_equal(value) if path is None and field in MODULES else path
         if path is not None:
             return path
     text = " ".join(repr(value).split())  # flax shows a module on many lines

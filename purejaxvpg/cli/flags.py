@@ -11,7 +11,12 @@ from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
 
 # Fields that take Python objects in the library take names here, or name=value pairs.
-_CHOICES = {"network": ("auto", "mlp", "cnn"), "kernel_init": ("NAME",), **NAMES}
+_CHOICES = {
+    "network": ("auto", "mlp", "cnn"),
+    "memory": ("gru", "lstm"),
+    "kernel_init": ("NAME",),
+    **NAMES,
+}
 PAIRS = {
     "env_kwargs": "Constructor arguments of the environment",
     "env_params": "Environment parameters that differ from the environment's defaults",
@@ -41,7 +46,10 @@ def _flags(cls: type) -> list[Flag]:
         kind = float if cls is Hyperparams else field.type
         text, default, metavar = doc_of(field), field.default, None
         if field.name in _CHOICES:
-            kind, metavar = str, " | ".join([*_CHOICES[field.name], "MODULE:NAME"])
+            kind = str if default is not None else str | None
+            metavar = " | ".join([*_CHOICES[field.name], "MODULE:NAME"])
+        if kind == tuple[str, ...] | None:
+            metavar = "NAME [NAME ...]"
         if field.name in PAIRS:
             kind, default = tuple[str, ...], ()
             text = f"{PAIRS[field.name]}; as name=value, several apart by spaces"
