@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import re
+from typing import Any
 
 import gymnasium
 import jax
@@ -302,6 +303,8 @@ def test_a_mask_that_is_not_needed_is_refused():
     for given in ({"obs": GOOD, "mask": [True]}, {"obs": Masked(GOOD, [True])}):
         with pytest.raises(ValueError, match=r"^mask is given, and this policy takes none"):
             act(**given)
+    with pytest.raises(ValueError, match=r"^mask is given twice: obs is a Masked"):
+        act(Masked(GOOD, [True]), mask=[True])
 
 
 def test_step_by_step_is_the_replay(tmp_path):
@@ -322,7 +325,7 @@ def test_step_by_step_is_the_replay(tmp_path):
         memory = np.where(fresh, 0, memory)
         actions, memory = saved.act(np.asarray(obs[:, t]), memory)
         np.testing.assert_allclose(actions, expected[:, t], rtol=1e-4, atol=1e-5)
-    one = None
+    one: Any = None
     for t in range(4):
         action, one = saved.act(np.asarray(obs[0, t]), one)
         np.testing.assert_allclose(action, expected[0, t], rtol=1e-4, atol=1e-5)

@@ -36,7 +36,9 @@ def make_act(act_rows: ActRows, accepted: Accepted) -> Callable[..., Any]:
 
     def called(obs: Any, memory: Any, key: Any, mask: Any) -> tuple[Any, Any]:
         _check_key(key)
-        if isinstance(obs, Masked) and mask is None:
+        if isinstance(obs, Masked):
+            if mask is not None:
+                raise ValueError("mask is given twice: obs is a Masked, with a mask in it")
             obs, mask = obs
         traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((obs, memory, key, mask)))
         given = [obs_rows(accepted, obs), mask_rows(accepted, mask)]

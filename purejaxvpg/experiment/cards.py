@@ -66,10 +66,13 @@ def completed_card(card: dict[str, Any]) -> dict[str, Any]:
     """A card of any format that is read, with the fields of this one."""
     if card["format"] == FORMAT:
         return card
-    shape = tuple(card["obs_shape"])
-    encoder, number = of_array(shape), card.get("observations", {}).get("number")
-    if number is not None:
+    number = card.get("observations", {}).get("number")
+    if "encoder" in card:
+        encoder = encoder_of(card)
+    elif number is not None:
         encoder = Encoder((("", Part((), "int32", number)),))
+    else:
+        encoder = of_array(tuple(card["obs_shape"]))
     added = {
         "observations": describe_observations(encoder),
         "encoder": encoder.to_json(),

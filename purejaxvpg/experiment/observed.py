@@ -67,7 +67,7 @@ def _children(x: Any) -> Iterable[tuple[str, Any]] | None:
 
 def _part_rows(label: str, part: Part, x: Any) -> tuple[Any, Any]:
     """An array as the encoder takes it, `[B, ...]`: raw, or floats that have been encoded."""
-    array = x if isinstance(x, Tracer) else _numbers(label, part, x)
+    array: Any = x if isinstance(x, Tracer) else _numbers(label, part, x)
     whole = array.dtype.kind in "iu" or (array.dtype == bool and part.dtype == "bool")
     raw = part.categories is None or (whole and fits(array, part.shape))
     shape = part.shape if raw else part.seen_shape

@@ -111,7 +111,7 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
     All are of one observation, or all have a leading axis `[B]`.  Actions are numpy in the space's
     structure, as `gymnasium.Env.step` takes them, within its bounds: int64 or float32, a dict or a
     tuple.  Where an argument is traced (in `jax.jit`, `jax.vmap`, `jax.lax.scan`) `act` is a pure
-    function and gives jax arrays.
+    function and gives jax arrays; it cannot look at ranges then.
 
     It raises ValueError or TypeError, in one line that names the part, for what has another shape
     or type or is missing, for integers and pictures out of range, for a mask that is not needed,
@@ -161,7 +161,8 @@ def compiled(
     obs       an array, or a dict by dotted name of the parts that the policy sees: pictures of
               bytes uint8, all else float32 (Discrete parts one-hot)
     mask      bool, in the structure of the actions
-    memory    an array or a tuple of arrays (LSTM: c, h), zero where an episode begins
+    memory    an array or a tuple of arrays (LSTM: c, h); where an episode begins as
+              `initial_memory` gives it (zeros of gru and lstm)
     key_data  `jax.random.key_data(key)`, uint32 `[2]`; only with `sampled`, where it draws
 
     The card lists them, as `call`.  Raises: ImportError without the extra `cli`.
