@@ -1,6 +1,8 @@
 """States that were saved while every observation was float32, and one-hot of a Discrete."""
 
 import collections
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +13,8 @@ from support.segments import Seen, stop_after
 from purejaxvpg import VPGConfig, make_learner
 from purejaxvpg.compute.layout import completed
 from purejaxvpg.experiment import train
+from purejaxvpg.experiment.checkpoints import OtherState
+from purejaxvpg.experiment.chunks import first_rows
 from purejaxvpg.experiment.files import read_summed, write_summed
 from purejaxvpg.experiment.packing import STATES
 
@@ -57,6 +61,10 @@ def test_pictures_of_bytes_of_before_are_not_gone_on_with():
     like = collections.namedtuple("State", like)(**like)
     before = [np.zeros((3, 2, 4, 4, 1), np.float32)]
     assert completed(before, like) is before
+    program: Any = SimpleNamespace(rows=3, place=lambda x: x, state_like=like)
+    chunk: Any = SimpleNamespace(runs=np.arange(3), hp=(), state=before, start=7)
+    with pytest.raises(OtherState, match=r"^the part that ends at update 7 holds a state of other"):
+        first_rows(program, chunk)
 
 
 def test_a_folder_of_before_goes_on_to_the_same_numbers(tmp_path):
