@@ -15,16 +15,17 @@ from purejaxvpg import VPGConfig
 from purejaxvpg.agent import init_stats, make_agent
 from purejaxvpg.agent.encoding import Encoder, Part, of_array
 from purejaxvpg.experiment import load_policy, save_policy
-from purejaxvpg.experiment.acting import describe_observations, make_act
+from purejaxvpg.experiment.accepted import Accepted
+from purejaxvpg.experiment.acting import make_act
+from purejaxvpg.experiment.cards import describe_observations
 from purejaxvpg.experiment.policy_files import SavedPolicy, compiled
 
 CONFIG = VPGConfig(num_envs=2, num_steps=4, total_steps=16, hidden_sizes=(8,))
 
 
-def act_of(rows, actions, obs_shape=(2,), observations=None):
+def act_of(rows, encoder=of_array((2,))):  # noqa: B008
     """`act` of a policy whose actions are `rows(obs, key)`."""
-    card = {"obs_shape": list(obs_shape), "actions": {"kind": actions}}
-    return make_act(rows, card | ({"observations": observations} if observations else {}))
+    return make_act(lambda obs, _, memory, key: (rows(obs, key), memory), Accepted(encoder, ("",)))
 
 
 def larger(obs, key):
@@ -39,15 +40,15 @@ PENDULUM = [gymnasium.spaces.Box(-2, 2, (1,)), gymnasium.spaces.Box(-2, 2, (3, 1
 
 
 @pytest.mark.parametrize(
-    ("actions", "rows", "spaces", "expected"),
+    ("rows", "spaces", "expected"),
     [
-        ("discrete", larger, CARTPOLE, [1, [1, 0, 1]]),
-        ("box", lambda obs, _: 2 * obs[:, 1:], PENDULUM, [[2.0], [[2.0], [0.0], [2.0]]]),
+        (larger, CARTPOLE, [1, [1, 0, 1]]),
+        (lambda obs, _: 2 * obs[:, 1:], PENDULUM, [[2.0], [[2.0], [0.0], [2.0]]]),
     ],
 )
-def test_actions_are_as_gymnasium_takes_them(actions, rows, spaces, expected):
+def test_actions_are_as_gymnasium_takes_them(rows, spaces, expected):
     """One, or a batch as a vector environment takes it; of the space's own type; and writable."""
-    act = act_of(rows, actions)
+    act = act_of(rows)
     obs = np.array([[0, 1], [1, 0], [0, 1]])
     for given, space, right in zip([obs[0], obs], spaces, expected, strict=True):
         for form in (given.astype(np.float64), jnp.asarray(given, jnp.float32), given.tolist()):
@@ -56,12 +57,12 @@ def test_actions_are_as_gymnasium_takes_them(actions, rows, spaces, expected):
             assert action.dtype == space.dtype
             np.testing.assert_array_equal(action, right)
     assert act(obs).flags.writeable
-    if actions == "discrete":  # FrozenLake looks actions up in a dict
+    if rows is larger:  # FrozenLake looks actions up in a dict
         assert {1: "right"}[act(obs[0])] == "right"
 
 
 def test_a_key_draws_and_one_key_gives_one_draw():
-    act, obs = act_of(larger, "discrete"), np.tile([0.0, 1.0], (64, 1))
+    act, obs = act_of(larger), np.tile([0.0, 1.0], (64, 1))
     draws = act(obs, jax.random.key(3))
     assert 0 < draws.sum() < 64
     np.testing.assert_array_equal(draws, act(obs, jax.random.PRNGKey(3)))
@@ -70,11 +71,11 @@ def test_a_key_draws_and_one_key_gives_one_draw():
 @pytest.mark.parametrize("key", [0, "0", np.arange(2), jax.random.split(jax.random.key(0))])
 def test_keys_that_are_none_are_one_line(key):
     with pytest.raises(TypeError, match=r"key=.* is not one key; pass jax.random.key\(seed\)"):
-        act_of(larger, "discrete")(np.zeros(2), key)
+        act_of(larger)(np.zeros(2), key)
 
 
 def test_where_it_is_traced_it_gives_jax():
-    act = act_of(larger, "discrete")
+    act = act_of(larger)
     obs, key = jnp.array([[0.0, 1.0], [1.0, 0.0]]), jax.random.key(0)
     for actions in (jax.jit(act)(obs), jax.vmap(act)(obs), jax.jit(lambda x: act(x[0]))(obs)[None]):
         assert isinstance(actions, jax.Array)
@@ -85,8 +86,8 @@ def test_where_it_is_traced_it_gives_jax():
 
 def test_the_compiled_program_draws_if_it_is_to():
     """It takes a key's data, and draws as `act` does with that key."""
-    act, obs, key = act_of(larger, "discrete"), np.tile(np.float32([0, 1]), (32, 1)), KEY
-    policy = SavedPolicy(act, {"obs_shape": [2]})
+    act, obs, key = act_of(larger), np.tile(np.float32([0, 1]), (32, 1)), KEY
+    policy = SavedPolicy(act, {"encoder": of_array((2,)).to_json(), "mask": None})
     program = jax.export.deserialize(bytearray(compiled(policy, ("cpu",), sampled=True)))
     drawn = program.call(obs, jax.random.key_data(key))
     np.testing.assert_array_equal(drawn, act(obs, key))
@@ -97,7 +98,7 @@ def test_the_compiled_program_draws_if_it_is_to():
 
 KEY = jax.random.key(5)
 STATES = {"kind": "discrete", "number": 4}
-SAME = (4,)  # one-hot
+DISCRETE = Encoder((("", Part((), "int32", 4)),))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ SAME = (4,)  # one-hot
     ],
 )
 def test_discrete_observations_are_integers_or_one_hot(obs, expected):
-    act = act_of(larger, "discrete", SAME, STATES)
+    act = act_of(larger, DISCRETE)
     np.testing.assert_array_equal(act(obs), expected)
     if np.size(obs):
         np.testing.assert_array_equal(jax.jit(act)(np.asarray(obs)), expected)
@@ -135,20 +136,20 @@ def test_discrete_observations_are_integers_or_one_hot(obs, expected):
 )
 def test_other_observations_are_one_line(obs, kind, line):
     with pytest.raises(kind, match=line) as error:
-        act_of(larger, "discrete", SAME, STATES)(obs)
+        act_of(larger, DISCRETE)(obs)
     assert "\n" not in str(error.value)
 
 
 def test_integers_of_a_box_are_no_states():
     """Pictures of bytes: the same actions as of floats."""
-    act = act_of(lambda obs, _: obs[:, 1:], "box")
+    act = act_of(lambda obs, _: obs[:, 1:])
     np.testing.assert_array_equal(act(np.array([7, 250], np.uint8)), np.float32([250.0]))
     with pytest.raises(ValueError, match=r"obs has shape \(\); accepted: \(2,\)"):
         act(3)
 
 
 def test_observations_are_discrete_if_the_network_sees_them_one_hot():
-    assert describe_observations(Encoder((("", Part((), "int32", 4)),))) == STATES
+    assert describe_observations(DISCRETE) == STATES
     assert describe_observations(Encoder((("", Part((), "int32")),))) == {"kind": "box"}
     assert describe_observations(of_array((4,))) == {"kind": "box"}
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.saved import CELLAR
 
 from purejaxvpg import VPGConfig
 from purejaxvpg.compute import CPU_WORKING_SET
@@ -16,6 +17,7 @@ from purejaxvpg.experiment.memory import (
     device_limit,
     free_host_bytes,
     small_rollouts,
+    step_bytes,
 )
 
 STEADY = settings(deadline=None, derandomize=True, database=None)
@@ -133,3 +135,19 @@ def test_free_memory_is_known_on_systems_that_do_not_say(monkeypatch, tmp_path):
     assert free_host_bytes() == 2_048_000
     monkeypatch.delattr(module.os, "sysconf")
     assert free_host_bytes() == 2**32
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (SMALL, 4 * 4 + 4 * 4 + 64),
+        (VPGConfig(memory="gru", memory_size=8), 32 + 4 * 2 * 4 * 8 + 64),
+        (VPGConfig(memory="lstm", memory_size=8, shared_torso=True), 32 + 4 * 2 * 4 * 8 + 64),
+        (VPGConfig(env="FrozenLake-misc"), 4 + 4 * 16 + 64),
+        # 16 bytes, three integers and a flag; seen as 16 + 3 + 2 + 1 floats; a mask of three.
+        (VPGConfig(env=CELLAR), (16 + 12 + 1) + 4 * 22 + 2 * 3 + 64),
+    ],
+    ids=["floats", "gru", "lstm", "discrete", "tree"],
+)
+def test_bytes_of_a_step_by_hand(config, expected):
+    assert step_bytes(config) == expected

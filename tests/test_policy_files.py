@@ -13,6 +13,7 @@ import pytest
 from purejaxvpg import Hyperparams, VPGConfig, cli, make_learner
 from purejaxvpg.agent import make_agent
 from purejaxvpg.experiment import load_policy, load_study, save_policy
+from purejaxvpg.experiment.cards import FORMATS
 from purejaxvpg.experiment.evaluation import policies_of
 from purejaxvpg.experiment.files import read_described, write_described
 from purejaxvpg.experiment.policy_files import compiled
@@ -131,7 +132,7 @@ def test_parameters_of_another_shape_are_refused(trained, tmp_path):
     assert not (tmp_path / "new").exists()
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    card = read_described(tmp_path / "card.json", [1])
+    card = read_described(tmp_path / "card.json", FORMATS)
     card["config"]["hidden_sizes"] = [9]
     write_described(tmp_path / "card.json", card)
     with pytest.raises(ValueError, match="cannot be read: params/"):

@@ -18,9 +18,11 @@ from purejaxvpg import (
     make_train,
 )
 from purejaxvpg.advantages import ESTIMATORS, Discounts, Trajectory, future_return, n_step
+from purejaxvpg.agent.encoding import of_array
 from purejaxvpg.agent.policy import make_policy
 from purejaxvpg.compute import accumulate, keep_finite
 from purejaxvpg.experiment import save_policy
+from purejaxvpg.experiment.accepted import Accepted
 from purejaxvpg.experiment.acting import make_act
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import make_design
@@ -415,20 +417,16 @@ def test_an_evaluation_refuses_what_it_cannot_use():
 
 
 @pytest.mark.parametrize(
-    ("actions", "shape", "dtype"),
-    [
-        ({"kind": "discrete", "number": 2}, (0,), np.int64),
-        ({"kind": "box"}, (0, 3), np.float32),
-    ],
+    ("shape", "dtype"), [((0,), np.int64), ((0, 3), np.float32)], ids=["discrete", "box"]
 )
-def test_no_observations_have_no_actions(actions, shape, dtype):
+def test_no_observations_have_no_actions(shape, dtype):
     """`rows` is a network that flattens: 0 rows would stop it."""
 
-    def rows(obs, key):
+    def rows(obs, mask, memory, key):
         flat = obs.reshape(len(obs), -1)
-        return flat[:, 0] if len(shape) == 1 else flat[:, :3]
+        return (flat[:, 0].astype(int) if len(shape) == 1 else flat[:, :3]), memory
 
-    act = make_act(rows, {"obs_shape": [2, 2], "actions": actions})
+    act = make_act(rows, Accepted(of_array((2, 2)), ("",)))
     for key in (None, KEY):
         given = act(np.zeros((0, 2, 2)), key)
         assert (given.shape, given.dtype) == (shape, dtype)

@@ -159,5 +159,5 @@ def _part(x: Any, space: Any) -> Part:
     if kind == "multi" and shape == tuple(space.shape) and not floats:
         return Part(shape, dtype, int(space.nvec.max()))
     picture = dtype == "uint8" and len(shape) == 3
-    full = kind != "box" or np.max(np.asarray(space.high)) >= 255
+    full = kind != "box" or bool(np.max(np.asarray(space.high)) >= 255)
     return Part(shape, dtype, None, picture and full)

@@ -66,19 +66,44 @@ def fetched_like(tree: Any) -> Any:
 
 
 def completed(leaves: Sequence[np.ndarray], like: Any) -> Sequence[np.ndarray]:
-    """Leaves of a state that an earlier version saved, with those that it did not have.
+    """Leaves of a state that an earlier version saved, as this one has them.
 
     Before format 3 of states, episodes did not know what their returns lost to rounding: 0.
+    Before format 4 observations were float32, one-hot of a Discrete; they have the environment's
+    own types since.
 
     Args: like: a whole state of `[S, ...]`, or its shapes.  Leaves without a path stay as they are.
     """
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(like)]
+    shapes = jax.tree.leaves(like)
     places = [n for n, path in enumerate(paths) if path.endswith(".episode.lost")]
-    if len(leaves) != len(paths) - 1 or not places:
+    if len(leaves) == len(paths) - 1 and places:
+        (place,) = places
+        shape = (len(leaves[place]), *shapes[place].shape[1:])
+        leaves = [*leaves[:place], np.zeros(shape, np.float32), *leaves[place:]]
+    if len(leaves) != len(paths):
         return leaves
-    (place,) = places
-    shape = (len(leaves[place]), *jax.tree.leaves(like)[place].shape[1:])
-    return [*leaves[:place], np.zeros(shape, np.float32), *leaves[place:]]
+    observed = [n for n, path in enumerate(paths) if path in OBSERVED]
+    changed = {n: _in_own_type(leaves[n], shapes[n]) for n in observed}
+    if all(x is leaves[n] for n, x in changed.items()):
+        return leaves
+    return [changed.get(n, x) for n, x in enumerate(leaves)]
+
+
+OBSERVED = (".obs", ".env_state.spares.obs")  # one array: there were no others
+
+
+def _in_own_type(x: np.ndarray, like: Any) -> np.ndarray:
+    """Observations `[S, N, ...]` of a former state in the type that the environment gives.
+
+    Pictures of bytes stay floats, and are refused as another state: networks see them divided by
+    255 today, and saw them as they are.
+    """
+    picture = like.dtype == np.uint8 and len(like.shape) == 5
+    if x.dtype != np.float32 or like.dtype == np.float32 or picture:
+        return x
+    one_hot = x.ndim == len(like.shape) + 1
+    return (x.argmax(-1) if one_hot else x).astype(like.dtype)
 
 
 def _data(x: jax.Array) -> jax.Array:

@@ -9,83 +9,71 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from purejaxvpg.agent.encoding import Encoder
+from purejaxvpg.envs.protocol import Masked
+from purejaxvpg.experiment.accepted import (
+    Accepted,
+    common_batch,
+    mask_rows,
+    memory_rows,
+)
+from purejaxvpg.experiment.observed import obs_rows
 
-Rows = Callable[[Array, Any], Array]  # (obs [B, *obs_shape], key or None) -> actions [B, ...]
-
-
-def describe_observations(encoder: Encoder) -> dict[str, Any]:
-    """Observations as JSON has them: integers that networks see one-hot, or numbers."""
-    (part,) = [part for _, part in encoder.parts]
-    if part.categories is not None and not part.shape:
-        return {"kind": "discrete", "number": part.categories}
-    return {"kind": "box"}
-
-
-def make_act(rows: Rows, card: dict[str, Any]) -> Callable[..., Any]:
-    """`act(obs, key=None)` of a policy, as `load_policy` describes it."""
-    shape = tuple(card["obs_shape"])
-    number = card.get("observations", {}).get("number")  # cards of before have no observations
-    discrete = card["actions"]["kind"] == "discrete"
-
-    def act(obs: Any, key: Array | None = None) -> Any:
-        _check_key(key)
-        traced = isinstance(obs, Tracer) or isinstance(key, Tracer)
-        given = jnp.asarray(obs) if traced else _numbers(obs, shape, number)
-        seen = _encode(given, shape, number)
-        single = seen.shape == shape
-        batch = seen[None] if single else seen
-        # Networks flatten by reshape(B, -1), and 0 rows have none.  (Exported, B is a symbol.)
-        empty = isinstance(batch.shape[0], int) and batch.shape[0] == 0
-        actions = rows(jnp.zeros((1, *shape), jnp.float32), key)[:0] if empty else rows(batch, key)
-        if not traced:  # a copy, for numpy may not write to jax's arrays
-            actions = np.array(actions, np.int64 if discrete else np.float32)
-        return actions[0] if single else actions
-
-    return act
+# (encoded obs [B, ...], mask, memory, key or None) -> actions and memory, [B, ...] each
+ActRows = Callable[[Any, Any, Any, Any], tuple[Any, Any]]
 
 
-def _numbers(obs: Any, shape: tuple, number: int | None) -> np.ndarray:
-    """Observations as an array of numbers.  Raises: TypeError or ValueError, in one line."""
-    try:
-        array = np.asarray(obs)
-    except ValueError:  # rows of different lengths
-        array = np.asarray(None)
-    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
-        hint = " (env.reset() returns obs and info)" if isinstance(obs, tuple) else ""
-        raise TypeError(
-            f"obs is a {type(obs).__name__}, not an array of numbers{hint}; "
-            f"accepted: {_accepted(shape, number)}"
-        )
-    if number is not None and _is_discrete(array) and array.size:
-        outside = array[(array < 0) | (array >= number)]
-        if outside.size:
-            given = int(outside.flat[0])
-            raise ValueError(f"obs={given} is out of range; accepted: {_accepted(shape, number)}")
-    return array
+def make_act(act_rows: ActRows, accepted: Accepted) -> Callable[..., Any]:
+    """`act` of a policy, as `load_policy` describes it: with memory, one that takes and gives it.
 
-
-def _is_discrete(obs: Any) -> bool:
-    return obs.dtype.kind in "iu" and obs.ndim <= 1
-
-
-def _encode(obs: Any, shape: tuple, number: int | None) -> Any:
-    """The network's input, float32, of observations as their environment gives them.
-
-    Raises: ValueError, in one line, for another shape.
+    Args: act_rows: need not be compiled.
     """
-    if number is not None and _is_discrete(obs):
-        numbers = np.arange(number).reshape((1,) * obs.ndim + (number,))
-        return (obs[..., None] == numbers).astype(np.float32)
-    if obs.shape != shape and (obs.ndim != len(shape) + 1 or obs.shape[1:] != shape):
-        raise ValueError(f"obs has shape {obs.shape}; accepted: {_accepted(shape, number)}")
-    return obs.astype(np.float32)
+
+    remembered = accepted.memory
+
+    @jax.jit
+    def encoded(obs: Any, mask: Any, memory: Any, key: Any) -> tuple[Any, Any]:
+        return act_rows(accepted.encoder(obs), mask, memory, key)
+
+    def called(obs: Any, memory: Any, key: Any, mask: Any) -> tuple[Any, Any]:
+        _check_key(key)
+        if isinstance(obs, Masked):
+            if mask is not None:
+                raise ValueError("mask is given twice: obs is a Masked, with a mask in it")
+            obs, mask = obs
+        traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((obs, memory, key, mask)))
+        given = [obs_rows(accepted, obs), mask_rows(accepted, mask)]
+        if memory is not None:
+            given.append(memory_rows(remembered, memory))
+        batch = common_batch({k: b for rows in given for k, b in rows.batches.items()})
+        if memory is None:
+            rows = (given[0].arrays, given[1].arrays, accepted.zero(1 if batch is None else batch))
+        else:
+            rows = tuple(x.arrays for x in given)
+        # Networks flatten by reshape(B, -1), and 0 rows have none.  (Exported, B is a symbol.)
+        empty = isinstance(batch, int) and batch == 0
+        if empty:
+            rows = jax.tree.map(lambda x: np.zeros((1, *x.shape[1:]), x.dtype), rows)
+        results = encoded(*rows, key)
+        if empty:
+            results = jax.tree.map(lambda x: x[:0], results)
+        if not traced:
+            results = jax.tree.map(_on_host, results[0]), jax.tree.map(np.array, results[1])
+        return jax.tree.map(lambda x: x[0], results) if batch is None else results
+
+    def act(obs: Any, key: Array | None = None, *, mask: Any = None) -> Any:
+        return called(obs, (), key, mask)[0]
+
+    def act_and_remember(
+        obs: Any, memory: Any = None, key: Array | None = None, *, mask: Any = None
+    ) -> tuple[Any, Any]:
+        return called(obs, memory, key, mask)
+
+    return act_and_remember if jax.tree.leaves(remembered) else act
 
 
-def _accepted(shape: tuple, number: int | None) -> str:
-    if number is None:
-        return f"{shape}, or [B, ...] of them"
-    return f"an integer in [0, {number}), [B] of them, or one-hot floats {shape} or [B, {number}]"
+def _on_host(x: Array) -> np.ndarray:
+    """Actions in gymnasium's types.  A copy, for numpy may not write to jax's arrays."""
+    return np.array(x, np.int64 if jnp.issubdtype(x.dtype, jnp.integer) else np.float32)
 
 
 def _check_key(key: Any) -> None:

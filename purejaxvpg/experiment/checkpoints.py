@@ -117,7 +117,7 @@ class Checkpoints:
                 self._mark = f"-{self._origin[:8]}"
             else:
                 checkpoint = checkpoint._replace(state=completed(checkpoint.state, like))
-                _check_fits(path, checkpoint.state, jax.tree.leaves(like))
+                check_fits(str(path), checkpoint.state, jax.tree.leaves(like))
                 self._last = (time.monotonic(), checkpoint.update)
                 return checkpoint
         return None
@@ -190,11 +190,12 @@ class OtherState(ValueError):
     """A checkpoint that is whole, and whose state this process cannot go on from."""
 
 
-def _check_fits(path: Path, state: Sequence[np.ndarray], like: Sequence[Any]) -> None:
+def check_fits(place: str, state: Sequence[np.ndarray], like: Sequence[Any]) -> None:
+    """Refuse leaves of other shapes or types than `like`, if it has any.  Raises: OtherState."""
     given, wanted = ([(x.shape, str(x.dtype)) for x in leaves] for leaves in (state, like))
     if like and given != wanted:
         raise OtherState(
-            f"{path} holds a state of other shapes or types than this process has (other versions "
+            f"{place} holds a state of other shapes or types than this process has (other versions "
             f"or settings of jax made it); go on with those, or train anew in another folder"
         )
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purejaxvpg.compute.layout import completed, fetch, restore
+from purejaxvpg.compute.layout import completed, fetch, fetched_like, restore
 from purejaxvpg.config import Hyperparams
-from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
+from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints, check_fits
 from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.policies import of_state
 from purejaxvpg.experiment.program import Program
@@ -51,7 +51,7 @@ def run_chunk(
 
     Raises: as `run_segments`.
     """
-    state, hp = _first_rows(program, chunk)
+    state, hp = first_rows(program, chunk)
     k = len(chunk.runs)
     local = program.local_rows[program.local_rows < k]
     here = slice(0, len(local))  # padding comes last, and so do its rows
@@ -98,7 +98,7 @@ def run_chunk(
     )
 
 
-def _first_rows(program: Program, chunk: Chunk) -> tuple[TrainState, Any]:
+def first_rows(program: Program, chunk: Chunk) -> tuple[TrainState, Any]:
     """State and hyperparameters of all rows where the chunk starts."""
     k = len(chunk.runs)
     rows = np.concatenate([np.arange(k), np.zeros(program.rows - k, int)])  # padding comes last
@@ -111,4 +111,6 @@ def _first_rows(program: Program, chunk: Chunk) -> tuple[TrainState, Any]:
         return program.init(padded(chunk.seeds).astype(np.uint32), hp), hp
     structure = jax.tree.structure(program.state_like)
     leaves = padded(list(completed(chunk.state, program.state_like)))
+    like = fetched_like(program.state_like)
+    check_fits(f"the part that ends at update {chunk.start}", leaves, jax.tree.leaves(like))
     return restore(program.state_like, jax.tree.unflatten(structure, leaves)), hp

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from purejaxvpg.agent import make_agent
 from purejaxvpg.compute import working_set
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import Environment
 from purejaxvpg.experiment.program import program_bytes
 
 MEASURED_WIDTHS = (2, 64)
@@ -99,13 +101,35 @@ def choose_width(
 
 
 def small_rollouts(config: VPGConfig, num_runs: int, device: Any) -> bool:
-    """Whether so many rollouts on a device are surely small, without compiling anything.
-
-    Counted: the observations of a batch twice, and 16 numbers more a step.
-    """
-    size = make_agent(config).encoder.size
-    estimate = 4 * config.steps_per_update * (2 * size + 16) * num_runs
+    """Whether so many rollouts on a device are surely small, without compiling anything."""
+    estimate = config.steps_per_update * step_bytes(config) * num_runs
     return estimate <= (working_set(device) if math.isfinite(working_set(device)) else 0)
+
+
+def step_bytes(config: VPGConfig) -> int:
+    """Bytes of a step of one environment in a rollout, roughly and rather too many.
+
+    Counted: the observation in its own types and as networks see it, the mask twice, the memory of
+    both networks four times (after the step, its product with the input, and both gradients), and
+    16 numbers more.
+    """
+    agent = make_agent(config)
+    parts = [part for _, part in agent.encoder.parts]
+    observed = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in parts)
+    remembered = _bytes(jax.eval_shape(lambda: agent.networks.no_memory(1)))
+    return observed + 4 * agent.encoder.size + 2 * _mask_bytes(agent.env) + 4 * remembered + 4 * 16
+
+
+def _mask_bytes(env: Environment) -> int:
+    """Bytes of a mask of possible actions; 0 without."""
+    if env.action_mask is None:
+        return 0
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return _bytes(jax.eval_shape(lambda key: env.reset(key, env.default_params)[0].mask, key))
+
+
+def _bytes(shapes: Any) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
 
 
 def least_bytes(config: VPGConfig) -> int:

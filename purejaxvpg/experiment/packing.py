@@ -7,9 +7,9 @@ import numpy as np
 
 from purejaxvpg.state import Evaluation, Metrics
 
-# Version of a state's leaves.  Not written any more: 1 ends before `finite`, and 2 has no
-# `episode.lost` (see compute.layout.completed).
-STATES = 3
+# Version of a state's leaves.  Not written any more: 1 ends before `finite`, 2 has no
+# `episode.lost`, and observations of 3 are float32 (see compute.layout.completed).
+STATES = 4
 
 
 def pack(metrics: Metrics, evaluations: Evaluation | None, state: Any) -> dict[str, Any]:

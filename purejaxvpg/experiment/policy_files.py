@@ -1,7 +1,7 @@
 """A trained policy that travels, without the environment it was trained in.
 
     policy.safetensors   parameters of the policy's network, and statistics of observations
-    card.json            their description: shapes, network, actions, environment, versions, scores
+    card.json            their description (cards.py): observations, actions, mask, memory, scores
 
 `load_policy` needs this package's networks and policies and no environment; the program that
 `compiled` returns needs jax alone.  No pickle; both files have sums.
@@ -21,12 +21,21 @@ import numpy as np
 from jax import Array
 
 from purejaxvpg.agent import check_policy, init_stats, make_agent, with_imported
-from purejaxvpg.agent.encoding import Encoder, of_array
-from purejaxvpg.agent.networks import Networks, make_networks
+from purejaxvpg.agent.encoding import Encoder
+from purejaxvpg.agent.networks import Networks, make_networks, num_rows
 from purejaxvpg.agent.normalize import normalize
-from purejaxvpg.agent.policy import Policy, describe_actions, policy_for
+from purejaxvpg.agent.policy import Policy, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment.acting import describe_observations, make_act
+from purejaxvpg.envs.protocol import Masked
+from purejaxvpg.experiment.acting import make_act
+from purejaxvpg.experiment.cards import (
+    FORMATS,
+    accepted_of,
+    arguments,
+    completed_card,
+    encoder_of,
+    make_card,
+)
 from purejaxvpg.experiment.files import (
     read_bytes,
     read_described,
@@ -35,21 +44,21 @@ from purejaxvpg.experiment.files import (
 )
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.policies import leaves_of, restore
-from purejaxvpg.experiment.record import versions
 from purejaxvpg.extras import require
 from purejaxvpg.fields import first_line
-from purejaxvpg.serialize import config_from_json, config_to_json, plain
+from purejaxvpg.serialize import config_from_json
 from purejaxvpg.state import RunningStats
 
-FORMAT = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 class SavedPolicy(NamedTuple):
     """A policy that acts, and its card."""
 
-    act: Callable[..., Any]  # (obs, key=None) -> action(s), see `load_policy`
-    card: dict[str, Any]
+    act: Callable[..., Any]  # see `load_policy`
+    card: dict[str, Any]  # as cards.py describes it
+    # (batch=None) -> memory where an episode begins, numpy, of one or [batch, ...]; () without
+    initial_memory: Callable[..., Any] = lambda batch=None: ()
 
 
 def save_policy(
@@ -76,18 +85,7 @@ def save_policy(
     _check_place(expanded(folder))
     agent = make_agent(config)
     check_policy(config, agent, params, obs_stats)
-    env_params = agent.env_params(Hyperparams() if hp is None else hp)
-    card = {
-        "format": FORMAT,
-        "config": config_to_json(config),
-        "env_params": plain(None if hp is None else hp.env_params),
-        "obs_shape": list(agent.encoder.shapes),
-        "observations": describe_observations(agent.encoder),
-        "encoder": agent.encoder.to_json(),
-        "actions": describe_actions(agent.env.action_space(env_params)),
-        "versions": versions(),
-        "scores": plain(scores or {}),
-    }
+    card = make_card(config, agent, hp, scores)
     leaves = leaves_of(params, obs_stats or init_stats(agent.encoder.shapes))
     arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}
     _restore(arrays, config, card)
@@ -99,17 +97,25 @@ def save_policy(
 
 
 def load_policy(folder: str | os.PathLike) -> SavedPolicy:
-    """Read a policy.  `act(obs, key=None)` is greedy, the distribution's mode; with a key it draws,
-    as in training.
+    """Read a policy.  `act(obs, key=None, *, mask=None)` is greedy, the distribution's mode; with a
+    key it draws, as in training.  With memory it is
+    `act(obs, memory=None, key=None, *, mask=None) -> (action, memory)`; None begins an episode.
 
-    `act` takes what its environment gives: an array of numbers `[*obs_shape]`, or `[B, *obs_shape]`
-    of them; of a Discrete observation an integer, `[B]` integers, or one-hot floats.  It gives
-    numpy, as `gymnasium.Env.step` takes it and within the bounds of the action space: an int64 or
-    float32 `[*action_shape]`, or `[B]` and `[B, *action_shape]` of them.  Where obs or key are
-    traced (in `jax.jit`, `jax.vmap`, `jax.lax.scan`) it is a pure function and gives jax arrays.
+    obs     as the environment gives it: an array, or a dict, tuple, dataclass or other pytree of
+            arrays; or a dict of them by dotted name (`agent.position`).  With `policy_obs`, the
+            parts of its names are enough.  Of a Discrete part an integer or one-hot floats; of a
+            picture bytes, or floats from 0 to 1 (they count as encoded: bytes divided by 255).
+    mask    of an environment that masks actions, which needs one: True or 1 for possible ones, in
+            the structure of the actions (or obs is a `Masked`, with the mask in it)
 
-    It raises ValueError or TypeError, in one line, for observations of another shape or type, for
-    integers that are out of range, and for a key that is none.
+    All are of one observation, or all have a leading axis `[B]`.  Actions are numpy in the space's
+    structure, as `gymnasium.Env.step` takes them, within its bounds: int64 or float32, a dict or a
+    tuple.  Where an argument is traced (in `jax.jit`, `jax.vmap`, `jax.lax.scan`) `act` is a pure
+    function and gives jax arrays; it cannot look at ranges then.
+
+    It raises ValueError or TypeError, in one line that names the part, for what has another shape
+    or type or is missing, for integers and pictures out of range, for a mask that is not needed,
+    and for a key that is none.
 
     Raises: FileNotFoundError or ValueError, in one line, if the folder holds no policy or a damaged
     one; OSError, in one line, if it cannot be read now; ImportError without the extra `cli`, or if
@@ -122,7 +128,7 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} holds no policy: it has no {name}")
     try:
-        card = read_described(folder / "card.json", [FORMAT])
+        card = completed_card(read_described(folder / "card.json", FORMATS))
         data = read_bytes(folder / "policy.safetensors")
         if card["policy"] != hashlib.sha256(data).hexdigest():
             raise ValueError("policy.safetensors was changed or damaged: its sum is wrong")
@@ -140,7 +146,7 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
             f"them: it acts on the observations as they are",
             stacklevel=2,
         )
-    return SavedPolicy(_actor(config, card, params, stats), card)
+    return _saved(config, card, params, stats)
 
 
 def compiled(
@@ -148,48 +154,83 @@ def compiled(
 ) -> bytes:
     """The policy as a program for any number of observations, that needs jax alone.
 
-    `jax.export.deserialize(bytearray(data)).call(obs [B, *obs_shape])` gives the greedy actions,
-    with jax and flatbuffers.  With `sampled` the program takes `jax.random.key_data(key)` as well,
-    uint32 `[2]`, and draws.  Observations are float32; Discrete ones are one-hot.
+    `jax.export.deserialize(bytearray(data)).call(obs, mask, memory, key_data)` gives actions, with
+    memory `(actions, memory)`; it needs jax and flatbuffers.  Arguments that do not apply are left
+    out, and every array has a leading axis `[B]` but for `key_data`:
 
-    Raises: ImportError without the extra `cli`.
+    obs       an array, or a dict by dotted name of the parts that the policy sees: pictures of
+              bytes uint8, all else float32 (Discrete parts one-hot)
+    mask      bool, in the structure of the actions
+    memory    an array or a tuple of arrays (LSTM: c, h); where an episode begins as
+              `initial_memory` gives it (zeros of gru and lstm)
+    key_data  `jax.random.key_data(key)`, uint32 `[2]`; only with `sampled`, where it draws
+
+    The card lists them, as `call`.  Raises: ImportError without the extra `cli`.
     """
     from jax import export
 
     require("flatbuffers", "cli")  # jax writes programs with it, and does not bring it
     (batch,) = export.symbolic_shape("B")
-    obs = jax.ShapeDtypeStruct((batch, *policy.card["obs_shape"]), jnp.float32)
-    arguments = (obs, jax.ShapeDtypeStruct((2,), jnp.uint32)) if sampled else (obs,)
+    given = arguments(accepted_of(policy.card, policy.initial_memory), batch)
+    if sampled:
+        given["key"] = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    structure = jax.tree.structure(policy.initial_memory())
 
-    def act(obs: Array, *key: Array) -> Array:
-        keys = [jax.random.wrap_key_data(data, impl="threefry2x32") for data in key]
-        return policy.act(obs, *keys)
+    def act(*values: Any) -> Any:
+        named: dict[str, Any] = dict(zip(given, values, strict=True))
+        if sampled:
+            named["key"] = jax.random.wrap_key_data(named["key"], impl="threefry2x32")
+        if "memory" not in named:
+            return policy.act(**named)
+        named["memory"] = jax.tree.unflatten(structure, jax.tree.leaves(named["memory"]))
+        actions, memory = policy.act(**named)
+        leaves = jax.tree.leaves(memory)
+        return actions, leaves[0] if len(leaves) == 1 else tuple(leaves)
 
-    exported = export.export(jax.jit(act), platforms=platforms)(*arguments)
+    exported = export.export(jax.jit(act), platforms=platforms)(*given.values())
     return bytes(exported.serialize())
 
 
-def _actor(
+def _saved(
     config: VPGConfig, card: dict[str, Any], params: Any, stats: RunningStats
-) -> Callable[..., Any]:
+) -> SavedPolicy:
     policy, networks = _policy_and_networks(config, card)
 
-    @jax.jit
-    def rows(obs: Array, key: Array | None) -> Array:  # [B, *obs_shape]
-        seen = normalize(stats, obs, config.obs_clip) if config.normalize_obs else obs
-        outputs = networks.policy(params, seen)
-        if key is None:
-            return policy.to_env(policy.mode(outputs))
-        return policy.to_env(policy.sample(outputs, policy.noise(key, (obs.shape[0],))))
+    def zero(rows: Any) -> Any:
+        return networks.no_memory(rows).policy
 
-    return make_act(rows, card)
+    accepted = accepted_of(card, zero)
+    stats = _of_parts(stats, accepted.encoder)
+
+    def act_rows(obs: Any, mask: Any, memory: Any, key: Array | None) -> tuple[Any, Any]:
+        rows = num_rows(obs)
+        seen = normalize(stats, obs, config.obs_clip) if config.normalize_obs else obs
+        seen = seen if mask is None else Masked(seen, mask)
+        memory, outputs = networks.act(params, seen, memory)
+        if key is None:
+            return policy.to_env(policy.mode(outputs)), memory
+        return policy.to_env(policy.sample(outputs, policy.noise(key, (rows,)))), memory
+
+    def initial_memory(batch: int | None = None) -> Any:
+        memory = jax.tree.map(np.array, zero(1 if batch is None else batch))
+        return jax.tree.map(lambda x: x[0], memory) if batch is None else memory
+
+    return SavedPolicy(make_act(act_rows, accepted), card, initial_memory)
+
+
+def _of_parts(stats: RunningStats, encoder: Encoder) -> RunningStats:
+    """Statistics of the parts that an encoder has."""
+    if not isinstance(stats.mean, dict):
+        return stats
+    mean, var = ({name: x[name] for name, _ in encoder.parts} for x in (stats.mean, stats.var))
+    return RunningStats(mean, var, stats.count)
 
 
 def _check_place(folder: Path) -> None:
     """FileExistsError where a policy would mix with other files; one of ours is replaced."""
     card = folder / "card.json"
     with contextlib.suppress(FileNotFoundError, ValueError):
-        read_described(card, [FORMAT])
+        read_described(card, FORMATS)
         return
     if card.exists() or any((folder / face).exists() for face in ("run.json", "study.json")):
         raise FileExistsError(f"{folder} holds files that are no policy's; choose another folder")
@@ -199,17 +240,10 @@ def _restore(
     arrays: dict[str, np.ndarray], config: VPGConfig, card: dict[str, Any]
 ) -> tuple[Any, RunningStats]:
     """The arrays in the structure that the config's network has.  Raises: ValueError."""
-    return restore(arrays, _policy_and_networks(config, card)[1], _encoder(card))
+    return restore(arrays, _policy_and_networks(config, card)[1], encoder_of(card))
 
 
 def _policy_and_networks(config: VPGConfig, card: dict[str, Any]) -> tuple[Policy, Networks]:
     """Made of the card alone, without the environment.  Raises: ImportError, as `with_imported`."""
     policy = policy_for(config, card["actions"])
-    return policy, make_networks(with_imported(config), _encoder(card), policy)
-
-
-def _encoder(card: dict[str, Any]) -> Encoder:
-    """The encoder of a card; those of before have none, and their observations are one array."""
-    if "encoder" in card:
-        return Encoder.from_json(card["encoder"])
-    return of_array(tuple(card["obs_shape"]))
+    return policy, make_networks(with_imported(config), encoder_of(card), policy)
