@@ -1,6 +1,7 @@
 """Memory: the cells, and that what is learned from is what was done."""
 
 import dataclasses
+import json
 
 import flax.linen as nn
 import jax
@@ -13,7 +14,9 @@ from support.probes import quick_jit
 from purejaxvpg import VPGConfig, make_evaluate, make_learner
 from purejaxvpg.agent import make_agent, make_setup
 from purejaxvpg.agent.memory import GRU, LSTM, Sequence, make_cell, steps_first
+from purejaxvpg.cli import parsing
 from purejaxvpg.config import Hyperparams, as_float32
+from purejaxvpg.serialize import config_from_json, config_to_json
 from purejaxvpg.vpg import collect
 
 KEY = jax.random.key(0)
@@ -239,3 +242,26 @@ def test_evaluation_remembers_too():
     expected = {True: 1.0, False: -1.0}
     returns = {expected[bool(a == (s > 0))] for a, s in zip(last, x, strict=True)}
     assert set(np.unique(outcome.returns)) == returns
+
+
+# -------------------------------------------------------------------------------- COMMAND LINE
+
+
+@pytest.mark.parametrize(
+    ("words", "memory"),
+    [
+        ("", None),
+        ("--memory gru", "gru"),
+        ("--memory flax.linen:SimpleCell", "flax.linen:SimpleCell"),
+    ],
+)
+def test_it_is_a_flag_and_written_as_json(words, memory):
+    config, _ = parsing.config_of(parsing.parse(f"train CartPole-v1 {words}".split()))
+    assert config.memory == memory
+    assert config_from_json(json.loads(json.dumps(config_to_json(config)))) == config
+
+
+def test_a_cell_by_name_has_memory_size_features():
+    config = config_of(memory="flax.linen:SimpleCell")
+    memory = make_agent(config).networks.no_memory(3)
+    assert memory.policy.shape == memory.value.shape == (3, SIZE)
