@@ -73,8 +73,9 @@ class VPGConfig:
     value_iterations: int = setting(10, "Gradient steps of the value function per update (the policy takes one).")
 
     network: Any = setting("auto", """Torso: mlp, cnn, auto (cnn for (H, W, C) observations), or a flax module that maps
-        observations [B, ...] to features [B, F], or module:Name to import one or its class. Observations come as float32, bytes of
-        pictures divided by 255; of several arrays as a dict by name.""")
+        observations [B, ...] to features [B, F], or module:Name to import one or its class. Of flax.nnx: the class, or a function of
+        rngs that makes a module. Observations come as float32, bytes of pictures divided by 255; of several arrays as a dict by
+        dotted name.""")
     policy_obs: tuple[str, ...] | None = setting(None, "Parts of the observation, by name, that the policy sees (None: all).")
     value_obs: tuple[str, ...] | None = setting(None, "Parts of the observation, by name, that the value function sees (None: all).")
     memory: Any = setting(None, "Recurrent cell after the torso: gru, lstm, a flax.linen cell, or module:Name to import one.")

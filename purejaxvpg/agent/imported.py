@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 from purejaxvpg import by_name
+from purejaxvpg.agent.flax_torsos import is_nnx_maker, is_nnx_module
 from purejaxvpg.config import VPGConfig
 
 FUNCTIONS = ("kernel_init", "estimator", "optimizer")
@@ -35,7 +36,14 @@ def with_imported(config: VPGConfig) -> VPGConfig:
     return dataclasses.replace(config, **values)
 
 
-def _torso(path: str, value: Any) -> nn.Module:
+def _torso(path: str, value: Any) -> Any:
+    if is_nnx_maker(value):
+        return value  # and is not called: `make_torso` does
+    if is_nnx_module(value):
+        raise TypeError(
+            f"network={path!r} is a module of flax.nnx; name its class, or a function of rngs that "
+            f"makes it"
+        )
     if isinstance(value, type) and issubclass(value, nn.Module):
         try:
             value = value()
@@ -46,7 +54,8 @@ def _torso(path: str, value: Any) -> nn.Module:
             ) from None
     if not isinstance(value, nn.Module):
         raise TypeError(
-            f"network={path!r} is a {type(value).__name__}; name a flax.linen module or its class"
+            f"network={path!r} is a {type(value).__name__}; name a flax.linen module or its class, "
+            f"a class of flax.nnx, or a function of rngs that makes one"
         )
     return value
 

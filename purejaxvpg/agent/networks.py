@@ -2,10 +2,14 @@
 
 A trunk is a torso and, if asked for, memory (memory.py).  A torso is a flax module that maps
 observations to features `[B, F]`.  Observations are float32 `[B, *obs_shape]` or, of several
-arrays, a dict of these by name, encoded as encoding.py says (bytes of pictures from 0 to 1).  That
-is the whole contract for a module of the user's own; the heads are added here.  Its `params` are
-float32 and are trained.  Its other collections are carried along as they were made, so it may read
-constants and running statistics, and neither change them nor draw random numbers.
+arrays, a dict of these by dotted name such as `agent.position`, encoded as encoding.py says
+(bytes of pictures from 0 to 1).  That is the whole contract for a module of the user's own; the
+heads are added here.  Its `params` are float32 and are trained.  Its other collections are carried
+along as they were made, so it may read constants and running statistics, and neither change them
+nor draw random numbers.
+
+A module of flax.nnx is given by its class, or by a function of `rngs` that makes it.  Each
+`nnx.Param` is trained, and variables of other types are carried along (flax_torsos.py).
 """
 
 from collections.abc import Callable
@@ -19,6 +23,7 @@ from jax import Array
 
 from purejaxvpg.agent.distribution import Policy
 from purejaxvpg.agent.encoding import Encoder, unmasked
+from purejaxvpg.agent.flax_torsos import name_of
 from purejaxvpg.agent.memory import Sequence
 from purejaxvpg.agent.torsos import flax_dot
 from purejaxvpg.agent.trunk import Trunk, make_trunk
@@ -204,13 +209,13 @@ def check_torso(config: VPGConfig, networks: Networks, encoder: Encoder) -> None
 
     Raises: ValueError or TypeError, in one line.
     """
-    if not isinstance(config.network, nn.Module):
+    if isinstance(config.network, str):
         return
     one, two = (param_shapes(networks, encoder, rows) for rows in (1, 2))
     for (path, x), (_, y) in zip(*map(jax.tree.leaves_with_path, (one, two)), strict=True):
         if x.shape != y.shape:
             raise ValueError(
-                f"network {type(config.network).__name__} has a variable whose shape depends on "
+                f"network {name_of(config.network)} has a variable whose shape depends on "
                 f"the number of observations, {jax.tree_util.keystr(path)}: {x.shape} for one and "
                 f"{y.shape} for two; the number differs between acting, learning and evaluation"
             )

@@ -10,8 +10,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from purejaxvpg.agent.flax_torsos import (
+    Torso,
+    is_nnx_maker,
+    is_nnx_module,
+    missing_arguments,
+    name_of,
+    of_linen,
+    of_nnx,
+)
 from purejaxvpg.compute import convolution, dot
 from purejaxvpg.config import VPGConfig
+from purejaxvpg.fields import short
 
 ACTIVATIONS = ("celu", "elu", "gelu", "hard_tanh", "leaky_relu", "relu", "selu", "sigmoid",
                "silu", "softplus", "swish", "tanh")  # fmt: skip
@@ -85,20 +95,15 @@ def side_by_side(obs: Any) -> Array:
     return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=-1)
 
 
-def make_torso(config: VPGConfig, shapes: Any) -> nn.Module:
+def make_torso(config: VPGConfig, shapes: Any) -> Torso:
     """The config's torso, for observations of these shapes (a tuple, or a dict of them).
 
     Raises: ValueError or TypeError, in one line, for a network, activation or initializer that is
     unknown, and for observations that are no pictures, or may be in another layout.
     """
     network = config.network
-    if isinstance(network, nn.Module):
-        return network
-    if isinstance(network, type):
-        raise TypeError(f"network={network.__name__} is a class; pass an instance of it")
-    if any(base.__module__.startswith("flax.nnx") for base in type(network).__mro__):
-        name = type(network).__name__
-        raise TypeError(f"network={name} is a module of flax.nnx; pass one of flax.linen")
+    if not isinstance(network, str):
+        return _users_torso(network)
     parts = list(shapes.values()) if isinstance(shapes, dict) else [shapes]
     for shape in filter(_channels_first, parts if network in ("auto", "cnn") else ()):
         _refuse_or_warn(network, shape)
@@ -106,18 +111,49 @@ def make_torso(config: VPGConfig, shapes: Any) -> nn.Module:
         network = "cnn" if any(map(_fits_cnn, parts)) else "mlp"
     arguments = (config.hidden_sizes, _activation(config.activation), _kernel_init(config))
     if network == "mlp":
-        return MLP(*arguments)
+        return of_linen(MLP(*arguments))
     elif network == "cnn":
         if not any(map(_fits_cnn, parts)):
             raise ValueError(
                 f"network='cnn' needs observations (H, W, C) of at least 3x3, and this "
                 f"environment's have shape {shapes}; use network='mlp'"
             )
-        return MinAtarCNN(*arguments)
+        return of_linen(MinAtarCNN(*arguments))
     else:
         raise ValueError(
             f"network={network!r} is unknown; choose auto, mlp, cnn, or pass a flax module or "
             f"its module:Name"
+        )
+
+
+def _users_torso(network: Any) -> Torso:
+    """The torso of a user's module of flax.linen, or maker of one of flax.nnx."""
+    name = name_of(network)
+    if isinstance(network, nn.Module):
+        return of_linen(network)
+    elif is_nnx_module(network):
+        raise TypeError(
+            f"network={name} is a module of flax.nnx; pass its class, or a function of rngs that "
+            f"makes it (a module of nnx changes, and a config must not)"
+        )
+    elif is_nnx_maker(network):
+        if missing := missing_arguments(network):
+            raise TypeError(
+                f"network={name} needs arguments ({', '.join(missing)}); pass a function of rngs "
+                f"that gives them"
+            )
+        return of_nnx(network)
+    elif isinstance(network, type):
+        raise TypeError(f"network={name} is a class; pass an instance of it")
+    elif callable(network):
+        raise TypeError(
+            f"network={name} is a function without an argument rngs; pass a module of flax.linen, "
+            f"a class of flax.nnx, or a function of rngs that makes one"
+        )
+    else:
+        raise ValueError(
+            f"network={short(network)} is unknown; choose auto, mlp, cnn, or pass a flax module "
+            f"or its module:Name"
         )
 
 

@@ -10,14 +10,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import errors
 from flax.core import unfreeze
 from jax import Array
 
 from purejaxvpg.agent.encoding import Encoder, unmasked
+from purejaxvpg.agent.flax_torsos import Torso
 from purejaxvpg.agent.memory import Cell, make_cell
 from purejaxvpg.agent.torsos import make_torso
 from purejaxvpg.config import VPGConfig
+from purejaxvpg.envs.user_code import user_code
 from purejaxvpg.variables import TRAINED
 
 
@@ -73,60 +74,68 @@ def _no_memory(*_: Any) -> Any:
     raise AssertionError("a trunk without memory has nothing to replay")
 
 
-def _width(torso: nn.Module, encoder: Encoder) -> int:
+def _width(torso: Torso, encoder: Encoder) -> int:
     """F, traced."""
-    example = encoder.example(1)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    out: Any = jax.eval_shape(lambda k, x: torso.init_with_output(k, x)[0], key, example)
-    return getattr(out, "shape", (0,))[-1]
+
+    def features(key: Array, obs: Any) -> Array:
+        return _applied(torso, _variables(torso, key, obs), obs)
+
+    return jax.eval_shape(features, key, encoder.example(1)).shape[-1]
 
 
 def _cell_variables(cell: Cell, key: Array, x: Array) -> Any:
     return nn.unbox(unfreeze(cell.init(key, x)))
 
 
-def _applied(torso: nn.Module, variables: Any, obs: Any) -> Array:
+def _applied(torso: Torso, variables: Any, obs: Any) -> Array:
     """Features `[B, F]` of encoded observations."""
-    try:
+    with _code_of(torso, obs):
         x: Any = torso.apply(variables, obs)
-    except errors.FlaxError as error:
-        raise ValueError(
-            f"network {type(torso).__name__} cannot be applied: {_sentence(error)}; a torso "
-            f"changes no collection (BatchNorm takes use_running_average=True) and draws no "
-            f"random numbers (Dropout takes deterministic=True)"
-        ) from None
     _check_features(torso, x, obs)
     return x
 
 
-def _check_features(torso: nn.Module, x: Any, obs: Any) -> None:
+def _code_of(torso: Torso, obs: Any) -> user_code:
+    """Context in which a torso's exception becomes one line, with what the torso was given."""
+    return user_code(f"network {torso.name}, given {_described(obs)},")
+
+
+def _described(obs: Any) -> str:
+    """Shapes of encoded observations, by name if they are several arrays."""
+    if not isinstance(obs, dict):
+        return f"observations {obs.shape}"
+    parts = ", ".join(f"{name!r}: {x.shape}" for name, x in obs.items())
+    return f"observations {{{parts}}}, a dict of arrays by name"
+
+
+def _check_features(torso: Torso, x: Any, obs: Any) -> None:
     """Refuse what is no features.  Raises: ValueError or TypeError, in one line."""
     shape, rows = getattr(x, "shape", None), jax.tree.leaves(obs)[0].shape[0]
     if shape is None or len(shape) != 2 or shape[0] != rows:
         returned = type(x).__name__ if shape is None else f"features of shape {shape}"
-        given = {name: x.shape for name, x in obs.items()} if isinstance(obs, dict) else obs.shape
         raise ValueError(
-            f"network {type(torso).__name__} returned {returned} for "
-            f"observations {given}; a torso must return [B, F], here [{rows}, F]"
+            f"network {torso.name} returned {returned} for "
+            f"{_described(obs)}; a torso must return [B, F], here [{rows}, F]"
         )
     if shape[1] == 0:  # the policy would see nothing
         raise ValueError(
-            f"network {type(torso).__name__} returned features of shape {shape}, which are none; a "
+            f"network {torso.name} returned features of shape {shape}, which are none; a "
             f"torso must return [B, F] with F >= 1"
         )
     if not jnp.issubdtype(x.dtype, jnp.floating):  # no gradient passes through integers
         raise TypeError(
-            f"network {type(torso).__name__} returned features of type {x.dtype}; a torso "
-            f"must return floats"
+            f"network {torso.name} returned features of type {x.dtype}; a torso must return floats"
         )
 
 
-def _variables(torso: nn.Module, key: Array, obs: Any) -> Any:
+def _variables(torso: Torso, key: Array, obs: Any) -> Any:
     """A torso's collections at the start, as arrays."""
-    variables = nn.unbox(unfreeze(torso.init(key, obs)))
+    with _code_of(torso, obs):
+        variables = torso.init(key, obs)
 
     def checked(path: Any, x: Any) -> Array:
-        where = f"network {type(torso).__name__} has {jax.tree_util.keystr(path)}"
+        where = f"network {torso.name} has {jax.tree_util.keystr(path)}"
         if not isinstance(x, jax.Array | np.ndarray | np.generic | int | float):
             raise TypeError(f"{where}, of type {type(x).__name__}; accepted: arrays of numbers")
         array = jnp.asarray(x)
@@ -140,8 +149,3 @@ def _variables(torso: nn.Module, key: Array, obs: Any) -> Any:
         return jnp.asarray(array, array.dtype)  # an explicit dtype makes weak types strong
 
     return jax.tree.map_with_path(checked, variables)
-
-
-def _sentence(error: Exception) -> str:
-    """The first sentence of flax's message."""
-    return " ".join(str(error).split(" (http")[0].split()).rstrip(".")
