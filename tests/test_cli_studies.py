@@ -9,7 +9,7 @@ import pytest
 from support.refusals import assert_refused
 
 from purejaxvpg import cli
-from purejaxvpg.cli import arguments, parsing
+from purejaxvpg.cli import arguments, numbers, parsing
 from purejaxvpg.experiment import Choice, LogUniform, Uniform, engine, load_study
 
 TINY = (
@@ -127,10 +127,10 @@ def test_ranges_to_sample_from():
 
 
 def test_sizes_of_memory():
-    assert parsing.bytes_of("") is None
-    assert parsing.bytes_of("800MB") == 800_000_000
-    assert parsing.bytes_of("2GiB") == 2 * 2**30
-    assert parsing.bytes_of("1.5GB") == 1_500_000_000
+    assert numbers.bytes_of("") is None
+    assert numbers.bytes_of("800MB") == 800_000_000
+    assert numbers.bytes_of("2GiB") == 2 * 2**30
+    assert numbers.bytes_of("1.5GB") == 1_500_000_000
 
 
 def test_the_preset_gives_the_defaults_of_a_sweep():

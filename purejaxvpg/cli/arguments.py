@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from purejaxvpg.cli import flags, parsing
-from purejaxvpg.cli.numbers import whole
+from purejaxvpg.cli.numbers import bytes_of, whole
 from purejaxvpg.experiment import devices
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import Design, make_design
@@ -18,7 +18,6 @@ from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.pruning import make_pruning
 from purejaxvpg.experiment.runs import Shard, parse_shard
 from purejaxvpg.experiment.spec import Spec
-from purejaxvpg.ranges import Choice, LogUniform, Range, Uniform
 
 
 def spec_of(args: Any) -> Spec:
@@ -50,7 +49,7 @@ def resources_of(args: Any) -> Resources:
             size = whole(size)
         if isinstance(size, str) or size < 1:
             raise ValueError(f"--chunk-size {size} is neither auto nor an integer >= 1")
-    return make_resources(None, args.split, size, parsing.bytes_of(args.memory_limit))
+    return make_resources(None, args.split, size, bytes_of(args.memory_limit))
 
 
 def options_of(args: Any, shard: Shard | None, command: str) -> Options:
@@ -72,9 +71,12 @@ def design_of(args: Any) -> Design:
     lists, ranges = "policy_lr=1e-3,3e-3", "policy_lr=log:1e-4:1e-2"
     grid, zipped = (parsing.texts(name, getattr(args, name), lists) for name in ("grid", "zipped"))
     return make_design(
-        {name: parsing.values_of(text) for name, text in grid.items()},
-        {name: parsing.values_of(text) for name, text in zipped.items()},
-        {n: _range(n, t) for n, t in parsing.texts("sample", args.sample, ranges).items()},
+        {name: parsing.axis_values(name, text) for name, text in grid.items()},
+        {name: parsing.axis_values(name, text) for name, text in zipped.items()},
+        {
+            name: parsing.range_of(f"--sample {name}", text)
+            for name, text in parsing.texts("sample", args.sample, ranges).items()
+        },
         args.num_samples,
         args.sampler,
         args.sample_seed,
@@ -87,20 +89,6 @@ def conditions_of(names: tuple[str, ...]) -> list[str] | None:
     if names == ("none",):
         return []
     return [name for item in names for name in item.split(",")] or None
-
-
-def _range(name: str, text: str) -> Range:
-    kind, *pieces = text.split(":")
-    values = [parsing.literal(piece) for piece in pieces]
-    if kind == "choice":
-        return Choice(tuple(values))
-    ranges = {"log": LogUniform, "uniform": Uniform}
-    if kind not in ranges or len(values) != 2:
-        raise ValueError(
-            f"--sample {name}={text} is no range; write {name}=log:LOW:HIGH, "
-            f"{name}=uniform:LOW:HIGH or {name}=choice:A:B"
-        )
-    return ranges[kind](*values)
 
 
 def shard_of(text: str) -> Shard | None:

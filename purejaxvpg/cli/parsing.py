@@ -7,6 +7,7 @@ import ast
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,9 @@ from purejaxvpg.cli import flags
 from purejaxvpg.cli.terminal import UserError, user_errors
 from purejaxvpg.cli.words import check_words
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.experiment.design import ENV_PARAMS
 from purejaxvpg.experiment.paths import expanded
+from purejaxvpg.ranges import KINDS, Range, as_typed, is_typed, of_numbers
 from purejaxvpg.serialize import plain
 
 HELP = ("-h", "--help")
@@ -160,8 +163,47 @@ def config_of(args: Any) -> tuple[VPGConfig, Hyperparams]:
 
 
 def pairs(flag: str, items: tuple[str, ...], example: str = "gravity=9.8") -> dict[str, Any]:
-    """("size=10", ...) as {"size": 10, ...}; values are Python literals, or else strings."""
-    return {name: literal(text) for name, text in texts(flag, items, example).items()}
+    """("size=10", ...) as {"size": 10, ...}; values are Python literals, or else strings.
+
+    Parameters of environments may be ranges (`gravity=uniform:8:12`).
+    """
+    prefix = ENV_PARAMS if flag == "env_params" else ""
+    return {
+        name: value_of(f"--{flag.replace('_', '-')} {name}", text, f"{prefix}{name}")
+        for name, text in texts(flag, items, example).items()
+    }
+
+
+def combinations(items: tuple[str, ...]) -> list[dict[str, Any]]:
+    """--env-params of "a=1,2", "b=3" as [{"a": 1, "b": 3}, {"a": 2, "b": 3}]; [{}] of nothing."""
+    given = texts("env_params", items, "gravity=8,10,12")
+    lists = {name: axis_values(f"{ENV_PARAMS}{name}", text) for name, text in given.items()}
+    return [dict(zip(lists, point, strict=True)) for point in itertools.product(*lists.values())]
+
+
+def axis_values(name: str, text: str) -> list[Any]:
+    """Values of an axis; of an environment's parameter also ranges."""
+    return [value_of(name, x, name) if isinstance(x, str) else x for x in values_of(text)]
+
+
+def value_of(flag: str, text: str, name: str) -> Any:
+    """A value as typed; of an environment's parameter also a range.  Args: flag: for messages."""
+    if name.startswith(ENV_PARAMS) and is_typed(text):
+        return range_of(flag, text)
+    return literal(text)
+
+
+def range_of(flag: str, text: str) -> Range:
+    """ "uniform:8:12" as a range.  Raises: ValueError or TypeError, which name the flag."""
+    kind, *pieces = text.split(":")
+    numbers = [literal(piece) for piece in pieces]
+    if kind not in KINDS or (kind != "choice" and len(numbers) != 2):
+        name = flag.rpartition(" ")[2]
+        raise ValueError(
+            f"{flag}={text} is no range; write {name}=log:LOW:HIGH, "
+            f"{name}=uniform:LOW:HIGH or {name}=choice:A:B"
+        )
+    return of_numbers(kind, numbers)
 
 
 def flag_words(name: str, value: Any) -> list[str]:
@@ -170,10 +212,14 @@ def flag_words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]
     if name in flags.PAIRS:
-        return [flag, *[f"{key}={plain(x)!r}" for key, x in dict(value).items()]]
+        return [flag, *[f"{key}={_as_typed(x)}" for key, x in dict(value).items()]]
     if isinstance(value, tuple):
         return [flag, *map(str, value)]
     return [flag, str(plain(value))]
+
+
+def _as_typed(value: Any) -> str:
+    return as_typed(value) if isinstance(value, Range) else repr(plain(value))
 
 
 def texts(flag: str, items: tuple[str, ...], example: str) -> dict[str, str]:
@@ -207,20 +253,3 @@ def values_of(text: str) -> list[Any]:
         if not all(pieces):
             raise ValueError(f"{text!r} has an empty value; write for example 0.9,0.99") from None
         return [literal(piece) for piece in pieces]
-
-
-_UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-
-
-def bytes_of(text: str) -> int | None:
-    """ "8GB" as a number of bytes; None for "".  Raises: ValueError."""
-    if not text:
-        return None
-    match = re.fullmatch(r"([\d.]+)\s*([A-Za-z]*)", text)
-    try:
-        assert match
-        return int(float(match[1]) * _UNITS[match[2].upper()])
-    except (AssertionError, KeyError, ValueError, OverflowError):
-        raise ValueError(
-            f"--memory-limit {text} is no size; write for example 800MB, 8GB or 2GiB"
-        ) from None

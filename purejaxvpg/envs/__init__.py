@@ -8,6 +8,8 @@ check           its contract, by running it: a `trial`, and what it means
 keys            where random numbers come from
 spaces          actions and observations
 params          its parameters by name
+ranged          its parameters under a run's settings, some of them ranges
+drawn           an environment whose ranged parameters are drawn at each reset
 vector          N of them side by side
 by_path         names of the form `module:Name`
 suites          names of the form `suite/name`
@@ -25,27 +27,39 @@ from purejaxvpg.by_name import suggest
 from purejaxvpg.compute import forget, memoized
 from purejaxvpg.envs import by_path, check, suites
 from purejaxvpg.envs.contract import settle
-from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params, time_limit
+from purejaxvpg.envs.params import flat_params, get_param, param_names
 from purejaxvpg.envs.protocol import Environment, Step
+from purejaxvpg.envs.ranged import (
+    Ranged,
+    like_default,
+    ranges_of,
+    resolve_params,
+    time_limit,
+    without_ranges,
+)
 from purejaxvpg.envs.vector import VectorEnv, vectorize
 from purejaxvpg.fields import MOST, check_count, first_line
 
 __all__ = [
     "Environment",
+    "Ranged",
     "Step",
     "VectorEnv",
     "check_env",
     "downloads",
     "flat_params",
     "get_param",
+    "like_default",
     "make",
     "param_names",
+    "ranges_of",
     "register",
     "registered",
     "resolve_params",
     "suggest",
     "time_limit",
     "vectorize",
+    "without_ranges",
 ]
 
 _user_factories: dict[str, Callable[..., Any]] = {}

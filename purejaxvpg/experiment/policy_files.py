@@ -26,6 +26,7 @@ from purejaxvpg.agent.networks import Networks, make_networks
 from purejaxvpg.agent.normalize import normalize
 from purejaxvpg.agent.policy import Policy, describe_actions, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import without_ranges
 from purejaxvpg.experiment.acting import describe_observations, make_act
 from purejaxvpg.experiment.files import (
     read_bytes,
@@ -76,7 +77,7 @@ def save_policy(
     _check_place(expanded(folder))
     agent = make_agent(config)
     check_policy(config, agent, params, obs_stats)
-    env_params = agent.env_params(Hyperparams() if hp is None else hp)
+    env_params = without_ranges(agent.env_params(Hyperparams() if hp is None else hp))
     card = {
         "format": FORMAT,
         "config": config_to_json(config),
