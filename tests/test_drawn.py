@@ -20,9 +20,10 @@ from purejaxvpg.agent.limits import check_episodes_fit
 from purejaxvpg.cli import arguments, parsing, repro
 from purejaxvpg.envs.drawn import Drawn, draw, drawn
 from purejaxvpg.experiment import load_study, train
-from purejaxvpg.experiment.groups import resolve
+from purejaxvpg.experiment.groups import apply, resolve
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.experiment.stacking import stack_hyperparams
+from purejaxvpg.experiment.well_made import check_well_made
 from purejaxvpg.ranges import Choice, LogUniform, Uniform
 from purejaxvpg.report.labels import setting_labels
 from purejaxvpg.report.reproduce import python_call
@@ -129,6 +130,15 @@ def test_whole_numbers_are_drawn_for_whole_parameters_ends_included():
     np.testing.assert_allclose(counts / 4000, shares, atol=0.03)
     values = np.unique(draws(Choice((7, 2, 4)), 100, "count"))
     np.testing.assert_array_equal(values, [2, 4, 7])
+
+
+def test_draws_have_the_type_of_the_default_with_64_bits():
+    with jax.enable_x64(True):
+        spans = {"level": LogUniform(1e-30, 1e30), "count": Uniform(2, 5)}
+        values = draw(KEY, ranged(spans, envs.make(Shown())))
+    types = {name: str(x.dtype) for name, x in values.items()}
+    assert types == {"level": "float64", "count": "int64"}
+    assert 1e-30 <= float(values["level"]) <= 1e30
 
 
 def test_bounds_beyond_half_of_float32_do_not_overflow():
@@ -289,7 +299,7 @@ def test_a_parameter_object_may_hold_ranges():
     params = Shown().default_params.replace(level=Uniform(8, 12), bound=3.0)
     resolved = envs.resolve_params(SHOWN, params)
     assert resolved.ranges == {"level": Uniform(8, 12)}
-    assert resolved.default == Shown().default_params.replace(bound=3.0)
+    assert_same_bits(resolved.default, Shown().default_params.replace(bound=3.0))
 
 
 def test_an_axis_may_hold_ranges_beside_values():
@@ -310,6 +320,23 @@ def test_an_axis_may_hold_ranges_beside_values():
     labels = setting_labels(spec.design.settings())
     assert labels[0] == "env_params.level ~ uniform(8, 12)"
     assert labels[2] == "env_params.level=9.5"
+
+
+def test_axes_go_over_a_parameter_object_with_ranges():
+    params = Shown().default_params.replace(level=Uniform(8, 12), pair=np.ones(2))
+    values = {"env_params.bound": 2.0, "env_params.count": Uniform(2, 5)}
+    _, hp = apply(values, CONFIG, Hyperparams(env_params=params))
+    resolved = envs.resolve_params(SHOWN, hp.env_params)
+    assert resolved.ranges == BOTH
+    assert_same_bits(resolved.default, Shown().default_params.replace(bound=2.0, pair=np.ones(2)))
+
+
+def test_an_axis_of_a_folder_is_no_range_of_other_parts():
+    fields = make_spec({"env_params.level": [Uniform(1, 2), 3.0]}).to_json()
+    check_well_made(fields)
+    fields["axes"][0][2][0] = [{"kind": "uniform", "numbers": 2}]
+    with pytest.raises(ValueError, match=r"such that are no values of env_params\.level"):
+        check_well_made(fields)
 
 
 # ------------------------------------------------------------------------------------ REFUSED
@@ -353,6 +380,11 @@ def test_a_range_of_the_bounds_of_actions_is_refused():
     hp = Hyperparams(env_params={"level": Uniform(1, 2), "bound": 3.0})
     policy = agent.policy(agent.env_params(hp))
     assert float(policy.to_env(jnp.full((1,), 9.0))[0]) == 3.0
+
+
+def test_arrays_are_no_ends_of_a_sample():
+    with pytest.raises(TypeError, match="sample of gamma has arrays as its bounds"):
+        make_spec(sample={"gamma": Uniform(np.zeros(2), np.ones(2))}, num_samples=2)
 
 
 @pytest.mark.parametrize(

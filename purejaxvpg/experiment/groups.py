@@ -83,6 +83,8 @@ def _env_params(in_env: dict[str, Any], config: VPGConfig, base: Any) -> Any:
     Hyperparams(env_params=in_env)  # are they numbers?
     env = envs.make(config.env, **dict(config.env_kwargs))
     defaults = env.default_params
+    if base is not None and {**envs.ranges_of(base), **envs.ranges_of(in_env)}:
+        base = envs.flat_params(base)  # an object would be the default of what is drawn
     if base is not None and not isinstance(base, Mapping):  # a whole parameter object
         if envs.param_names(base) != envs.param_names(defaults):
             raise TypeError(

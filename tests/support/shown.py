@@ -1,7 +1,10 @@
 """Environments that show their parameters."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from gymnax.environments import spaces
 
@@ -14,7 +17,7 @@ class Params:
     count: int = 3  # steps of an episode
     bound: float = 1.0
     branch: bool = False
-    pair: tuple[float, float] = (0.0, 1.0)
+    pair: Any = struct.field(default_factory=lambda: np.zeros(2))
     max_steps_in_episode: int = 1_000
 
 
