@@ -121,9 +121,9 @@ def test_values_are_literals_names_or_tuples():
 
 
 def test_ranges_to_sample_from():
-    assert arguments._range("policy_lr", "log:1e-4:1e-2") == LogUniform(1e-4, 1e-2)
-    assert arguments._range("gamma", "uniform:0.9:1") == Uniform(0.9, 1)
-    assert arguments._range("estimator", "choice:gae:td") == Choice(("gae", "td"))
+    assert parsing.range_of("--sample policy_lr", "log:1e-4:1e-2") == LogUniform(1e-4, 1e-2)
+    assert parsing.range_of("--sample gamma", "uniform:0.9:1") == Uniform(0.9, 1)
+    assert parsing.range_of("--sample estimator", "choice:gae:td") == Choice(("gae", "td"))
 
 
 def test_sizes_of_memory():
