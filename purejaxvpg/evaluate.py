@@ -11,6 +11,7 @@ from jax import Array, lax
 from purejaxvpg.agent import check_policy, episode_limit, make_setup
 from purejaxvpg.compute import vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
+from purejaxvpg.envs import without_ranges
 from purejaxvpg.fields import MOST, MOST_EPISODES, as_key, check_count
 from purejaxvpg.state import Evaluation, RunningStats, VectorState
 
@@ -44,7 +45,7 @@ def make_evaluate(
       max_steps: bound of an episode; if None, the environment's limit under `hp`, lowered by
         `config.max_episode_steps`, or `config.eval_steps` where neither is set.
 
-    The environment has the parameters `hp.env_params`, as in training.
+    The environment has the parameters `hp.env_params`, of ranges its defaults.
     Raises: as `make_setup`, and for arguments out of range; `evaluate` as `agent.check_policy`.
     """
     num_episodes = config.eval_episodes if num_episodes is None else num_episodes
@@ -56,7 +57,7 @@ def make_evaluate(
         key: Array, policy_params: Any, obs_stats: RunningStats, hp: Hyperparams | None = None
     ) -> Evaluation:
         check_policy(config, agent, policy_params, obs_stats)
-        env_params = agent.env_params(as_float32(hp))
+        env_params = without_ranges(agent.env_params(as_float32(hp)))
         policy = agent.policy(env_params)
         bound = max_steps if max_steps is not None else episode_limit(config, agent.env, env_params)
         bound = config.eval_steps if bound is None else bound

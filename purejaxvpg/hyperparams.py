@@ -18,6 +18,7 @@ from purejaxvpg.fields import (
     documented,
     setting,
 )
+from purejaxvpg.ranges import Choice, Range, numbers_of
 
 _HYPERPARAM_RANGES: dict[str, tuple[float, float, str]] = {
     "policy_lr": (0.0, math.inf, "a finite number >= 0"),
@@ -58,7 +59,8 @@ class Hyperparams:
     greedy_start: ArrayLike = setting(0.0, "Fraction of greedy actions at the first update; any above 0 biases the gradient.")
     greedy_end: ArrayLike = setting(0.0, "Fraction of greedy actions at the last update, reached linearly.")
     env_params: Any = setting(None, """Environment parameters: a mapping of those that differ from the environment's defaults
-        (dotted names reach inside others), or the environment's whole parameter object, or None for the defaults.""")
+        (dotted names reach inside others), or the environment's whole parameter object, or None for the defaults. A range
+        (Uniform, LogUniform, Choice) in place of a value draws it at each reset, for each episode its own.""")
     # fmt: on
 
     def __post_init__(self):
@@ -72,12 +74,21 @@ class Hyperparams:
         if isinstance(self.env_params, Mapping):
             object.__setattr__(self, "env_params", flat_params(self.env_params))
             for name, value in self.env_params.items():
-                check_number(f"env_params.{name}", value, -math.inf, math.inf, "numbers, not NaN")
+                _check_env_param(f"env_params.{name}", value)
         elif isinstance(self.env_params, numbers.Number | str | list | set):
             raise TypeError(
                 f"env_params={self.env_params!r} has the wrong type; accepted: a mapping from "
                 f"parameter names to values, or the environment's parameter object"
             )
+
+
+def _check_env_param(name: str, value: Any) -> None:
+    if not isinstance(value, Range):
+        check_number(name, value, -math.inf, math.inf, "numbers, not NaN")
+        return
+    accepted = "finite numbers" if not isinstance(value, Choice) else "numbers, not NaN"
+    for number in numbers_of(value):
+        check_number(name, number, -math.inf, math.inf, accepted)
 
 
 def as_float32(hp: Hyperparams | None) -> Hyperparams:

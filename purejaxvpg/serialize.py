@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from purejaxvpg import by_name
+from purejaxvpg import by_name, ranges
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import flat_params
 from purejaxvpg.user_code import note_read
@@ -68,13 +68,29 @@ def hyperparams_from_json(fields: dict[str, Any]) -> Hyperparams:
     """
     params = fields.get("env_params")
     if isinstance(params, dict):  # JSON has no arrays
-        arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in params.items()}
+        values = {k: with_ranges(v) for k, v in params.items()}
+        arrays = {k: np.asarray(v) if isinstance(v, list) else v for k, v in values.items()}
         fields = {**fields, "env_params": arrays}
     return Hyperparams(**fields)
 
 
+KIND, NUMBERS = "kind", "numbers"  # of a range: {"kind": "uniform", "numbers": [8, 12]}
+
+
+def with_ranges(value: Any) -> Any:
+    """A value that `plain` made JSON of; the range, if it was one.  Raises: as the range."""
+    if not isinstance(value, dict) or set(value) != {KIND, NUMBERS}:
+        return value
+    kind, numbers = value[KIND], value[NUMBERS]
+    made = isinstance(kind, str) and isinstance(numbers, list)
+    return ranges.of_numbers(kind, numbers) if made else value
+
+
 def plain(value: Any) -> Any:
-    """Numbers, arrays and parameter objects as JSON has them; nested parameters by dotted names."""
+    """Numbers, arrays, ranges and parameter objects as JSON has them; nested parameters by dotted
+    names."""
+    if isinstance(value, ranges.Range):
+        return {KIND: ranges.kind_of(value), NUMBERS: plain(ranges.numbers_of(value))}
     if isinstance(value, Hyperparams):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if hasattr(value, "_fields") or (

@@ -9,7 +9,7 @@ import pytest
 from support.refusals import assert_refused
 
 from purejaxvpg import cli
-from purejaxvpg.cli import arguments, parsing
+from purejaxvpg.cli import arguments, numbers, parsing, typed
 from purejaxvpg.experiment import Choice, LogUniform, Uniform, engine, load_study
 
 TINY = (
@@ -113,24 +113,24 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_does(study, tmp_path, capsys
 
 
 def test_values_are_literals_names_or_tuples():
-    assert parsing.values_of("1e-3,3e-3") == [1e-3, 3e-3]
-    assert parsing.values_of("gae,td") == ["gae", "td"]
-    assert parsing.values_of("(64,64),(8,)") == [(64, 64), (8,)]
-    assert parsing.values_of("True,False") == [True, False]
-    assert parsing.values_of("64") == [64]
+    assert typed.values_of("1e-3,3e-3") == [1e-3, 3e-3]
+    assert typed.values_of("gae,td") == ["gae", "td"]
+    assert typed.values_of("(64,64),(8,)") == [(64, 64), (8,)]
+    assert typed.values_of("True,False") == [True, False]
+    assert typed.values_of("64") == [64]
 
 
 def test_ranges_to_sample_from():
-    assert arguments._range("policy_lr", "log:1e-4:1e-2") == LogUniform(1e-4, 1e-2)
-    assert arguments._range("gamma", "uniform:0.9:1") == Uniform(0.9, 1)
-    assert arguments._range("estimator", "choice:gae:td") == Choice(("gae", "td"))
+    assert typed.range_of("--sample policy_lr", "log:1e-4:1e-2") == LogUniform(1e-4, 1e-2)
+    assert typed.range_of("--sample gamma", "uniform:0.9:1") == Uniform(0.9, 1)
+    assert typed.range_of("--sample estimator", "choice:gae:td") == Choice(("gae", "td"))
 
 
 def test_sizes_of_memory():
-    assert parsing.bytes_of("") is None
-    assert parsing.bytes_of("800MB") == 800_000_000
-    assert parsing.bytes_of("2GiB") == 2 * 2**30
-    assert parsing.bytes_of("1.5GB") == 1_500_000_000
+    assert numbers.bytes_of("") is None
+    assert numbers.bytes_of("800MB") == 800_000_000
+    assert numbers.bytes_of("2GiB") == 2 * 2**30
+    assert numbers.bytes_of("1.5GB") == 1_500_000_000
 
 
 def test_the_preset_gives_the_defaults_of_a_sweep():

@@ -35,7 +35,7 @@ class Agent(NamedTuple):
 
     env: Environment
     networks: Networks
-    env_params: Callable[[Hyperparams], Any]  # the environment's parameters under `hp`
+    env_params: Callable[[Hyperparams], Any]  # the environment's parameters under `hp`, or Ranged
     policy: Callable[[Any], Policy]  # env_params -> Policy (bounds may depend on them)
     encoder: Encoder  # obs [..., *shape] -> float32, one array or several by name
     see: Callable[[RunningStats, Any], Any]  # (stats, obs [...]) -> what the networks are given
@@ -203,7 +203,9 @@ def make_agent(config: VPGConfig) -> Agent:
         env=env,
         networks=networks,
         env_params=lambda hp: envs.resolve_params(env, hp.env_params),
-        policy=lambda env_params: make_policy(config, env.action_space(env_params), default_space),
+        policy=lambda env_params: make_policy(
+            config, env.action_space(envs.without_ranges(env_params)), default_space
+        ),
         encoder=encoder,
         see=see,
     )

@@ -18,7 +18,7 @@ from purejaxvpg.agent.flax_torsos import Torso
 from purejaxvpg.agent.memory import Cell, make_cell
 from purejaxvpg.agent.torsos import make_torso
 from purejaxvpg.config import VPGConfig
-from purejaxvpg.envs.user_code import user_code
+from purejaxvpg.envs.faults import user_code
 from purejaxvpg.variables import TRAINED
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from purejaxvpg.cli import flags, parsing
-from purejaxvpg.cli.numbers import whole
+from purejaxvpg.cli import flags, parsing, typed
+from purejaxvpg.cli.numbers import bytes_of, whole
 from purejaxvpg.envs.names import in_folder_names
 from purejaxvpg.experiment import devices
 from purejaxvpg.experiment.checks import make_seeds
@@ -19,13 +19,12 @@ from purejaxvpg.experiment.prepared import Options
 from purejaxvpg.experiment.pruning import make_pruning
 from purejaxvpg.experiment.runs import Shard, parse_shard
 from purejaxvpg.experiment.spec import Spec
-from purejaxvpg.ranges import Choice, LogUniform, Range, Uniform
 from purejaxvpg.user_code import split_file
 
 
 def spec_of(args: Any) -> Spec:
     """The study that the flags describe.  Raises: ValueError or TypeError, in one line."""
-    if not (args.env or parsing.axis_of_envs(args)):
+    if not (args.env or typed.axis_of_envs(args)):
         command = "train" if isinstance(args, flags.Train) else "sweep"
         raise ValueError(f"{command} needs ENV, or --resume FOLDER; see: purejaxvpg envs")
     config, hp = parsing.config_of(args)
@@ -46,7 +45,7 @@ def seeds_of(number: int, first: int) -> np.ndarray:
 
 def typed_files(args: Any) -> dict[str, str]:
     """Files of environments among the words of a command: path -> the environment's name."""
-    names = [getattr(args, "env", ""), *parsing.axis_of_envs(args)]
+    names = [getattr(args, "env", ""), *typed.axis_of_envs(args)]
     return {file[0]: str(name) for name in names if (file := split_file(name))}
 
 
@@ -58,7 +57,7 @@ def resources_of(args: Any) -> Resources:
             size = whole(size)
         if isinstance(size, str) or size < 1:
             raise ValueError(f"--chunk-size {size} is neither auto nor an integer >= 1")
-    return make_resources(None, args.split, size, parsing.bytes_of(args.memory_limit))
+    return make_resources(None, args.split, size, bytes_of(args.memory_limit))
 
 
 def options_of(args: Any, shard: Shard | None, command: str) -> Options:
@@ -79,11 +78,14 @@ def options_of(args: Any, shard: Shard | None, command: str) -> Options:
 def design_of(args: Any) -> Design:
     """The settings that --grid, --zipped and --sample name.  Raises: ValueError or TypeError."""
     lists, ranges = "policy_lr=1e-3,3e-3", "policy_lr=log:1e-4:1e-2"
-    grid, zipped = (parsing.texts(name, getattr(args, name), lists) for name in ("grid", "zipped"))
+    grid, zipped = (typed.texts(name, getattr(args, name), lists) for name in ("grid", "zipped"))
     return make_design(
-        {name: parsing.values_of(text) for name, text in grid.items()},
-        {name: parsing.values_of(text) for name, text in zipped.items()},
-        {n: _range(n, t) for n, t in parsing.texts("sample", args.sample, ranges).items()},
+        {name: typed.axis_values(name, text) for name, text in grid.items()},
+        {name: typed.axis_values(name, text) for name, text in zipped.items()},
+        {
+            name: typed.range_of(f"--sample {name}", text)
+            for name, text in typed.texts("sample", args.sample, ranges).items()
+        },
         args.num_samples,
         args.sampler,
         args.sample_seed,
@@ -96,20 +98,6 @@ def conditions_of(names: tuple[str, ...]) -> list[str] | None:
     if names == ("none",):
         return []
     return [name for item in names for name in item.split(",")] or None
-
-
-def _range(name: str, text: str) -> Range:
-    kind, *pieces = parsing.pieces_of(text)
-    values = [parsing.literal(piece) for piece in pieces]
-    if kind == "choice":
-        return Choice(tuple(values))
-    ranges = {"log": LogUniform, "uniform": Uniform}
-    if kind not in ranges or len(values) != 2:
-        raise ValueError(
-            f"--sample {name}={text} is no range; write {name}=log:LOW:HIGH, "
-            f"{name}=uniform:LOW:HIGH or {name}=choice:A:B"
-        )
-    return ranges[kind](*values)
 
 
 def shard_of(text: str) -> Shard | None:

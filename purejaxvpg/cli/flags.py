@@ -11,15 +11,13 @@ from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
 
 # Fields that take Python objects in the library take names here, or name=value pairs.
-_CHOICES = {
-    "network": ("auto", "mlp", "cnn"),
-    "memory": ("gru", "lstm"),
-    "kernel_init": ("NAME",),
-    **NAMES,
-}
+_CHOICES = NAMES | {"network": ("auto", "mlp", "cnn"), "memory": ("gru", "lstm"),
+                    "kernel_init": ("NAME",)}  # fmt: skip
 PAIRS = {
-    "env_kwargs": "Constructor arguments of the environment",
-    "env_params": "Environment parameters that differ from the environment's defaults",
+    "env_kwargs": "Constructor arguments of the environment, as name=value name=value ...",
+    "env_params": "Environment parameters that differ from the environment's defaults; as "
+    "name=value, several apart by spaces. name=uniform:LOW:HIGH, log:LOW:HIGH or choice:A:B:... "
+    "draws it at each reset, for each episode its own",
 }
 
 Flag = tuple[str, Any, Any]  # as dataclasses.make_dataclass takes a field
@@ -52,7 +50,7 @@ def _flags(cls: type) -> list[Flag]:
             metavar = "NAME [NAME ...]"
         if field.name in PAIRS:
             kind, default = tuple[str, ...], ()
-            text = f"{PAIRS[field.name]}; as name=value, several apart by spaces"
+            text = PAIRS[field.name]
         flags.append(_flag(field.name, kind, default, text, metavar))
     return flags
 
@@ -88,7 +86,7 @@ _DESIGN = [
     _flag("grid", AXES, (), "Axes as name=value,value,...: every combination of their values."),
     _flag("zipped", AXES, (), "Axes as name=value,value,...: first with first, and so on."),
     _flag("sample", AXES, (), "Axes to draw from: name=log:LOW:HIGH, name=uniform:LOW:HIGH or "
-          "name=choice:A:B:..."),
+          "name=choice:A:B:... (a value for each setting; --env-params draws for each episode)."),
     _flag("num_samples", int, 0, "Points to draw for --sample."),
     _flag("sampler", Literal["sobol", "random"], "sobol", "How --sample draws them."),
     _flag("sample_seed", int, 0, "Seed of the draws."),
@@ -193,6 +191,14 @@ Eval = _command(
     *_CHOICE,
     _flag("seed", int, -1, "Training seed whose policy it is; -1: all of them."),
     *_EPISODES,
+    _flag(
+        "env_params",
+        AXES,
+        (),
+        "Parameters to evaluate under, as name=value or "
+        "name=value,value,...: every combination. Ranges that training drew from are at the "
+        "environment's defaults unless given.",
+    ),
     _switch("greedy", "Only with the policy's mode (default: both ways)."),
     _switch("sampled", "Only with actions drawn from the policy, as in training."),
 )

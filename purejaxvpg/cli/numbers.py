@@ -1,5 +1,6 @@
 """Numbers as people type them: 1000000, 1_000_000, 1e6; 64,64 or 64 64 for several; 0.003, 3e-3."""
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
@@ -83,3 +84,20 @@ AS_TYPED = {
     ],
 }
 """Type of a field -> type of its flag, for tyro."""
+
+
+_UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def bytes_of(text: str) -> int | None:
+    """ "8GB" as a number of bytes; None for "".  Raises: ValueError."""
+    if not text:
+        return None
+    match = re.fullmatch(r"([\d.]+)\s*([A-Za-z]*)", text)
+    try:
+        assert match
+        return int(float(match[1]) * _UNITS[match[2].upper()])
+    except (AssertionError, KeyError, ValueError, OverflowError):
+        raise ValueError(
+            f"--memory-limit {text} is no size; write for example 800MB, 8GB or 2GiB"
+        ) from None

@@ -13,7 +13,7 @@ from purejaxvpg.experiment.progress import Progress as Now
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import tables
 from purejaxvpg.report.digest import choose_best, digests
-from purejaxvpg.report.labels import setting_labels
+from purejaxvpg.report.labels import drawn_label, setting_labels
 from purejaxvpg.statistics import LAST_EPISODES
 
 SHOWN = 5  # diverged seeds, by name
@@ -59,6 +59,9 @@ def print_results(study: Study) -> None:
     else:
         _print_seeds(study)
     print_diverged(study)
+    if drawn := drawn_label(study):
+        where = ", and evaluations are at the environment's defaults" * bool(study.evaluations)
+        say(f"each episode drew {drawn}{where}")
     record = study.record
     if record.seconds:
         rate = record.steps / record.seconds

@@ -3,7 +3,6 @@
 The defaults are those of the environment's preset, if it has one.
 """
 
-import ast
 import contextlib
 import dataclasses
 import io
@@ -15,13 +14,12 @@ from typing import Annotated, Any
 import tyro
 
 from purejaxvpg import presets
-from purejaxvpg.cli import flags
+from purejaxvpg.cli import flags, typed
 from purejaxvpg.cli.terminal import UserError, user_errors
 from purejaxvpg.cli.words import check_words
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import canonical
 from purejaxvpg.experiment.paths import expanded
-from purejaxvpg.serialize import plain
 
 HELP = ("-h", "--help")
 
@@ -153,92 +151,9 @@ def config_of(args: Any) -> tuple[VPGConfig, Hyperparams]:
     Raises: ValueError or TypeError, in one line.
     """
     values = {field.name: getattr(args, field.name) for field in dataclasses.fields(args)}
-    values["env"] = args.env or next(iter(axis_of_envs(args)), "")
-    values["env_kwargs"] = pairs("env_kwargs", args.env_kwargs)
-    values["env_params"] = pairs("env_params", args.env_params) or None
+    values["env"] = args.env or next(iter(typed.axis_of_envs(args)), "")
+    values["env_kwargs"] = typed.pairs("env_kwargs", args.env_kwargs)
+    values["env_params"] = typed.pairs("env_params", args.env_params) or None
     config = VPGConfig(**{f.name: values[f.name] for f in dataclasses.fields(VPGConfig)})
     hp = Hyperparams(**{f.name: values[f.name] for f in dataclasses.fields(Hyperparams)})
     return config, hp
-
-
-def axis_of_envs(args: Any) -> list[Any]:
-    """Values of an axis over environments; [] without one, or if it cannot be read."""
-    for flag in ("grid", "zipped", "sample"):
-        for item in getattr(args, flag, ()):
-            name, _, text = item.partition("=")
-            with contextlib.suppress(ValueError):  # which `design_of` raises
-                if name == "env":
-                    return pieces_of(text)[1:] if flag == "sample" else values_of(text)
-    return []
-
-
-def pieces_of(text: str) -> list[str]:
-    """ "log:1e-4:1e-2" in pieces; the colon of mine.py:MyEnv separates none."""
-    return re.split(r"(?<!\.py):", text)
-
-
-def pairs(flag: str, items: tuple[str, ...], example: str = "gravity=9.8") -> dict[str, Any]:
-    """("size=10", ...) as {"size": 10, ...}; values are Python literals, or else strings."""
-    return {name: literal(text) for name, text in texts(flag, items, example).items()}
-
-
-def flag_words(name: str, value: Any) -> list[str]:
-    """A flag and its value as words of a command line."""
-    flag = f"--{flags.SPELT.get(name, name).replace('_', '-')}"
-    if isinstance(value, bool):
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    if name in flags.PAIRS:
-        return [flag, *[f"{key}={plain(x)!r}" for key, x in dict(value).items()]]
-    if isinstance(value, tuple):
-        return [flag, *map(str, value)]
-    return [flag, str(plain(value))]
-
-
-def texts(flag: str, items: tuple[str, ...], example: str) -> dict[str, str]:
-    """("size=10", ...) as {"size": "10", ...}.  Raises: ValueError."""
-    values: dict[str, str] = {}
-    flag = flag.replace("_", "-")
-    for item in items:
-        name, equals, text = item.partition("=")
-        if name in values:
-            raise ValueError(f"--{flag} gives {name} twice")
-        if not (name and equals):
-            raise ValueError(f"--{flag} {item} is not name=value; write for example {example}")
-        values[name] = text
-    return values
-
-
-def literal(text: str) -> Any:
-    """A Python literal, or else the string itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def values_of(text: str) -> list[Any]:
-    """ "1e-3,3e-3", "gae,td" or "(64,64),(128,)" as a list of values."""
-    try:
-        return ast.literal_eval(f"[{text}]")  # commas within brackets belong to the value
-    except (ValueError, SyntaxError):
-        pieces = [piece.strip() for piece in text.split(",")]
-        if not all(pieces):
-            raise ValueError(f"{text!r} has an empty value; write for example 0.9,0.99") from None
-        return [literal(piece) for piece in pieces]
-
-
-_UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-
-
-def bytes_of(text: str) -> int | None:
-    """ "8GB" as a number of bytes; None for "".  Raises: ValueError."""
-    if not text:
-        return None
-    match = re.fullmatch(r"([\d.]+)\s*([A-Za-z]*)", text)
-    try:
-        assert match
-        return int(float(match[1]) * _UNITS[match[2].upper()])
-    except (AssertionError, KeyError, ValueError, OverflowError):
-        raise ValueError(
-            f"--memory-limit {text} is no size; write for example 800MB, 8GB or 2GiB"
-        ) from None

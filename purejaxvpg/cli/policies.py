@@ -7,17 +7,17 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from purejaxvpg.cli import parsing
+from purejaxvpg.cli import typed
 from purejaxvpg.cli.output import print_diverged
 from purejaxvpg.cli.terminal import console, say, show, user_errors
-from purejaxvpg.envs import shown
+from purejaxvpg.envs import get_param, make, ranges_of, shown
 from purejaxvpg.experiment import policy_files
 from purejaxvpg.experiment.evaluation import evaluate_setting, policies_of
 from purejaxvpg.experiment.files import inside, write_whole
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report import tables
-from purejaxvpg.report.labels import setting_labels
+from purejaxvpg.report.labels import BASE, range_labels, setting_labels
 from purejaxvpg.state import Evaluation
 from purejaxvpg.statistics import LAST_EPISODES, bootstrap
 
@@ -25,7 +25,8 @@ WAYS = ("greedy", "sampled")  # the mode of the policy, or draws from it
 
 
 def evaluate(args: Any) -> None:
-    """Evaluate policies of a run or study, with the environment parameters they trained on.
+    """Evaluate policies of a run or study, with the environment parameters they trained on, or
+    those of --env-params, a row for each.
 
     Greedily and with actions drawn from them, unless one of the two is asked for: they may score
     very differently.
@@ -36,17 +37,21 @@ def evaluate(args: Any) -> None:
         settings = _settings(study, args)
         seeds = study.seeds if args.seed == -1 else np.asarray([args.seed])
         ways = [way for way in WAYS if getattr(args, way)] or list(WAYS)
+        points = typed.combinations(args.env_params)
+        rows = [(int(h), point) for h in settings for point in points]
         outcomes = [
-            {way: _outcome(study, int(h), seeds, args, way) for way in ways} for h in settings
+            {way: _outcome(study, h, seeds, args, way, point) for way in ways} for h, point in rows
         ]
+        defaults = _defaults_of_ranges(study, rows)
     episodes = " and ".join(f"{args.num_episodes} {way}" for way in ways)
     title = f"{shown(study.config.env)}: {episodes} episodes a seed"
-    labels = setting_labels(study.design.settings())
-    if len(settings) == 1:
-        label = f" ({labels[settings[0]]})" if study.design.axes else ""
+    labels = _labels(study, rows)
+    if len(rows) == 1:
+        label = f" ({labels[0]})" if labels[0] else ""
         show(tables.summary(title + label, _rows(outcomes[0])))
     else:
-        show(_table(title, [labels[h] for h in settings], outcomes))
+        show(_table(title, labels, outcomes))
+    say(*defaults)
     _print_unjudged(study)
     print_diverged(study)
     for way in ways:
@@ -82,6 +87,7 @@ def export(args: Any) -> None:
         params, obs_stats = policies_of(study, setting, np.asarray([seed]))
         params, obs_stats = jax.tree.map(lambda x: x[0], (params, obs_stats))
         config, hp = study.setting(setting)
+        defaults = _defaults_of_ranges(study, [(setting, {})])
         folder = Path(args.out) if args.out else inside(Path(args.folder), "policy")
         card = {**scores, "seed": seed}
         policy_files.save_policy(folder, config, params, obs_stats, hp, card)
@@ -91,6 +97,7 @@ def export(args: Any) -> None:
             write_whole(folder / "policy.jax", data)
     chosen = f"the best of {len(seeds)} by" if args.seed == -1 else "as asked for, with"
     say(f"seed {seed}: {chosen} a {judged}, {returns[place]:.1f}")
+    say(*defaults)
     _print_unjudged(study)
     print_diverged(study)
     say(f"policy of seed {seed}: {folder}")
@@ -102,9 +109,39 @@ def _check_episodes(args: Any) -> None:
         raise ValueError(f"num_episodes={given} is out of range; accepted: an integer >= 1")
 
 
-def _outcome(study: Study, setting: int, seeds: np.ndarray, args: Any, way: str) -> Evaluation:
+def _outcome(
+    study: Study, setting: int, seeds: np.ndarray, args: Any, way: str, env_params: Any = None
+) -> Evaluation:
     how = (seeds, args.num_episodes, way == "greedy", args.eval_seed)
-    return evaluate_setting(study, setting, *how)
+    return evaluate_setting(study, setting, *how, env_params)
+
+
+def _labels(study: Study, rows: list[tuple[int, dict[str, Any]]]) -> list[str]:
+    """Setting and parameters of each row, as text.  Args: rows: places of settings, parameters."""
+    settings = setting_labels(study.design.settings())
+    points = setting_labels([point for _, point in rows])
+    labels = zip([settings[h] for h, _ in rows], points, strict=True)
+    return [", ".join(text for text in label if text != BASE) for label in labels]
+
+
+def _defaults_of_ranges(study: Study, rows: list[tuple[int, dict[str, Any]]]) -> list[str]:
+    """Lines on parameters that training drew and that these evaluations leave at their defaults.
+
+    Args: rows: places of settings, and the parameters that evaluations give them.
+    """
+    lines: dict[str, None] = {}
+    for place, given in rows:
+        config, hp = study.setting(place)
+        ranges = ranges_of(hp.env_params)
+        ranges = {name: span for name, span in ranges.items() if name not in given}
+        if ranges:
+            env = make(config.env, **dict(config.env_kwargs))
+            at = ", ".join(f"{name}={get_param(env.default_params, name)}" for name in ranges)
+            lines[
+                f"evaluated at the environment's default of {at}; training drew "
+                f"{range_labels(ranges)} for each episode"
+            ] = None
+    return list(lines)
 
 
 def _candidates(study: Study, setting: int) -> np.ndarray:
@@ -137,7 +174,7 @@ def _settings(study: Study, args: Any) -> np.ndarray:
 
     Both together: the best, of each condition, of the settings that --where leaves.
     """
-    where = parsing.pairs("where", args.where, "policy_lr=3e-3")
+    where = typed.pairs("where", args.where, "policy_lr=3e-3")
     if args.best:
         best = study.best_of_each(**where)
         return best if len(best) else np.asarray([study.best(**where)])  # which says why

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from purejaxvpg.cli.parsing import flag_words
 from purejaxvpg.cli.terminal import UserError, say, user_errors
+from purejaxvpg.cli.typed import flag_words
 from purejaxvpg.experiment import engine
 from purejaxvpg.experiment.devices import DETERMINISTIC, be_deterministic
 from purejaxvpg.experiment.folder import load_study, read_spec

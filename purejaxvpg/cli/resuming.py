@@ -5,7 +5,7 @@ import os
 import shlex
 from typing import Any
 
-from purejaxvpg.cli import arguments, flags, parsing
+from purejaxvpg.cli import arguments, flags, typed
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import by_path
 from purejaxvpg.experiment.conditions import check_conditions
@@ -89,7 +89,7 @@ def _changed(spec: Spec, args: Any, given: set[str]) -> Spec:
 
     def changes(cls: type) -> dict[str, Any]:
         names = [field.name for field in dataclasses.fields(cls) if field.name in given]
-        pairs = {name: parsing.pairs(name, getattr(args, name)) for name in flags.PAIRS}
+        pairs = {name: typed.pairs(name, getattr(args, name)) for name in flags.PAIRS}
         return {name: pairs[name] if name in pairs else getattr(args, name) for name in names}
 
     config = dataclasses.replace(spec.config, **changes(VPGConfig))
@@ -140,5 +140,5 @@ def command(folder: str, args: Any, shard: Shard | None = None) -> str:
         if field.name == "shard":
             value = f"{shard[0]}/{shard[1]}" if shard else ""
         if field.name not in (*IDENTITY, "imports") and value != field.default:
-            words += parsing.flag_words(field.name, value)
+            words += typed.flag_words(field.name, value)
     return shlex.join(words)

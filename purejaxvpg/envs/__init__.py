@@ -8,6 +8,8 @@ check           its contract, by running it: a `trial`, and what it means
 keys            where random numbers come from
 spaces          actions and observations
 params          its parameters by name
+ranged          its parameters under a run's settings, some of them ranges
+drawn           an environment whose ranged parameters are drawn at each reset
 vector          N of them side by side
 names           one form of each name, and short ones
 by_path         names of the form `module:Name` and `path/mine.py:Name`
@@ -31,8 +33,16 @@ from purejaxvpg.envs import by_path, check, suites
 from purejaxvpg.envs.clock import clocked
 from purejaxvpg.envs.contract import settle
 from purejaxvpg.envs.names import canonical, shown
-from purejaxvpg.envs.params import flat_params, get_param, param_names, resolve_params, time_limit
+from purejaxvpg.envs.params import flat_params, get_param, param_names
 from purejaxvpg.envs.protocol import Environment, Step
+from purejaxvpg.envs.ranged import (
+    Ranged,
+    like_default,
+    ranges_of,
+    resolve_params,
+    time_limit,
+    without_ranges,
+)
 from purejaxvpg.envs.spaces import MultiDiscrete
 from purejaxvpg.envs.vector import VectorEnv, vectorize
 from purejaxvpg.fields import MOST, check_count, first_line
@@ -41,6 +51,7 @@ from purejaxvpg.user_code import import_code
 __all__ = [
     "Environment",
     "MultiDiscrete",
+    "Ranged",
     "Step",
     "VectorEnv",
     "canonical",
@@ -50,8 +61,10 @@ __all__ = [
     "flat_params",
     "get_param",
     "import_code",
+    "like_default",
     "make",
     "param_names",
+    "ranges_of",
     "register",
     "registered",
     "resolve_params",
@@ -59,6 +72,7 @@ __all__ = [
     "suggest",
     "time_limit",
     "vectorize",
+    "without_ranges",
 ]
 
 _user_factories: dict[str, Callable[..., Any]] = {}

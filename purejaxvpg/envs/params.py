@@ -1,57 +1,13 @@
 """Parameters of an environment by name: mappings, dataclasses and NamedTuples, nested at will.
 
-The name of a parameter inside another is dotted: `inner.g`.
+The name of a parameter inside another is dotted: `inner.g`.  A range is one value.
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax.numpy as jnp
-
-from purejaxvpg.by_name import suggest
-from purejaxvpg.envs.protocol import Environment
-from purejaxvpg.fields import short
-
-
-def resolve_params(env: Environment, overrides: Any) -> Any:
-    """The environment's parameters: its defaults, with those named in `overrides` replaced.
-
-    Args:
-      overrides: None, a mapping from names to (traced) values, or a whole parameter object,
-        which is used as it is.
-
-    Raises: ValueError for a name that the environment does not have, with the close ones, and
-    for a value of another shape than the default's; TypeError for another kind of object.
-    """
-    if overrides is None:
-        return env.default_params
-    if not isinstance(overrides, Mapping):
-        _check_object(env, overrides)
-        return overrides
-    names = param_names(env.default_params)
-    for name, value in overrides.items():
-        if name not in names:
-            raise ValueError(
-                f"env_params.{name} is not a parameter of {env.name}; {suggest(name, names)}"
-            )
-        given, expected = jnp.shape(value), jnp.shape(get_param(env.default_params, name))
-        if given != expected:
-            raise ValueError(
-                f"env_params.{name} has shape {given} where one run takes {expected}; sweep it "
-                f"with jax.vmap"
-            )
-    return replace_params(env.default_params, overrides)
-
-
-def _check_object(env: Environment, params: Any) -> None:
-    """TypeError for what is no parameter object of an environment whose parameters have names."""
-    kind = type(env.default_params)
-    if _children(env.default_params) is not None and not isinstance(params, kind):
-        raise TypeError(
-            f"env_params={short(params)} is a {type(params).__name__}; accepted: a mapping from "
-            f"parameter names to values, or {env.name}'s parameter object ({kind.__name__})"
-        )
+from purejaxvpg.ranges import Range
 
 
 def param_names(params: Any) -> tuple[str, ...]:
@@ -66,33 +22,26 @@ def flat_params(params: Any) -> dict[str, Any]:
 
 def get_param(params: Any, name: str) -> Any:
     """An environment's parameter of that name, or None."""
-    children = _children(params)
-    if children is None:
+    parts = children(params)
+    if parts is None:
         return getattr(params, name, None)
-    if name in children:
-        return children[name]
-    for key, child in children.items():
+    if name in parts:
+        return parts[name]
+    for key, child in parts.items():
         if name.startswith(f"{key}."):
             return get_param(child, name.removeprefix(f"{key}."))
     return None
 
 
-def time_limit(env: Environment, params: Any) -> Any:
-    """Longest episode in steps under these parameters; None if the environment sets no limit."""
-    if env.time_limit is not None:
-        return env.time_limit(params)
-    return get_param(params, "max_steps_in_episode")
-
-
 def replace_params(params: Any, values: Mapping[str, Any]) -> Any:
     """The parameters with those named in `values` replaced; of the same types as before."""
-    children = _children(params) or {}
+    parts = children(params) or {}
     changed = {}
-    for key, child in children.items():
+    for key, child in parts.items():
         inner = {
             name.removeprefix(f"{key}."): value
             for name, value in values.items()
-            if name.startswith(f"{key}.") and name not in children
+            if name.startswith(f"{key}.") and name not in parts
         }
         if key in values:
             changed[key] = values[key]
@@ -107,15 +56,17 @@ def replace_params(params: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _leaves(params: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, child in (_children(params) or {}).items():
-        if _children(child) is None:
+    for key, child in (children(params) or {}).items():
+        if children(child) is None:
             yield f"{prefix}{key}", child
         else:
             yield from _leaves(child, f"{prefix}{key}.")
 
 
-def _children(params: Any) -> dict[str, Any] | None:
+def children(params: Any) -> dict[str, Any] | None:
     """Parameters one level down, by name; None for a value."""
+    if isinstance(params, Range):
+        return None
     if isinstance(params, Mapping):
         return {str(key): child for key, child in params.items()}
     if dataclasses.is_dataclass(params) and not isinstance(params, type):

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from purejaxvpg.compute import Compute, ResetKeys, Resets, add, select
+from purejaxvpg.envs.drawn import drawn
 from purejaxvpg.envs.protocol import Environment
+from purejaxvpg.envs.ranged import Ranged
 from purejaxvpg.state import EpisodeStats, VectorState
 
 ONE_DEVICE = Compute()
@@ -50,7 +52,7 @@ def vectorize(
     """N copies of `env` with fresh resets, episode statistics and an optional time limit.
 
     After an end, an environment continues from a reset of its own with a key of its own: no
-    reset state is ever shared or used twice.
+    reset state is ever shared or used twice.  Parameters may be `Ranged`: each reset draws them.
 
     Args:
       num_envs: N, of this device.
@@ -59,13 +61,14 @@ def vectorize(
       restart: False draws no resets, for one episode each: what follows an end means nothing
         (unless the library resets by itself).
     """
-    resets_here = restart and (not env.resets_itself or max_episode_steps is not None)
+    env = drawn(env)
     draw = jax.vmap(env.reset, in_axes=(0, None))  # ([N] keys, params) -> (obs, state)
     resets = Resets(draw, num_envs, compute)
 
     def reset(key: Array, params: Any) -> tuple[VectorState, Array]:
         obs, inner = draw(compute.keys(key, num_envs), params)
-        spares = resets.empty(obs, inner) if resets_here else None
+        here = restart and (max_episode_steps is not None or not _resets_itself(env, params))
+        spares = resets.empty(obs, inner) if here else None
         return VectorState(inner, _no_steps(num_envs), spares), obs
 
     def keys(key: Array, index: Array) -> StepKeys:
@@ -87,7 +90,7 @@ def vectorize(
 
         inner, obs, spares = out.state, out.obs, state.spares
         if spares is not None:
-            already = (out.terminated | out.truncated) if env.resets_itself else False
+            already = (out.terminated | out.truncated) if _resets_itself(env, params) else False
             ended = done & ~jnp.asarray(already)  # [N]
             fresh, spares = resets.take(keys.resets, spares, ended, params)
             obs, inner = select(ended, fresh, (obs, inner))
@@ -97,6 +100,11 @@ def vectorize(
         return VectorState(inner, running, spares), result
 
     return VectorEnv(reset, keys, step)
+
+
+def _resets_itself(env: Environment, params: Any) -> bool:
+    """Whether its own resets count; not with ranges, from which they would draw nothing."""
+    return env.resets_itself and not isinstance(params, Ranged)
 
 
 def _no_steps(num_envs: int) -> EpisodeStats:

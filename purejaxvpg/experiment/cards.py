@@ -24,6 +24,7 @@ from purejaxvpg.agent import Agent
 from purejaxvpg.agent.encoding import Encoder, Part, of_array
 from purejaxvpg.agent.policy import describe_actions
 from purejaxvpg.config import Hyperparams, VPGConfig
+from purejaxvpg.envs import without_ranges
 from purejaxvpg.envs.spaces import children, kind_of
 from purejaxvpg.experiment.accepted import Accepted
 from purejaxvpg.experiment.record import versions
@@ -40,7 +41,7 @@ def make_card(
 
     Raises: TypeError for a config with objects that no `module:Name` gives back.
     """
-    env_params = agent.env_params(Hyperparams() if hp is None else hp)
+    env_params = without_ranges(agent.env_params(Hyperparams() if hp is None else hp))
     space, encoder = agent.env.action_space(env_params), agent.encoder
     key = jax.eval_shape(lambda: jax.random.key(0))
     mask = None

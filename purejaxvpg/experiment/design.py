@@ -27,7 +27,7 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.conditions import Condition, check_conditions, grouped
 from purejaxvpg.experiment.display import cut
 from purejaxvpg.experiment.runs import MOST_RUNS
-from purejaxvpg.ranges import Range, is_list, plain_value
+from purejaxvpg.ranges import Choice, Range, is_list, numbers_of, plain_value
 
 Sampler = Literal["sobol", "random"]
 
@@ -165,6 +165,8 @@ def _sampled(sample: dict[str, Range], number: int, sampler: str, seed: int) -> 
                 f"sample of {name} is {span!r}; accepted: Uniform(low, high), "
                 f"LogUniform(low, high) or Choice(options)"
             )
+        if not isinstance(span, Choice) and any(map(np.ndim, numbers_of(span))):
+            raise TypeError(f"sample of {name} has arrays as its bounds; accepted: numbers")
     if sampler == "sobol":
         with warnings.catch_warnings():  # that the balance is best at powers of two, we say above
             warnings.simplefilter("ignore", UserWarning)

@@ -1,6 +1,7 @@
 """Evaluation of the policies that a study keeps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,13 @@ import numpy as np
 
 from purejaxvpg.agent import make_agent
 from purejaxvpg.compute import STUDY_KEYS, memoized
-from purejaxvpg.config import VPGConfig
+from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.evaluate import make_evaluate
+from purejaxvpg.experiment.design import ENV_PARAMS
+from purejaxvpg.experiment.groups import apply
 from purejaxvpg.experiment.policies import restore
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.ranges import Range
 from purejaxvpg.state import Evaluation, RunningStats
 
 EVALUATION = 0xE7A1  # a branch of a seed's key that its training never splits off
@@ -24,23 +28,42 @@ def evaluate_setting(
     num_episodes: int = 32,
     greedy: bool = True,
     seed: int = 0,
+    env_params: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Evaluate the policies of a setting, with the environment parameters it trained on.
+    """Evaluate the policies of a setting, with the environment parameters it trained on, and the
+    environment's defaults in place of ranges.
 
     Args:
       setting: its place in the design.  seeds: training seeds, `[S]`; None: all of the study.
       num_episodes: E of each.  greedy: the policy's mode, or else draws from it.
       seed: of the evaluation.
+      env_params: parameters to evaluate under instead, name -> value.
 
     Returns: `[S, E]` each.
 
-    Raises: ValueError for a policy that is not kept; else as `make_evaluate`.
+    Raises: ValueError for a policy that is not kept, or parameters that the environment does not
+    have or that are ranges; else as `make_evaluate`.
     """
-    config, hp = study.setting(setting)
+    config, hp = under(*study.setting(setting), env_params)
     seeds = study.seeds if seeds is None else np.asarray(seeds)
     evaluate = _over_seeds(config, num_episodes, greedy)
     params, obs_stats = policies_of(study, setting, seeds)
     return evaluate(evaluation_keys(seeds, seed), params, obs_stats, hp)
+
+
+def under(
+    config: VPGConfig, hp: Hyperparams, env_params: Mapping[str, Any] | None
+) -> tuple[VPGConfig, Hyperparams]:
+    """A setting with other environment parameters.  Raises: ValueError, TypeError."""
+    for name, span in (env_params or {}).items():
+        if isinstance(span, Range):
+            raise ValueError(
+                f"env_params.{name} ~ {span} is drawn in training alone, and evaluations are under "
+                f"fixed values; give one, or several ({name}=8,10,12)"
+            )
+    if not env_params:
+        return config, hp
+    return apply({f"{ENV_PARAMS}{name}": x for name, x in env_params.items()}, config, hp)
 
 
 @memoized(64)

@@ -1,15 +1,20 @@
-"""Settings by compiled program: those that differ in traced names alone share one."""
+"""Settings by compiled program: those that differ in traced names alone share one.
+
+A range of an environment's parameter is another program than a value of it; its bounds are traced.
+"""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from purejaxvpg import envs
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.design import ENV_PARAMS, STATIC, TRACED, Design
 from purejaxvpg.fields import MOST
+from purejaxvpg.ranges import Range
 
 
 class Group(NamedTuple):
@@ -26,7 +31,7 @@ def resolve(design: Design, config: VPGConfig, hp: Hyperparams) -> list[Group]:
     Raises: ValueError or TypeError, one line that names the setting, for a value that the
     field, or the environment, does not accept.
     """
-    groups: dict[VPGConfig, list[tuple[int, Hyperparams]]] = {}
+    groups: dict[tuple[VPGConfig, Any], list[tuple[int, Hyperparams]]] = {}
     for place, setting in enumerate(design.settings()):
         try:
             setting_config, setting_hp = apply(setting, config, hp)
@@ -34,10 +39,11 @@ def resolve(design: Design, config: VPGConfig, hp: Hyperparams) -> list[Group]:
             values = ", ".join(f"{name}={value!r}" for name, value in setting.items())
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"setting {values or '(base)'}: {error}") from None
-        groups.setdefault(setting_config, []).append((place, setting_hp))
+        ranges = jax.tree.structure(envs.ranges_of(setting_hp.env_params))
+        groups.setdefault((setting_config, ranges), []).append((place, setting_hp))
     return [
         Group(config, *(tuple(column) for column in zip(*members, strict=True)))
-        for config, members in groups.items()
+        for (config, _), members in groups.items()
     ]
 
 
@@ -77,6 +83,8 @@ def _env_params(in_env: dict[str, Any], config: VPGConfig, base: Any) -> Any:
     Hyperparams(env_params=in_env)  # are they numbers?
     env = envs.make(config.env, **dict(config.env_kwargs))
     defaults = env.default_params
+    if base is not None and {**envs.ranges_of(base), **envs.ranges_of(in_env)}:
+        base = envs.flat_params(base)  # an object would be the default of what is drawn
     if base is not None and not isinstance(base, Mapping):  # a whole parameter object
         if envs.param_names(base) != envs.param_names(defaults):
             raise TypeError(
@@ -87,6 +95,8 @@ def _env_params(in_env: dict[str, Any], config: VPGConfig, base: Any) -> Any:
     params = {**(base or {}), **in_env}
     envs.resolve_params(env, params)  # known names, right shapes?
     for name, value in params.items():
+        if isinstance(value, Range):
+            continue  # its bounds are checked by now
         whole = np.asarray(envs.get_param(defaults, name)).dtype.kind in "iu"
         if whole and not (np.isfinite(value).all() and np.equal(np.floor(value), value).all()):
             raise ValueError(f"env_params.{name}={value} is not whole, and that of {env.name} is")

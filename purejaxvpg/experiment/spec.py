@@ -15,12 +15,14 @@ from purejaxvpg.experiment.files import digest
 from purejaxvpg.experiment.pruning import SuccessiveHalving, pruning_from_json, pruning_to_json
 from purejaxvpg.experiment.runs import RunIndex
 from purejaxvpg.fields import short
+from purejaxvpg.ranges import Range, as_typed
 from purejaxvpg.serialize import (
     config_from_json,
     config_to_json,
     hyperparams_from_json,
     lists_to_tuples,
     plain,
+    with_ranges,
 )
 from purejaxvpg.user_code import note_read
 
@@ -108,7 +110,7 @@ class Spec(NamedTuple):
 
         Earlier versions wrote no conditions, and pruned across them.
         """
-        axes = tuple(Axis(d, tuple(n), lists_to_tuples(p)) for d, n, p in fields["axes"])
+        axes = tuple(Axis(d, tuple(n), _points(p)) for d, n, p in fields["axes"])
         names = [name for axis in axes for name in axis.names]
         for axis in axes:
             for point in axis.points if "env" in axis.names else ():
@@ -125,6 +127,10 @@ class Spec(NamedTuple):
             pruning,
             tuple(fields.get("lengths", ())),
         )
+
+
+def _points(points: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:
+    return tuple(tuple(lists_to_tuples(with_ranges(value)) for value in p) for p in points)
 
 
 class Fingerprint:
@@ -165,6 +171,7 @@ def named_differences(one: dict[str, Any], other: dict[str, Any]) -> str:
         pairs |= {name: (one[part].get(name), other[part].get(name)) for name in names}
     typed = {"axes": _axes_as_typed, "prune": _prune_as_typed, "conditions": _names_as_typed}
     pairs |= {name: (one[name], other[name]) for name in typed}
+    typed["env_params"] = _params_as_typed
     pairs["num_seeds"] = (len(one["seeds"]), len(other["seeds"]))
     pairs["seed"] = (one["seeds"][0], other["seeds"][0])
     return "; ".join(
@@ -193,8 +200,15 @@ def _axes_as_typed(axes: list[Any]) -> str:
 
 
 def _values(points: list[Any], column: int) -> str:
-    values = [point[column] for point in points]
+    values = [with_ranges(point[column]) for point in points]
+    values = [as_typed(x) if isinstance(x, Range) else x for x in values]
     return ",".join(f"({','.join(map(str, x))})" if isinstance(x, list) else str(x) for x in values)
+
+
+def _params_as_typed(params: dict[str, Any] | None) -> str:
+    given = {name: with_ranges(value) for name, value in (params or {}).items()}
+    ranged = {name: as_typed(x) for name, x in given.items() if isinstance(x, Range)}
+    return short({**given, **ranged}) if ranged else short(params)
 
 
 def _prune_as_typed(prune: dict[str, Any] | None) -> str:

@@ -18,7 +18,7 @@ def stack_hyperparams(config: VPGConfig, hps: Sequence[Hyperparams]) -> Hyperpar
     """Settings as arrays `[H, ...]`, every leaf of them, the environment's parameters included.
 
     An environment whose code branches on a parameter cannot have that one traced; there only
-    the parameters that `hps` name are.
+    the parameters that `hps` name are.  Of ranges the bounds are; all settings have the same kinds.
     """
     env = envs.make(config.env, **dict(config.env_kwargs))
     numbers = [f.name for f in dataclasses.fields(Hyperparams) if f.name != "env_params"]
@@ -31,6 +31,10 @@ def stack_hyperparams(config: VPGConfig, hps: Sequence[Hyperparams]) -> Hyperpar
         return Hyperparams(**stacked)
     elif isinstance(params[0], Mapping):
         defaults = {name: envs.get_param(defaults, name) for name in params[0]}
+    if ranges := envs.ranges_of(params[0]):
+        like = {name: envs.like_default(env, name, span) for name, span in ranges.items()}
+        whole = isinstance(params[0], envs.Ranged)
+        defaults = envs.Ranged(defaults, like) if whole else {**defaults, **like}
 
     def stack(default: Any, *values: Any) -> np.ndarray:
         # In the default's own type: 10 for a gravity of 9.8 would be an integer otherwise.

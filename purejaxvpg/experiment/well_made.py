@@ -7,6 +7,8 @@ from typing import Any
 
 from purejaxvpg.experiment.record import StudyRecord
 from purejaxvpg.fields import short
+from purejaxvpg.ranges import Range
+from purejaxvpg.serialize import with_ranges
 
 LARGEST_SEED = 2**32 - 1
 
@@ -58,7 +60,10 @@ def _ascends(numbers: list[Any]) -> bool:
 
 
 def _is_value(value: Any) -> bool:
-    """Whether an axis may have it: a number, a text, a truth value, None or a list of them."""
+    """Whether an axis may have it: a number, a text, a truth value, None, a list of them or a
+    range."""
+    if isinstance(value, dict):
+        return isinstance(with_ranges(value), Range)
     if isinstance(value, list):
         return all(map(_is_value, value))
     return value is None or isinstance(value, str | int | float)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from purejaxvpg.experiment.conditions import default_conditions
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.report.labels import drawn_label
 from purejaxvpg.report.markup import Html, element, join, table
 from purejaxvpg.report.texts import texts, words
 
@@ -31,6 +32,9 @@ def section(study: Study) -> Html:
         summary = element("summary", "The same settings in Python")
         shown = [element("p", note), element("pre", whole), element("details", summary, call)]
     facts = [["seeds", spans(study.seeds)]]
+    if drawn := drawn_label(study):
+        facts.append(["drawn at each reset", drawn])
+        facts.append(["evaluated at", "the environment's defaults of these"])
     for field, name in texts("record").items():
         if value := getattr(study.record, field):
             several = isinstance(value, list | tuple)
@@ -80,6 +84,8 @@ def python_call(study: Study) -> str:
     for length in [*study.record.lengths, study.config.total_steps][1:]:
         comments.append(f"# then the same with total_steps={length}, folder=... and resume=True")
     code = "\n".join([*lines, ")", *comments])
+    if names := sorted(set(re.findall(r"\b(Choice|LogUniform|Uniform)\(", code))):
+        code = code.replace("import sweep\n", f"import {', '.join([*names, 'sweep'])}\n", 1)
     return f"from math import inf\n{code}" if re.search(r"\binf\b", code) else code
 
 
