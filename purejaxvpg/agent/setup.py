@@ -18,7 +18,7 @@ from purejaxvpg.agent.networks import Networks, check_torso, make_networks, para
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
 from purejaxvpg.agent.optimize import check_optimizer, make_optimizer
 from purejaxvpg.agent.policy import Policy, make_policy
-from purejaxvpg.compute import Compute, flatten, memoized, select, vary_like
+from purejaxvpg.compute import Compute, flatten, is_large, memoized, select, vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
 from purejaxvpg.envs.protocol import BrokenContract, Masked
@@ -101,7 +101,7 @@ def make_setup(
     rows = config.gradient_rows
     if config.memory is not None and rows is not None:  # a row is a sequence of T steps
         rows = max(1, rows // config.num_steps)
-    compute = Compute(rows, devices)
+    compute = Compute(rows, devices, large=is_large(agent.env.observed))
     local_envs = num_envs // devices
     env = vectorize(agent.env, local_envs, config.max_episode_steps, compute, restart)
     return Setup(config, agent, env, local_envs, compute, _make_estimator(config, compute))

@@ -27,7 +27,7 @@ from purejaxvpg.compute.numerics import NUMBERS, STUDY_KEYS, number_settings
 from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
 from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
-from purejaxvpg.compute.rows import flatten, select
+from purejaxvpg.compute.rows import flatten, is_large, select
 from purejaxvpg.compute.sparse import replace_where
 from purejaxvpg.compute.sums import add
 from purejaxvpg.compute.varying import vary_like
@@ -47,6 +47,7 @@ __all__ = [
     "dot",
     "flatten",
     "forget",
+    "is_large",
     "keep_finite",
     "memoized",
     "number_settings",
