@@ -103,7 +103,8 @@ def make_setup(
         rows = max(1, rows // config.num_steps)
     compute = Compute(rows, devices, large=is_large(agent.env.observed))
     local_envs = num_envs // devices
-    env = vectorize(agent.env, local_envs, config.max_episode_steps, compute, restart)
+    limit, renewal = config.max_episode_steps, config.renewal
+    env = vectorize(agent.env, local_envs, limit, compute, restart, renewal)
     return Setup(config, agent, env, local_envs, compute, _make_estimator(config, compute))
 
 
