@@ -41,7 +41,7 @@ def numbered(cost="dear", width=1):
         number, time, length = state
         state = number, time + 1, length
         obs = observe(state)
-        return Step(state, obs, obs, 1.0, time + 1 >= length, False)
+        return Step(state, obs, obs, jnp.float32(1), time + 1 >= length, jnp.bool_(False))
 
     space = spaces.Box(0, 2**32 - 1, (2 * width,), jnp.uint32)
     return bare("Numbered", reset=reset, step=step, observation_space=lambda _: space,
@@ -144,7 +144,8 @@ def test_cheap_resets_are_renewed_when_asked():
     """Every 8 steps, or so many; on an accelerator only if a number is given."""
     index = jnp.arange(20)
     for renewal, expected in ((None, 8), (3, 3)):
-        renew = jax.vmap(lambda i: Resets(None, 4, Compute(), renewal).keys(KEY, i).renew)(index)  # noqa: B023
+        resets = Resets(jax.vmap(lambda key, params: (key, params)), 4, Compute(), renewal)
+        renew = jax.vmap(lambda i: resets.keys(KEY, i).renew)(index)  # noqa: B023
         np.testing.assert_array_equal(renew, index % expected == 0)
 
 

@@ -12,7 +12,7 @@ from support.trees import bare
 
 from purejaxvpg import Hyperparams, VPGConfig, make_learner
 from purejaxvpg.agent import make_setup, store_final
-from purejaxvpg.compute import is_large
+from purejaxvpg.compute import Compute, is_large
 from purejaxvpg.config import as_float32
 from purejaxvpg.envs.protocol import Step
 from purejaxvpg.vpg import collect, judge
@@ -37,7 +37,7 @@ def pictures(shape=SHAPE):
     def step(key, state, action, params):
         state = state[0] + 1, state[1]
         obs = observe(state)
-        return Step(state, obs, obs, jnp.float32(1), False, state[0] >= state[1])
+        return Step(state, obs, obs, jnp.float32(1), jnp.bool_(False), state[0] >= state[1])
 
     space = spaces.Box(0, 255, shape, jnp.uint8)
     return bare("Pictures", reset=reset, step=step, observation_space=lambda params: space)
@@ -145,6 +145,23 @@ def arrays_in(jaxpr):
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):
                 yield from arrays_in(inner)
+
+
+@pytest.mark.parametrize(("large", "expected"), [(False, 2), (True, 1)])
+def test_chunks_of_large_observations_follow_each_other(large, expected):
+    """Two side by side hold two chunks' activations."""
+    compute = Compute(gradient_rows=2, large=large)
+
+    def loss(params, rows):
+        return (params["torso"]["params"] * rows).sum(), None
+
+    params = {"torso": {"params": jnp.ones(())}}
+    for function in (
+        lambda rows: compute.map(jnp.tanh, rows),
+        lambda rows: compute.grad(loss, params, rows),
+    ):
+        scans = [e for e in jax.make_jaxpr(function)(jnp.ones((8, 3))).eqns if "unroll" in e.params]
+        assert [scan.params["unroll"] for scan in scans] == [expected]
 
 
 @pytest.mark.parametrize("shared", [False, True])

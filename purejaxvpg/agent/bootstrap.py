@@ -7,6 +7,7 @@ truncated, and stored in their place.  With memory they are stored whatever thei
 what it saw, and is replayed after the rollout only.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ def value_after(setup: Setup, state: TrainState, memory: Any, obs: Any) -> Array
 
 
 def store_final(setup: Setup, state: TrainState, final_obs: Any, truncated: Array) -> Any:
-    """What a batch stores of the observations after one step of N environments.
+    """The observations before a reset, as a batch stores them; of one step of N environments.
 
     Args: final_obs: `[N, ...]`.  truncated: `[N]` bool.
     Returns: final_obs, or (large ones) V of it where truncated, `[N]`, and 0 elsewhere.
@@ -40,9 +41,10 @@ def store_final(setup: Setup, state: TrainState, final_obs: Any, truncated: Arra
         return final_obs
     # Values that vary over a mesh as those will that replace them.
     zeros = vary_like(jnp.zeros((1, setup.num_envs)), (state.params, final_obs, truncated))
-    one_step = jax.tree.map(lambda x: x[None], (truncated, final_obs))  # [1, N, ...]
-    rows = -(-setup.num_envs // _SHARE)
-    return replace_where(zeros, *one_step, lambda x: value_after(setup, state, (), x), rows)[0]
+    mask, inputs = jax.tree.map(lambda x: x[None], (truncated, final_obs))  # [1, N, ...]
+    value = lambda x: value_after(setup, state, (), x)  # noqa: E731
+    at_a_time = math.ceil(setup.num_envs / _SHARE)
+    return replace_where(zeros, mask, inputs, value, at_a_time)[0]
 
 
 def bootstrap(
@@ -57,7 +59,8 @@ def bootstrap(
     Returns: `[T, N]`.
     """
     if _stores_values(setup):
-        return jnp.where(batch.truncated, batch.final_obs, next_values)
+        values: Any = jnp.where(batch.truncated, batch.final_obs, next_values)
+        return values
     inputs = (memory, batch.final_obs)
     value = lambda x: value_after(setup, state, *x)  # noqa: E731
     return replace_where(next_values, batch.truncated, inputs, value)

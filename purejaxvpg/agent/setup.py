@@ -12,7 +12,7 @@ from purejaxvpg import envs
 from purejaxvpg.advantages import COMPARES_ENVIRONMENTS, ESTIMATORS, Discounts, Trajectory
 from purejaxvpg.agent.encoding import Encoder, make_encoder
 from purejaxvpg.agent.imported import with_imported
-from purejaxvpg.agent.limits import check_episodes_fit, check_limit
+from purejaxvpg.agent.limits import check_episodes_fit, check_limit, check_renewal
 from purejaxvpg.agent.memory import Sequence, steps_first
 from purejaxvpg.agent.networks import Networks, check_torso, make_networks, param_shapes
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
@@ -173,13 +173,14 @@ def make_agent(config: VPGConfig) -> Agent:
     Raises: ValueError, TypeError, RuntimeError or ImportError, in one line, for an environment, an
     action space, a network or an optimizer that cannot be had (see `envs.make`, `make_policy`,
     `make_networks`, `check_torso`, `check_optimizer`, `with_imported`), and for whole episodes that
-    are longer than a rollout.
+    are longer than a rollout or a renewal that does nothing.
     """
     if not isinstance(config, VPGConfig):
         raise TypeError(f"config={config!r} is not a VPGConfig; pass VPGConfig(...)")
     config = with_imported(config)
     env = envs.make(config.env, **dict(config.env_kwargs))
     check_episodes_fit(config, env, env.default_params)
+    check_renewal(config, env)
     default_space = env.action_space(env.default_params)
     if reason := why_empty(default_space):
         raise ValueError(

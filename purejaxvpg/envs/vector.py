@@ -61,17 +61,10 @@ def vectorize(
         (unless the library resets by itself).
       renewal: steps after which reset states that were drawn ahead are drawn anew; None: as
         compute/resets.py and compute/stack.py choose.
-
-    Raises: ValueError for a renewal where the library resets by itself.
     """
     resets_here = restart and (not env.resets_itself or max_episode_steps is not None)
     draw = jax.vmap(env.reset, in_axes=(0, None))  # ([N] keys, params) -> (obs, state)
-    if renewal is not None and restart and not resets_here:
-        raise ValueError(
-            f"renewal={renewal} does nothing: {env.name} draws its resets itself; pass renewal=None"
-        )
-    kind = Stack if env.reset_cost == "dear" else Resets
-    resets = kind(draw, num_envs, compute, renewal)
+    resets = (Stack if env.reset_cost == "dear" else Resets)(draw, num_envs, compute, renewal)
 
     def reset(key: Array, params: Any) -> tuple[VectorState, Array]:
         obs, inner = draw(compute.keys(key, num_envs), params)
