@@ -26,7 +26,7 @@ from purejaxvpg.hyperparams import as_float32 as as_float32
 
 _LEAST = {"total_steps": 1, "num_envs": 1, "num_steps": 1, "n_step": 1, "eval_episodes": 1,
           "eval_steps": 1, "max_episode_steps": 1, "gradient_rows": 1, "value_iterations": 0,
-          "eval_every": 0, "memory_size": 1}  # fmt: skip
+          "eval_every": 0, "memory_size": 1, "renewal": 1}  # fmt: skip
 
 Rollout = Literal["segments", "episodes"]
 ValueTarget = Literal["future_return", "lambda_return"]
@@ -60,6 +60,9 @@ class VPGConfig:
     total_steps: int = setting(500_000, "Environment steps of the run, U*N*T; num_envs * num_steps must divide it.")
     num_envs: int = setting(8, "N, environments stepped side by side.")
     num_steps: int = setting(125, "T, steps that each environment takes per update.")
+    renewal: int | None = setting(None, """Steps of a rollout after which reset states drawn ahead are drawn anew, all together (None: 8 on a
+        CPU and 1 elsewhere; where a reset takes far longer than a step, whenever all are used). They are drawn earlier where they
+        do not suffice; each is used once.""")
     rollout: Rollout = setting("segments", """segments: T steps of N continuing environments, the cut end bootstrapped with V.
         episodes: N whole episodes from fresh resets, masked after their end; the gradient is divided by the number of episodes.""")
 

@@ -27,7 +27,7 @@ from jax import Array, lax
 from purejaxvpg import agent
 from purejaxvpg.advantages import VALUE_TARGETS, Discounts, Trajectory
 from purejaxvpg.agent import Setup
-from purejaxvpg.compute import flatten, keep_finite, memoized, replace_where, select
+from purejaxvpg.compute import flatten, keep_finite, memoized, select
 from purejaxvpg.config import Hyperparams, VPGConfig, as_float32
 from purejaxvpg.state import EpisodeSums, Metrics, TrainState, VectorState
 
@@ -87,7 +87,7 @@ class Batch(NamedTuple):
     reward: Array  # [T, N], r_{t+1}
     terminated: Array  # [T, N] bool
     truncated: Array  # [T, N] bool
-    final_obs: Any  # [T, N, ...], s_{t+1} before any reset
+    final_obs: Any  # [T, N, ...], s_{t+1} before any reset; of large ones V alone, [T, N]
     alive: Array  # [T, N] bool; rollout="episodes": False after the episode's end
     memory: Any  # [N, ...], of both networks at the rollout's start; () without memory
 
@@ -139,7 +139,8 @@ def collect(setup: Setup, state: TrainState, hp: Hyperparams) -> Collected:
         ends = carry.alive & done  # `where` below, not a product: 0 * NaN is NaN
         episode = EpisodeSums(out.episode.returns, out.episode.lengths, jnp.ones_like(ends))
         sums = jax.tree.map(lambda x, y: x + jnp.where(ends, y, 0), carry.sums, episode)
-        flags = (out.terminated, truncated, out.final_obs, carry.alive)
+        final_obs = agent.store_final(setup, state, out.final_obs, truncated)
+        flags = (out.terminated, truncated, final_obs, carry.alive)
         row = Batch(carry.obs, action, outputs, out.reward, *flags, memory=())
         alive = carry.alive & ~done if whole_episodes else carry.alive
         memory = select(done, nothing.policy, memory)  # an episode begins without memories
@@ -182,20 +183,16 @@ def judge(
     config, networks, compute = setup.config, setup.agent.networks, setup.compute
     see = functools.partial(setup.agent.see, state.obs_stats)  # raw -> as the networks see it
 
-    def value_after(memory: Any, obs: Any) -> Array:  # [M, ...], [M, ...] -> [M]
-        return networks.value_after(state.params, see(obs), memory)
-
     obs = setup.sequences(see(setup.rows(batch.obs)), batch)  # [B, ...]
     # [T, N], V(s_t); and what V remembers after s_t, [T, N, ...]
     values, memory = setup.steps(compute.map(functools.partial(networks.values, state.params), obs))
     state, last_memory = agent.remember(setup, state, memory, batch)
-    last = value_after(last_memory, state.obs)  # [N], V(s_T)
+    last = agent.value_after(setup, state, last_memory, state.obs)  # [N], V(s_T)
     next_values = jnp.concatenate([values[1:], last[None]])  # [T, N], V(s_{t+1})
     # values[t+1] is V(s_{t+1}) only while the episode goes on; after an end it is the value of the
     # next episode's first state.  A terminated step never reads it; a truncated one gets
     # V(final_obs) in its place.
-    final = (memory, batch.final_obs)
-    next_values = replace_where(next_values, batch.truncated, final, lambda x: value_after(*x))
+    next_values = agent.bootstrap(setup, state, next_values, memory, batch)
 
     # `where`: a weight of 0 would not do, for 0 * inf is NaN.
     rewards, ends = jnp.where(batch.alive, batch.reward, 0), (batch.terminated, batch.truncated)
@@ -258,7 +255,7 @@ def improve(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Lea
     new, opt_state = agent.take_step(optimizer, grads, state.opt_state.policy, state.params.policy)
     metrics["policy_grad_norm"] = agent.global_norm(grads)
     if config.diagnostics:
-        outputs = networks.policy(new, rows.obs)  # [B, O], after the step
+        outputs = compute.map_large(functools.partial(networks.policy, new), rows.obs)  # [B, O]
         kl = (rows.share * policy.kl(rows.outputs, outputs)).sum()
         metrics["kl"], loss_pi = compute.sum((kl, policy_loss(outputs, rows)))
         metrics["policy_loss_change"] = loss_pi - metrics["policy_loss"]
@@ -276,8 +273,9 @@ def fit(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Learned
     V reads the observations or, with a shared torso, its features after the policy's step.
     """
     config, networks, compute = setup.config, setup.agent.networks, setup.compute
-    inputs = networks.value_inputs(state.params.policy, rows.obs)  # [B, ...]
-    data = (inputs, rows.target, rows.share)
+    look = functools.partial(networks.value_inputs, state.params.policy)
+    inputs = compute.map_large(look, rows.obs) if config.shared_torso else look(rows.obs)
+    data = (inputs, rows.target, rows.share)  # [B, ...] each
 
     def loss(params: Any, data: tuple[Array, Array, Array]) -> tuple[Array, None]:
         inputs, target, share = data
@@ -295,5 +293,7 @@ def fit(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Learned
     norm = norms[0] if config.value_iterations else jnp.zeros(())  # before the first step
     metrics = {"value_grad_norm": norm}
     if config.diagnostics:
-        metrics["value_loss_after"] = compute.sum(loss(params, data)[0])
+        values = compute.map_large(functools.partial(networks.value, params), inputs)  # [B]
+        errors = values - rows.target
+        metrics["value_loss_after"] = compute.sum((rows.share * jnp.square(errors)).sum())
     return agent.with_network(state, "value", params, opt_state), metrics

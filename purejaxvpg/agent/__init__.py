@@ -10,10 +10,12 @@ encoding    from observations to what networks see
 limits      longest episodes
 normalize   running statistics of observations and rewards
 imported    parts that a config gives as `module:Name`
+bootstrap   V of the observation before a reset
 given       parameters and states that a user hands in
 optimize    optax rules with traced learning rates
 """
 
+from purejaxvpg.agent.bootstrap import bootstrap, store_final, value_after
 from purejaxvpg.agent.given import check_policy, check_state
 from purejaxvpg.agent.imported import with_imported
 from purejaxvpg.agent.limits import check_episodes_fit, check_limit, episode_limit
@@ -32,6 +34,7 @@ from purejaxvpg.agent.setup import (
 __all__ = [
     "Agent",
     "Setup",
+    "bootstrap",
     "check_episodes_fit",
     "check_limit",
     "check_policy",
@@ -48,7 +51,9 @@ __all__ = [
     "remember",
     "restart",
     "scale_rewards",
+    "store_final",
     "take_step",
+    "value_after",
     "with_imported",
     "with_network",
 ]

@@ -1,4 +1,5 @@
-"""Time limits, the environment's own and the config's; rollouts that must hold whole episodes."""
+"""Time limits, the environment's own and the config's; rollouts that must hold whole episodes;
+renewals."""
 
 import functools
 from typing import Any
@@ -33,6 +34,16 @@ def check_limit(config: VPGConfig, env: Environment, env_params: Any) -> None:
         f"itself; raise its own limit instead, the environment parameter "
         f"max_steps_in_episode={asked_for}"
     )
+
+
+def check_renewal(config: VPGConfig, env: Environment) -> None:
+    """ValueError if a renewal is given and no reset is drawn ahead."""
+    drawn_here = not env.resets_itself or config.max_episode_steps is not None
+    if config.renewal is not None and not drawn_here:
+        raise ValueError(
+            f"renewal={config.renewal} does nothing: {env.name} draws its resets itself; pass "
+            f"renewal=None"
+        )
 
 
 def check_episodes_fit(config: VPGConfig, env: Environment, env_params: Any) -> None:

@@ -12,13 +12,13 @@ from purejaxvpg import envs
 from purejaxvpg.advantages import COMPARES_ENVIRONMENTS, ESTIMATORS, Discounts, Trajectory
 from purejaxvpg.agent.encoding import Encoder, make_encoder
 from purejaxvpg.agent.imported import with_imported
-from purejaxvpg.agent.limits import check_episodes_fit, check_limit
+from purejaxvpg.agent.limits import check_episodes_fit, check_limit, check_renewal
 from purejaxvpg.agent.memory import Sequence, steps_first
 from purejaxvpg.agent.networks import Networks, check_torso, make_networks, param_shapes
 from purejaxvpg.agent.normalize import init_reward_stats, init_stats, normalize
 from purejaxvpg.agent.optimize import check_optimizer, make_optimizer
 from purejaxvpg.agent.policy import Policy, make_policy
-from purejaxvpg.compute import Compute, flatten, memoized, select, vary_like
+from purejaxvpg.compute import Compute, flatten, is_large, memoized, select, vary_like
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import Environment, VectorEnv, vectorize
 from purejaxvpg.envs.faults import user_code
@@ -101,9 +101,10 @@ def make_setup(
     rows = config.gradient_rows
     if config.memory is not None and rows is not None:  # a row is a sequence of T steps
         rows = max(1, rows // config.num_steps)
-    compute = Compute(rows, devices)
+    compute = Compute(rows, devices, large=is_large(agent.env.observed))
     local_envs = num_envs // devices
-    env = vectorize(agent.env, local_envs, config.max_episode_steps, compute, restart)
+    limit, renewal = config.max_episode_steps, config.renewal
+    env = vectorize(agent.env, local_envs, limit, compute, restart, renewal)
     return Setup(config, agent, env, local_envs, compute, _make_estimator(config, compute))
 
 
@@ -172,13 +173,14 @@ def make_agent(config: VPGConfig) -> Agent:
     Raises: ValueError, TypeError, RuntimeError or ImportError, in one line, for an environment, an
     action space, a network or an optimizer that cannot be had (see `envs.make`, `make_policy`,
     `make_networks`, `check_torso`, `check_optimizer`, `with_imported`), and for whole episodes that
-    are longer than a rollout.
+    are longer than a rollout or a renewal that does nothing.
     """
     if not isinstance(config, VPGConfig):
         raise TypeError(f"config={config!r} is not a VPGConfig; pass VPGConfig(...)")
     config = with_imported(config)
     env = envs.make(config.env, **dict(config.env_kwargs))
     check_episodes_fit(config, env, env.default_params)
+    check_renewal(config, env)
     default_space = env.action_space(env.default_params)
     if reason := why_empty(default_space):
         raise ValueError(

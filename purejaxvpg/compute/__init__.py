@@ -8,6 +8,7 @@ convolution convolutions as matrix products on a CPU
 turns       runs under vmap that learn one after the other on a CPU
 recurrence  returns and advantages in log2(T) rounds on an accelerator
 resets      reset states drawn ahead on a CPU
+stack       reset states that take long to draw, each drawn when it is needed
 sparse      a function of few rows among many
 sums        returns of long episodes, in two float32
 divergence  runs that stay at their last finite state
@@ -27,8 +28,9 @@ from purejaxvpg.compute.numerics import NUMBERS, STUDY_KEYS, number_settings
 from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
 from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
-from purejaxvpg.compute.rows import flatten, select
+from purejaxvpg.compute.rows import flatten, is_large, select
 from purejaxvpg.compute.sparse import replace_where
+from purejaxvpg.compute.stack import Stack
 from purejaxvpg.compute.sums import add
 from purejaxvpg.compute.varying import vary_like
 
@@ -39,6 +41,7 @@ __all__ = [
     "Compute",
     "ResetKeys",
     "Resets",
+    "Stack",
     "accumulate",
     "add",
     "beyond",
@@ -47,6 +50,7 @@ __all__ = [
     "dot",
     "flatten",
     "forget",
+    "is_large",
     "keep_finite",
     "memoized",
     "number_settings",

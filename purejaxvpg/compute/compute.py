@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from purejaxvpg.compute.platform import on_cpu
-from purejaxvpg.compute.rows import map_rows, summed_grad
+from purejaxvpg.compute.rows import AT_A_TIME, map_rows, summed_grad
 from purejaxvpg.compute.turns import one_by_one
 from purejaxvpg.compute.varying import vary_like
 from purejaxvpg.variables import trained, with_trained
@@ -32,6 +32,7 @@ class Compute(NamedTuple):
     gradient_rows: int | None = None  # most rows of a batch at a time, see rows.py
     devices: int = 1  # D, a divisor of N
     axis: str = "envs"  # of the mesh that `jax.shard_map` runs over
+    large: bool = False  # observations, see `rows.is_large`
 
     def sum(self, sums: Any) -> Any:
         """Sums over this device's environments -> sums over all of them.  Pytrees."""
@@ -81,11 +82,22 @@ class Compute(NamedTuple):
         def of_trained(new: Any, rows: Any) -> tuple[Array, Any]:
             return loss(with_trained(params, new), rows)
 
-        return self.sum(summed_grad(of_trained, trained(params), rows, self.gradient_rows))
+        return self.sum(summed_grad(of_trained, trained(params), rows, *self._chunks))
 
     def map(self, function: Callable[[Any], Any], rows: Any) -> Any:
         """`function(rows)`, of a function that treats every row `[B, ...]` by itself."""
-        return map_rows(function, rows, self.gradient_rows)
+        return map_rows(function, rows, *self._chunks)
+
+    @property
+    def _chunks(self) -> tuple[int | None, int]:
+        """Most rows of a chunk, and chunks at a time: activations of large observations take more
+        memory (84 x 84 x 4, 128 rows: 212 MB in two chunks side by side, 87 in turn)."""
+        return self.gradient_rows, 1 if self.large else AT_A_TIME
+
+    def map_large(self, function: Callable[[Any], Any], rows: Any) -> Any:
+        """As `map` where observations are large.  Others take one pass, which needs no memory to
+        speak of without a gradient."""
+        return self.map(function, rows) if self.large else function(rows)
 
     def scan(self, step: Callable[..., Any], start: Any, xs: Any) -> tuple[Any, Any]:
         """`lax.scan`, unrolled where that is faster."""

@@ -2,9 +2,10 @@
 
 A reset costs as much as a step, and few environments need one at a given step.  On a CPU, N reset
 states are therefore drawn ahead (`Spares`) and used when episodes end.  All N are drawn anew
-together, every `RENEWAL` steps or when an environment needs a second one: under vmap, drawing for
+together, every `renewal` steps or when an environment needs a second one: under vmap, drawing for
 one run at a time would make all runs wait each time.  An accelerator draws N resets in every step,
-which is faster there than a decision.
+which is faster there than a decision, unless a renewal was asked for.  (Resets that take far longer
+than a step: stack.py.)
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from purejaxvpg.compute.platform import on_cpu
 from purejaxvpg.compute.varying import vary_like
 from purejaxvpg.state import Spares
 
-RENEWAL = 8
+RENEWAL = 8  # steps
 
 
 class ResetKeys(NamedTuple):
@@ -35,6 +36,11 @@ class Resets(NamedTuple):
     draw: Callable[[Array, Any], tuple[Array, Any]]  # ([N] keys, params) -> (obs, state) [N, ...]
     num_envs: int  # N, of this device
     compute: Compute
+    renewal: int | None = None  # steps; None: 8 on a CPU, 1 on an accelerator
+
+    @property
+    def _ahead(self) -> bool:
+        return on_cpu() or self.renewal is not None
 
     def empty(self, obs: Array, inner: Any) -> Spares:
         """No spare is left; obs and inner give the shapes."""
@@ -42,8 +48,8 @@ class Resets(NamedTuple):
 
     def keys(self, key: Array, index: Array) -> ResetKeys:
         """Random numbers of the step of this index."""
-        keys = key if on_cpu() else self.compute.keys(key, self.num_envs)
-        return ResetKeys(keys, index % RENEWAL == 0)
+        keys = key if self._ahead else self.compute.keys(key, self.num_envs)
+        return ResetKeys(keys, index % (self.renewal or RENEWAL) == 0)
 
     def take(
         self, keys: ResetKeys, spares: Spares, ended: Array, params: Any
@@ -53,7 +59,7 @@ class Resets(NamedTuple):
         Args: ended: `[N]` bool.
         Returns: `((obs, state), spares)`, `[N, ...]`; rows that did not end mean nothing.
         """
-        if not on_cpu():
+        if not self._ahead:
             return self.draw(keys.keys, params), spares
         spares = self._renew_if_missing(keys, spares, ended, params)
         return (spares.obs, spares.inner), spares._replace(used=spares.used | ended)

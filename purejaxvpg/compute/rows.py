@@ -22,10 +22,18 @@ from purejaxvpg.compute.varying import vary_like
 
 CPU_ROWS, ACCELERATOR_ROWS = 4096, 2**20
 _CPU_NUMBERS, _FEWEST_ROWS = 2**17, 64  # in the rows of a chunk; of a chunk
-_AT_A_TIME = 2  # chunks
+AT_A_TIME = 2  # chunks
+# The smallest network for pictures makes 4 KiB of each (MinAtar's, 10 x 10: 8 x 8 numbers of 16
+# channels).  Smaller observations are not what takes a run's memory.
+_LARGE_BYTES = 4 * 2**10
 
 
-def map_rows(function: Callable[[Any], Any], rows: Any, chunk_rows: int | None) -> Any:
+def map_rows(
+    function: Callable[[Any], Any],
+    rows: Any,
+    chunk_rows: int | None,
+    at_a_time: int = AT_A_TIME,
+) -> Any:
     """`function(rows)`, of a function that treats every row by itself.
 
     Args:
@@ -33,24 +41,29 @@ def map_rows(function: Callable[[Any], Any], rows: Any, chunk_rows: int | None) 
       rows: pytree of arrays `[B, ...]`.
       chunk_rows: most rows of one chunk; None: 4,096 on a CPU (fewer if a row is longer than 32
         numbers), 1,048,576 elsewhere.
+      at_a_time: chunks whose work is done side by side, each with memory of its own.
     """
     chunks = _split(rows, chunk_rows)
     if chunks is None:
         return function(rows)
     one = lambda _, chunk: (None, function(chunk))  # noqa: E731
-    out = lax.scan(one, None, chunks, unroll=_AT_A_TIME)[1]
+    out = lax.scan(one, None, chunks, unroll=at_a_time)[1]
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: _size(rows)], out)
 
 
 def summed_grad(
-    loss: Callable[[Any, Any], tuple[Array, Any]], params: Any, rows: Any, chunk_rows: int | None
+    loss: Callable[[Any, Any], tuple[Array, Any]],
+    params: Any,
+    rows: Any,
+    chunk_rows: int | None,
+    at_a_time: int = AT_A_TIME,
 ) -> tuple[tuple[Array, Any], Any]:
     """`jax.value_and_grad` of a loss that is a sum over rows.
 
     Args:
       loss: (params, rows) -> (sum over rows, pytree of sums over rows).  A row of zeros must
         add nothing, for the last chunk is padded with such rows.
-      rows, chunk_rows: as in `map_rows`.
+      rows, chunk_rows, at_a_time: as in `map_rows`.
 
     Returns: `((loss, sums), grads)`, equal to the unchunked up to the order of summation.
     """
@@ -64,7 +77,7 @@ def summed_grad(
 
     first = jax.tree.map(lambda x: x[0], chunks)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad, params, first))
-    return lax.scan(add, vary_like(zeros, (params, rows)), chunks, unroll=_AT_A_TIME)[0]
+    return lax.scan(add, vary_like(zeros, (params, rows)), chunks, unroll=at_a_time)[0]
 
 
 def select(mask: Array, on_true: Any, on_false: Any) -> Any:
@@ -79,6 +92,15 @@ def select(mask: Array, on_true: Any, on_false: Any) -> Any:
 def flatten(tree: Any) -> Any:
     """`[A, B, ...]` -> `[A * B, ...]`.  Pytrees."""
     return jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), tree)
+
+
+def is_large(observed: Any) -> bool:
+    """Whether one observation has more than 4 KiB, so that batches of it take a run's memory.
+
+    Args: observed: its arrays, or their shapes and types.  Pytree.
+    """
+    sizes = [math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(observed)]
+    return sum(sizes) > _LARGE_BYTES
 
 
 def _size(rows: Any) -> int:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from purejaxvpg.compute import Compute, ResetKeys, Resets, add, select
+from purejaxvpg.compute import Compute, ResetKeys, Resets, Stack, add, select
 from purejaxvpg.envs.drawn import drawn
 from purejaxvpg.envs.protocol import Environment
 from purejaxvpg.envs.ranged import Ranged
@@ -48,6 +48,7 @@ def vectorize(
     max_episode_steps: int | None = None,
     compute: Compute = ONE_DEVICE,
     restart: bool = True,
+    renewal: int | None = None,
 ) -> VectorEnv:
     """N copies of `env` with fresh resets, episode statistics and an optional time limit.
 
@@ -60,10 +61,12 @@ def vectorize(
         own limit; None for no further limit.
       restart: False draws no resets, for one episode each: what follows an end means nothing
         (unless the library resets by itself).
+      renewal: steps after which reset states that were drawn ahead are drawn anew; None: as
+        compute/resets.py and compute/stack.py choose.
     """
     env = drawn(env)
     draw = jax.vmap(env.reset, in_axes=(0, None))  # ([N] keys, params) -> (obs, state)
-    resets = Resets(draw, num_envs, compute)
+    resets = (Stack if env.reset_cost == "dear" else Resets)(draw, num_envs, compute, renewal)
 
     def reset(key: Array, params: Any) -> tuple[VectorState, Array]:
         obs, inner = draw(compute.keys(key, num_envs), params)
