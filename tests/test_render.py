@@ -1,12 +1,15 @@
 """A policy at play: episodes, pictures, animations, the command, the report."""
 
+import argparse
 import base64
 import subprocess
 import sys
 
+import gymnax
 import jax
 import numpy as np
 import pytest
+from gymnax.environments import spaces
 from PIL import Image
 from support import probes
 from support.reports import report, synthetic
@@ -14,6 +17,7 @@ from support.studies import make_spec, make_study
 
 from purejaxvpg import VPGConfig, cli, envs, make_evaluate
 from purejaxvpg.agent import init_stats, make_agent
+from purejaxvpg.cli import code, environments, parsing, playing
 from purejaxvpg.envs import pictures
 from purejaxvpg.envs.protocol import BrokenContract, Environment
 from purejaxvpg.experiment import animation, load_study, play, train, write_animation
@@ -170,9 +174,24 @@ def test_minatar_has_a_colour_for_each_channel():
     assert (picture[~np.asarray(obs).any(-1)] == 0).all()
 
 
-def observed(shape, low, high, dtype=np.float32):
-    from gymnax.environments import spaces
+def test_a_subclass_of_a_game_is_drawn_like_the_game():
+    """Whatever it observes."""
 
+    class Flat(type(gymnax.make("Catch-bsuite")[0])):
+        def get_obs(self, state, params=None, key=None):
+            return super().get_obs(state).reshape(-1)
+
+        def observation_space(self, params):
+            return spaces.Box(0, 1, (50,))
+
+    env, game = envs.make(Flat()), envs.make("Catch-bsuite")
+    state = game.reset(jax.random.key(0), game.default_params)[1]
+    flat, usual = (x.render(state, x.default_params) for x in (env, game))
+    np.testing.assert_array_equal(flat, usual)
+    assert flat.shape == (160, 80, 3)
+
+
+def observed(shape, low, high, dtype=np.float32):
     space = spaces.Box(low, high, shape, dtype)
     return Environment("Seen", *[None] * 4, lambda params: space, obs_shape=shape)
 
@@ -408,6 +427,32 @@ def test_render_says_what_it_cuts_and_refuses(folder, capsys, tmp_path):
         code, printed = command(f"render {folder} {flags}", capsys)
         assert (code, printed.count("\n")) == (2, 1)
         assert line in printed
+
+
+def test_an_animation_names_its_setting():
+    drawn = argparse.Namespace(sampled=True)
+    label = playing._note(make_study(make_spec()), 1, 5, drawn)
+    assert label == "policy_lr=0.01, seed 5, actions drawn from the policy"
+
+
+def test_render_imports_the_code_that_a_folder_names(monkeypatch):
+    """As eval does, and tells what of it changed since."""
+    calls = []
+    monkeypatch.setattr(code, "_import_again", lambda *args, **how: calls.append((args, how)))
+    code.import_code(parsing.parse(["render", "some/run"]))
+    assert calls == [(("some/run",), {"evaluated": True})]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("CartPole-v1", "yes"),
+        ("DeepSea-bsuite", "its observation"),
+        ("MemoryChain-bsuite", "no"),
+    ],
+)
+def test_envs_says_what_can_be_drawn(name, words):
+    assert environments._pictures(envs.make(name)) == words
 
 
 def test_a_report_links_to_what_is_large(tmp_path, monkeypatch):

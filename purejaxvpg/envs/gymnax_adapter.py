@@ -116,12 +116,14 @@ def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environ
 
 
 def _optional_parts(instance: Any, inherited: bool) -> dict[str, Any]:
-    """What an object has of `OPTIONAL`.  In the place of gymnax's `render`, which gives a figure of
-    matplotlib or none, is ours."""
+    """Parts of `OPTIONAL` that an object has.
+
+    In the place of gymnax's `render`, which gives a figure of matplotlib or none, is ours.
+    """
     parts = {part: getattr(instance, part) for part in OPTIONAL if hasattr(instance, part)}
     module = str(getattr(parts.get("render"), "__module__", "gymnax"))
     if module.partition(".")[0] == "gymnax":
-        parts["render"] = gymnax_pictures.of(instance) if inherited else None
+        parts["render"] = gymnax_pictures.scene_of(instance) if inherited else None
     return parts
 
 

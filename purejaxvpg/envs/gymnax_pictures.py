@@ -18,16 +18,19 @@ CELL = 16  # pixels of a cell of a maze
 FLOOR, WALL, AGENT, GOAL, HOLE = (235, 235, 235), (90, 90, 90), RED, GREEN, (120, 160, 210)
 
 
-def of(instance: Any) -> Render | None:
+def scene_of(instance: Any) -> Render | None:
     """`render` of one of gymnax's environments or of a subclass; None if it has no picture.
 
     Args: instance: the object.
     """
-    for kind in type(instance).__mro__:
-        if kind.__module__.startswith("gymnax.environments.") and kind.__name__ in SCENES:
-            scene = SCENES[kind.__name__]
-            return lambda state, params: scene(instance, state, params)
-    return None
+    scene = SCENES.get(_gymnax_class(instance).__name__)
+    return scene and (lambda state, params: scene(instance, state, params))
+
+
+def _gymnax_class(instance: Any) -> type:
+    """The class of gymnax's that an object is an instance of, or `object`."""
+    classes = type(instance).__mro__
+    return next((x for x in classes if x.__module__.startswith("gymnax.environments.")), object)
 
 
 # ----------------------------------------------------------------------------- CLASSIC CONTROL
@@ -97,8 +100,9 @@ def _height(x: Any) -> Any:
 
 def _observed(instance: Any, state: Any, params: Any) -> np.ndarray:
     """The observation, a picture of channels, a colour for each."""
+    get_obs = _gymnax_class(instance).get_obs  # a subclass may observe something else
     with jax.enable_x64(False):
-        obs = np.asarray(instance.observe(jax.random.key(0), state, None, params), np.float32)
+        obs = np.asarray(get_obs(instance, state, params), np.float32)
     return enlarged(channels(obs), max(4, 160 // max(obs.shape[:2])))
 
 
