@@ -192,8 +192,7 @@ Render = _command(
     _FOLDER,
     _IMPORT,
     *_CHOICE,
-    _flag("out", str, "", "Animation: .gif; .mp4 with ffmpeg; .svg of pgx's board games (default: "
-          "FOLDER/play.gif, which a report shows)."),
+    _flag("out", str, "", "A .gif, .mp4 or .svg (default: FOLDER/play.gif, which a report shows)."),
     _flag("seed", int, -1, "Training seed whose policy it is; -1: the best in training."),
     _flag("num_episodes", int, 1, "Episodes to show.", aliases=("--episodes",)),
     _flag("eval_seed", int, 0, "Seed of the episodes: eval's with as many episodes."),
