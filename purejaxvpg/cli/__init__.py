@@ -1,6 +1,7 @@
 """The command line: parse, call, print.
 
 flags      the flags of every command
+flag_kinds how a flag is made
 words      words of a command, checked
 numbers    numbers as people type them
 parsing    words -> arguments -> config and hyperparameters
@@ -8,6 +9,7 @@ arguments  flags -> a study, and how it is run
 training   train, sweep
 resuming   --resume: which study it is, and the line that goes on with one
 policies   eval, export
+playing    render
 studies    plan, merge, report
 environments  envs
 repro      a run or a study once more
@@ -47,6 +49,7 @@ _HANDLERS = {
     "Sweep": ("training", "run"),
     "Eval": ("policies", "evaluate"),
     "Export": ("policies", "export"),
+    "Render": ("playing", "render"),
     "Plan": ("studies", "plan"),
     "Merge": ("studies", "merge"),
     "Report": ("studies", "report"),

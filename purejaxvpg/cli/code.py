@@ -9,6 +9,8 @@ from purejaxvpg.cli.terminal import say, user_errors
 from purejaxvpg.experiment import code
 from purejaxvpg.experiment.folder import read_spec
 
+OF_POLICIES = flags.Eval | flags.Export | flags.Render  # commands that act with what was trained
+
 
 def import_code(args: Any) -> None:
     """Import what --import names and what the command's folder was begun with, which a line says.
@@ -21,14 +23,14 @@ def import_code(args: Any) -> None:
         for name in getattr(args, "imports", ()):
             user_code.import_code(name)
     if folder := _folder(args):
-        _import_again(folder, evaluated=isinstance(args, flags.Eval | flags.Export))
+        _import_again(folder, evaluated=isinstance(args, OF_POLICIES))
 
 
 def _folder(args: Any) -> str:
     """The folder whose environments the command makes; "" if there is none."""
     if isinstance(args, flags.Train | flags.Sweep):
         return args.out if args.resume == resuming.AUTO else args.resume
-    uses = isinstance(args, flags.Eval | flags.Export) or getattr(args, "execute", False)
+    uses = isinstance(args, OF_POLICIES) or getattr(args, "execute", False)
     return args.folder if uses else ""
 
 

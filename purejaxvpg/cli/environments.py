@@ -9,7 +9,7 @@ from purejaxvpg import envs, presets
 from purejaxvpg.by_name import did_you_mean
 from purejaxvpg.cli.terminal import say, show, user_errors
 from purejaxvpg.config import VPGConfig
-from purejaxvpg.envs import suites
+from purejaxvpg.envs import pictures, suites
 from purejaxvpg.envs.spaces import ENDLESS, kind_of, spaces_by_name
 from purejaxvpg.experiment.stacking import traceable
 from purejaxvpg.serialize import plain
@@ -101,7 +101,7 @@ def _describe(name: str) -> None:
         ("action mask", "yes" if env.action_mask else "no"),
         ("time limit", _limit(env)),
         ("reset", env.reset_cost),
-        ("pictures", "yes" if env.render else "no"),
+        ("pictures", _pictures(env)),
         ("preset", _preset(name)),
     ]
     width = max(len(title) for title, _ in facts)
@@ -139,6 +139,12 @@ def _preset(name: str) -> str:
     if name not in presets.available():
         return "none"
     return ", ".join(f"{field}={value}" for field, value in presets.values(name).items())
+
+
+def _pictures(env: envs.Environment) -> str:
+    if env.render:
+        return "yes"
+    return "its observation" if pictures.of_observations(env, env.default_params) else "no"
 
 
 def _limit(env: envs.Environment) -> str:

@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from purejaxvpg.cli.numbers import AS_TYPED
+from purejaxvpg.cli.flag_kinds import AXES, Flag
+from purejaxvpg.cli.flag_kinds import flag as _flag
+from purejaxvpg.cli.flag_kinds import place as _place
+from purejaxvpg.cli.flag_kinds import switch as _switch
 from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
 
@@ -19,20 +22,6 @@ PAIRS = {
     "name=value, several apart by spaces. name=uniform:LOW:HIGH, log:LOW:HIGH or choice:A:B:... "
     "draws it at each reset, for each episode its own",
 }
-
-Flag = tuple[str, Any, Any]  # as dataclasses.make_dataclass takes a field
-
-
-def _flag(name: str, kind: Any, default: Any, text: str, metavar: str | None = None) -> Flag:
-    annotated = Annotated[AS_TYPED.get(kind, kind), tyro.conf.arg(help=text, metavar=metavar)]
-    return name, annotated, dataclasses.field(default=default)
-
-
-def _switch(name: str, text: str) -> Flag:
-    """A flag that is off unless given, and has no --no- form."""
-    mark = tyro.conf.arg(help=text, help_behavior_hint="")
-    kind = Annotated[bool, tyro.conf.FlagCreatePairsOff, mark]
-    return name, kind, dataclasses.field(default=False)
 
 
 def _flags(cls: type) -> list[Flag]:
@@ -55,10 +44,6 @@ def _flags(cls: type) -> list[Flag]:
     return flags
 
 
-def _place(metavar: str, text: str, kind: Any = str) -> Any:
-    return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=metavar, help=text)]
-
-
 _ENV = ("env", _place("ENV", "Environment, see: purejaxvpg envs."), dataclasses.field(default=""))
 _FOLDER = ("folder", _place("FOLDER", "Run or study folder."))
 _IMPORT = (
@@ -77,7 +62,6 @@ _IMPORT = (
     dataclasses.field(default=()),
 )
 SPELT = {"imports": "import"}  # fields whose flags have another name
-AXES = tuple[str, ...]  # several words behind one flag
 _CONDITIONS = _flag(
     "conditions", AXES, (), "Axes along which settings are compared within, never across "
     "(default: env, env_params.*, max_episode_steps); none: compare all."
@@ -217,6 +201,21 @@ Export = _command(
     ),
     _flag("compiled", bool, True, "Also write policy.jax, a program that needs jax alone."),
 )
+Render = _command(
+    "Render",
+    _FOLDER,
+    _IMPORT,
+    *_CHOICE,
+    _flag("out", str, "", "A .gif, .mp4 or .svg (default: FOLDER/play.gif, which a report shows)."),
+    _flag("seed", int, -1, "Training seed whose policy it is; -1: the best in training."),
+    _flag("num_episodes", int, 1, "Episodes to show.", aliases=("--episodes",)),
+    _flag("eval_seed", int, 0, "Seed of the episodes: eval's with as many episodes."),
+    _switch("sampled", "With actions drawn from the policy (default: its mode)."),
+    _flag("max_steps", int, 1000, "Steps after which an episode is cut."),
+    _flag("fps", int, 20, "Steps a second."),
+    _flag("scale", int | None, None, "Side of a pixel (default: small pictures are enlarged)."),
+    _flag("text", bool, True, "The step and the return so far, in a line below."),
+)  # fmt: skip
 Repro = _command(
     "Repro",
     _FOLDER,
@@ -250,6 +249,7 @@ COMMANDS: list[tuple[type, str, str]] = [
     (Train, "train", "Train, and write a run folder."),
     (Eval, "eval", "Evaluate the policies of a run or study."),
     (Export, "export", "Write the policy of one run, to be used elsewhere."),
+    (Render, "render", "Show a policy at play, as an animation."),
     (Repro, "repro", "What repeats a run or a study: print it, or do it and compare."),
     (Sweep, "sweep", "Train settings x seeds, and write a study folder."),
     (Plan, "plan", "What a sweep would take: programs, chunks, memory, time."),

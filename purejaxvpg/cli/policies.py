@@ -33,8 +33,8 @@ def evaluate(args: Any) -> None:
     """
     with user_errors():
         _check_episodes(args)
-        study = _finished(args.folder)
-        settings = _settings(study, args)
+        study = finished_study(args.folder)
+        settings = chosen_settings(study, args)
         seeds = study.seeds if args.seed == -1 else np.asarray([args.seed])
         ways = [way for way in WAYS if getattr(args, way)] or list(WAYS)
         points = typed.combinations(args.env_params)
@@ -52,7 +52,7 @@ def evaluate(args: Any) -> None:
     else:
         show(_table(title, labels, outcomes))
     say(*defaults)
-    _print_unjudged(study)
+    print_unjudged(study)
     print_diverged(study)
     for way in ways:
         cut = sum(int((~np.asarray(outcome[way].finished)).sum()) for outcome in outcomes)
@@ -67,15 +67,8 @@ def export(args: Any) -> None:
     """
     with user_errors():
         _check_episodes(args)
-        study = _finished(args.folder)
-        settings = _settings(study, args)
-        if len(settings) > 1:
-            names = study.design.conditions if args.best else study.design.names
-            raise ValueError(
-                f"{len(settings)} settings are left to choose from; pass "
-                f"{'' if args.best else '--best, or '}--where with values of {', '.join(names)}"
-            )
-        setting, way = int(settings[0]), "sampled" if args.sampled else "greedy"
+        study = finished_study(args.folder)
+        setting, way = only_setting(study, args), "sampled" if args.sampled else "greedy"
         seeds = _candidates(study, setting) if args.seed == -1 else np.asarray([args.seed])
         outcome = _outcome(study, setting, seeds, args, way)
         returns = np.asarray(outcome.returns, np.float64).mean(1)  # [K]
@@ -98,7 +91,7 @@ def export(args: Any) -> None:
     chosen = f"the best of {len(seeds)} by" if args.seed == -1 else "as asked for, with"
     say(f"seed {seed}: {chosen} a {judged}, {returns[place]:.1f}")
     say(*defaults)
-    _print_unjudged(study)
+    print_unjudged(study)
     print_diverged(study)
     say(f"policy of seed {seed}: {folder}")
 
@@ -158,7 +151,7 @@ def _best(returns: np.ndarray, trained: np.ndarray) -> int:
     return order.index(max(order))
 
 
-def _finished(folder: str) -> Study:
+def finished_study(folder: str) -> Study:
     """The study in a folder.  Raises: ValueError if none of its runs is done."""
     study = load_study(folder)
     if not study.done.any():
@@ -169,7 +162,7 @@ def _finished(folder: str) -> Study:
     return study
 
 
-def _settings(study: Study, args: Any) -> np.ndarray:
+def chosen_settings(study: Study, args: Any) -> np.ndarray:
     """Places of the settings that --best and --where choose; all that are done without them.
 
     Both together: the best, of each condition, of the settings that --where leaves.
@@ -183,7 +176,19 @@ def _settings(study: Study, args: Any) -> np.ndarray:
     return np.flatnonzero(study.done.all(1)) if study.done.all(1).any() else np.arange(1)
 
 
-def _print_unjudged(study: Study) -> None:
+def only_setting(study: Study, args: Any) -> int:
+    """Place of the one setting that --best and --where leave.  Raises: ValueError for several."""
+    settings = chosen_settings(study, args)
+    if len(settings) > 1:
+        names = study.design.conditions if args.best else study.design.names
+        raise ValueError(
+            f"{len(settings)} settings are left to choose from; pass "
+            f"{'' if args.best else '--best, or '}--where with values of {', '.join(names)}"
+        )
+    return int(settings[0])
+
+
+def print_unjudged(study: Study) -> None:
     """How many runs could not be chosen, since they are not done."""
     if missing := int((~study.done & ~study.pruned[:, None]).sum()):
         say(f"{missing} of {study.done.size} runs are not done, and were not judged")

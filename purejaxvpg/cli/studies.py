@@ -11,6 +11,7 @@ from purejaxvpg.cli.output import print_results
 from purejaxvpg.cli.parsing import preset_line
 from purejaxvpg.cli.terminal import console, say, show, user_errors
 from purejaxvpg.experiment import planning
+from purejaxvpg.experiment.animation import animation_in
 from purejaxvpg.experiment.design import STATIC
 from purejaxvpg.experiment.display import duration
 from purejaxvpg.experiment.files import inside
@@ -86,5 +87,6 @@ def report(args: Any) -> None:
         if args.conditions:
             study = study.with_conditions(conditions_of(args.conditions))
         folder = Path(args.out) if args.out else inside(Path(args.folder), "report")
-        page = write_report(study, folder, target=args.target)
+        animation = animation_in(Path(args.folder))
+        page = write_report(study, folder, target=args.target, animation=animation)
     say(f"report: {page}")

@@ -120,9 +120,11 @@ def _draw(study: Study, folder: Path, report: bool) -> None:
             title = f"{shown(study.config.env)} ({number} seed{'s' * (number > 1)})"
             plots.learning_curve(folder / "learning_curve.png", study.steps[0], returns, title)
         elif study.complete and report:
+            from purejaxvpg.experiment.animation import animation_in
             from purejaxvpg.report.page import write_report
 
-            say(f"report: {write_report(study, inside(folder, 'report'))}")
+            page = inside(folder, "report")
+            say(f"report: {write_report(study, page, animation=animation_in(folder))}")
     except Exception as error:  # of matplotlib, fonts, the disk
         name = "report" if study.design.axes else "picture"
         warnings.warn(

@@ -17,6 +17,9 @@ suites          names of the form `suite/name`
 clock           a time limit of our own
 arguments       keyword arguments of an adapter
 gymnax_adapter  gymnax's environments, and objects in their style
+gymnax_pictures pictures of gymnax's environments
+pictures        pictures, checked, and of observations that are pictures
+canvas          lines, discs and polygons
 brax_style      objects in Brax's style: brax and playground
 mujoco_pictures pictures of MuJoCo models
 

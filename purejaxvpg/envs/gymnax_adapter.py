@@ -26,6 +26,7 @@ import jax
 from jax import Array
 
 from purejaxvpg.by_name import suggest
+from purejaxvpg.envs import gymnax_pictures
 from purejaxvpg.envs.by_path import PARTS
 from purejaxvpg.envs.params import param_names, replace_params
 from purejaxvpg.envs.protocol import BrokenContract, Environment, Step
@@ -110,8 +111,20 @@ def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environ
         action_space=instance.action_space,
         observation_space=instance.observation_space,
         resets_itself=not inherited,
-        **{part: getattr(instance, part) for part in OPTIONAL if hasattr(instance, part)},
+        **_optional_parts(instance, inherited),
     )
+
+
+def _optional_parts(instance: Any, inherited: bool) -> dict[str, Any]:
+    """Parts of `OPTIONAL` that an object has.
+
+    In the place of gymnax's `render`, which gives a figure of matplotlib or none, is ours.
+    """
+    parts = {part: getattr(instance, part) for part in OPTIONAL if hasattr(instance, part)}
+    module = str(getattr(parts.get("render"), "__module__", "gymnax"))
+    if module.partition(".")[0] == "gymnax":
+        parts["render"] = gymnax_pictures.scene_of(instance) if inherited else None
+    return parts
 
 
 def is_gymnax_own(instance: Any) -> bool:

@@ -8,6 +8,7 @@ search         settings that earlier scores suggest
 load_study     read a run or study folder
 merge          shards of a study, put together
 save_policy, load_policy   a policy that travels
+play, write_animation      whole episodes of a policy, as pictures
 Study          every metric of every run; Segment, Progress: what hooks are called with
 """
 
@@ -15,8 +16,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from purejaxvpg.experiment.animation import write_animation
     from purejaxvpg.experiment.folder import load_study
     from purejaxvpg.experiment.merging import merge
+    from purejaxvpg.experiment.playing import play
     from purejaxvpg.experiment.policy_files import load_policy, save_policy
     from purejaxvpg.experiment.progress import Progress
     from purejaxvpg.experiment.searching import search
@@ -35,15 +38,19 @@ __all__ = [
     "load_policy",
     "load_study",
     "merge",
+    "play",
     "save_policy",
     "search",
     "sweep",
     "train",
+    "write_animation",
 ]
 
 _HOME = {
+    "animation": ("write_animation",),
     "folder": ("load_study",),
     "merging": ("merge",),
+    "playing": ("play",),
     "policy_files": ("load_policy", "save_policy"),
     "progress": ("Progress",),
     "searching": ("search",),

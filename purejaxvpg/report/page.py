@@ -10,7 +10,7 @@ from typing import Any
 from purejaxvpg.experiment.files import write_whole
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.study import Study
-from purejaxvpg.report import curves, headline, overview, reproduce, sections, sensitivity
+from purejaxvpg.report import curves, headline, overview, play, reproduce, sections, sensitivity
 from purejaxvpg.report.digest import Digest, digests
 from purejaxvpg.report.markup import Html, element, join, picture
 from purejaxvpg.report.plots import png
@@ -26,14 +26,24 @@ MARKS = (  # of a page of ours: today's, and the policy that pages without it ha
 Show = Callable[..., Html | None]  # `show` of `_shower`
 
 
-def write_report(study: Study, folder: str | os.PathLike, *, target: float | None = None) -> Path:
+def write_report(
+    study: Study,
+    folder: str | os.PathLike,
+    *,
+    target: float | None = None,
+    animation: str | os.PathLike | None = None,
+) -> Path:
     """Write report.html and its pictures (PNG) into a folder, which is made if needed.
 
-    Args: target: the score to reach, for the optimality gap.
+    Args:
+      target: the score to reach, for the optimality gap.
+      animation: of a policy at play, as `write_animation` wrote it: shown in the page, or as a
+        link if it is an MP4 or larger than 5 MB.
+
     Returns: the path of report.html.
-    Raises: ValueError for a target that is not finite or a study without settings; FileExistsError
-    if there is a report.html that this package did not write; OSError, naming the folder, if it
-    cannot be written; ImportError without the extra `cli`.
+    Raises: ValueError for a target that is not finite, a study without settings or a file that is
+    no animation; FileExistsError if there is a report.html that this package did not write;
+    OSError, naming the folder, if it cannot be written; ImportError without the extra `cli`.
     """
     if target is not None and not math.isfinite(target):
         raise ValueError(f"target={target} is out of range; accepted: a finite number, or None")
@@ -42,7 +52,8 @@ def write_report(study: Study, folder: str | os.PathLike, *, target: float | Non
     folder = expanded(folder)
     _check_ours(folder / "report.html")
     pictures: dict[str, bytes] = {}
-    page = _page(study, target, pictures)
+    shown = None if animation is None else play.section(expanded(animation), folder)
+    page = _page(study, target, pictures, shown)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in pictures.items():
@@ -67,7 +78,9 @@ def _check_ours(path: Path) -> None:
         )
 
 
-def _page(study: Study, target: float | None, pictures: dict[str, bytes]) -> str:
+def _page(
+    study: Study, target: float | None, pictures: dict[str, bytes], animation: Html | None
+) -> str:
     """The whole page.  Each picture is added to `pictures` under its file name."""
     views = digests(study, target)
     if len(views) == 1:
@@ -82,6 +95,7 @@ def _page(study: Study, target: float | None, pictures: dict[str, bytes]) -> str
             for k, (link, view) in enumerate(zip(links, views, strict=True), 1)
         ]
     parts += [
+        ("play", "At play", animation),
         ("failures", "Failures", sections.failures(views)),
         ("pruning", "Pruning", _pruning(study, views, pictures)),
         ("reproduce", "How to reproduce", reproduce.section(study)),

@@ -1,0 +1,36 @@
+"""A flag, a switch or a positional argument, as `dataclasses.make_dataclass` takes a field."""
+
+import dataclasses
+from typing import Annotated, Any
+
+import tyro
+
+from purejaxvpg.cli.numbers import AS_TYPED
+
+Flag = tuple[str, Any, Any]
+AXES = tuple[str, ...]  # several words behind one flag
+
+
+def flag(
+    name: str,
+    kind: Any,
+    default: Any,
+    text: str,
+    metavar: str | None = None,
+    aliases: tuple[str, ...] | None = None,
+) -> Flag:
+    """A flag.  Args: kind: its type.  text: its help.  aliases: other spellings, with dashes."""
+    mark = tyro.conf.arg(help=text, metavar=metavar, aliases=aliases)
+    return name, Annotated[AS_TYPED.get(kind, kind), mark], dataclasses.field(default=default)
+
+
+def switch(name: str, text: str) -> Flag:
+    """A flag that is off unless given, and has no --no- form."""
+    mark = tyro.conf.arg(help=text, help_behavior_hint="")
+    kind = Annotated[bool, tyro.conf.FlagCreatePairsOff, mark]
+    return name, kind, dataclasses.field(default=False)
+
+
+def place(metavar: str, text: str, kind: Any = str) -> Any:
+    """The type of a positional argument."""
+    return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=metavar, help=text)]
