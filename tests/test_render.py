@@ -40,16 +40,24 @@ class Drawn(probes.RandomLength):
         return picture
 
 
-@pytest.fixture(scope="module")
-def study():
-    """A policy with memory, that sees normalised observations, at its initial weights; seed 5."""
-    config = VPGConfig(env=Drawn(5), memory="gru", memory_size=4, normalize_obs=True, **SMALL)
+def untrained(config):
+    """A study of the seed 5, with a policy at its initial weights."""
     agent, made = make_agent(config), make_study(make_spec({}, 1, config))
-    init = jax.jit(lambda key: agent.networks.init(key, jax.numpy.ones((1, 3))).policy)
-    stats = init_stats(agent.encoder.shapes)._replace(mean=jax.numpy.full(3, 2.0))
+    obs = np.ones((1, *agent.env.obs_shape), np.float32)
+    init = jax.jit(lambda key: agent.networks.init(key, obs).policy)
+    stats = init_stats(agent.encoder.shapes)
+    stats = stats._replace(mean=jax.tree.map(lambda x: x + 2.0, stats.mean))
     leaves = leaves_of(init(jax.random.key(0)), stats)
     arrays = {name: np.asarray(leaf)[None] for name, leaf in leaves.items()}
     return made._replace(policies=Policies((Block(np.asarray([0]), lambda: arrays),)))
+
+
+@pytest.fixture(scope="module")
+def study():
+    """A policy with memory, that sees normalised observations."""
+    return untrained(
+        VPGConfig(env=Drawn(5), memory="gru", memory_size=4, normalize_obs=True, **SMALL)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +111,22 @@ def test_a_bound_cuts_episodes(study):
     assert {x.finished for x in cut} == {True, False}
     assert [x.returns.tolist() for x in cut] == [x.returns[:3].tolist() for x in whole]
     assert [int(x.moments[-1].state.time) for x in cut] == [x.length for x in cut]
+
+
+class DrawnPlain(probes.PlainEnv):
+    """Its picture shows the step and the number of the episode."""
+
+    def render(self, state, params):
+        return np.broadcast_to(np.asarray([*state, 0], np.uint8), (4, 4, 3))
+
+
+def test_no_state_of_the_next_episode_is_shown():
+    """An environment that resets itself has no last state; its last observation is there."""
+    config = VPGConfig(env=DrawnPlain(3), **SMALL)
+    (whole,) = play(untrained(config))
+    assert [x.obs.tolist() for x in whole.moments] == [[0, 0], [1, 0], [2, 0], [3, 0]]
+    assert [x[0, 0].tolist() for x in whole.pictures()] == [[0, 0, 0], [1, 0, 0], [2, 0, 0]]
+    assert whole.returns.tolist() == [0, 1, 2, 3]
 
 
 def test_the_best_seed_is_one_that_did_not_diverge():

@@ -22,10 +22,10 @@ def section(path: Path, folder: Path) -> Html:
     if not is_ours(path):
         raise ValueError(f"{path} is no animation of this package; see: purejaxvpg render --help")
     data = path.read_bytes()
-    caption = words("play", "caption", note=note_of(data) or "a policy")
+    caption = words("play", "episodes", note=note_of(data) or words("play", "policy"))
     if path.suffix in TYPES and len(data) <= MOST_BYTES:
         source = f"data:{TYPES[path.suffix]};base64,{base64.b64encode(data).decode()}"
-        shown = element("img", src=source, alt=words("play", "alt"))
+        shown = element("img", src=source, alt=words("play", "picture"))
     else:
         address = quote(os.path.relpath(path, folder).replace(os.sep, "/"))
         shown = element("p", element("a", path.name, href=address))
