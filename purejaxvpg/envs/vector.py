@@ -61,8 +61,7 @@ def vectorize(
         own limit; None for no further limit.
       restart: False draws no resets, for one episode each: what follows an end means nothing
         (unless the library resets by itself).
-      renewal: steps after which reset states that were drawn ahead are drawn anew; None: as
-        compute/resets.py and compute/stack.py choose.
+      renewal: steps after which resets drawn ahead are drawn anew; None: as compute/ chooses.
     """
     env = drawn(env)
     draw = jax.vmap(env.reset, in_axes=(0, None))  # ([N] keys, params) -> (obs, state)
