@@ -25,6 +25,7 @@ SMOKE = "shared_torso"
 SIZES = (
     "env", "env_kwargs", "total_steps", "num_envs", "num_steps", "n_step", "value_iterations",
     "hidden_sizes", "eval_episodes", "eval_steps", "init_std", "min_std", "obs_clip",
+    "memory_size", "policy_obs", "value_obs",
 )  # fmt: skip
 
 
@@ -64,6 +65,8 @@ def worlds(num_steps: int) -> dict[str, World]:
         "lr_schedule=linear": {"lr_schedule": "linear"},
         "lr_schedule=cosine": {"lr_schedule": "cosine"},
         "gradient_rows=1024": {"gradient_rows": 1024},
+        "renewal=32": {"renewal": 32},
+        "memory=gru": {"memory": "gru"},
         "eval_every=1": {"eval_every": 1},
         "diagnostics=False": {"diagnostics": False},
     }

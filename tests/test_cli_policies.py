@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def evaluated(monkeypatch):
-    """(setting, seeds, episodes, greedy, seed) of every evaluation from now on."""
+    """(setting, seeds, episodes, greedy, seed, env_params) of every evaluation from now on."""
     calls, original = [], command.evaluate_setting
 
     def seen(study, setting, seeds, *how):
@@ -87,7 +87,7 @@ def test_eval_of_a_study_has_a_row_for_each_setting(folder, evaluated, capsys, m
         assert (f"max_steps_in_episode={limit}" in row) == (number % 2 == 0)
         assert ("greedy", "sampled")[number % 2] in row
         assert re.findall(r"\d+\.\d\b", row)[-1] == f"{limit}.0"
-    both = [(h, [1, 2, 3], 2, greedy, 0) for h in range(6) for greedy in (True, False)]
+    both = [(h, [1, 2, 3], 2, greedy, 0, {}) for h in range(6) for greedy in (True, False)]
     assert evaluated == both
 
 
@@ -111,11 +111,11 @@ def test_eval_of_the_best_setting_is_of_each_condition_or_of_one(folder, evaluat
     best = load_study(folder).best_of_each().tolist()
     assert [h % 2 for h in best] == [0, 1]
     printed = run(f"eval {folder} --best --num-episodes 2 --eval-seed 7", capsys)
-    assert evaluated == [(h, [1, 2, 3], 2, greedy, 7) for h in best for greedy in (True, False)]
+    assert evaluated == [(h, [1, 2, 3], 2, greedy, 7, {}) for h in best for greedy in (True, False)]
     assert "2 greedy and 2 sampled episodes a seed" in printed
     evaluated.clear()
     printed = run(f"eval {folder} --best --where {LIMIT} --num-episodes 2", capsys)
-    assert evaluated == [(best[1], [1, 2, 3], 2, greedy, 0) for greedy in (True, False)]
+    assert evaluated == [(best[1], [1, 2, 3], 2, greedy, 0, {}) for greedy in (True, False)]
     rows = [printed.index(f"{way} {x}") for x in ("return", "length") for way in WAYS]
     assert rows == sorted(rows)
 
@@ -133,7 +133,7 @@ def test_eval_of_one_way_alone(way, folder, evaluated, capsys):
 
 def test_eval_of_a_setting_by_its_values_and_of_one_training_seed(folder, evaluated, capsys):
     printed = run(f"eval {folder} {WHERE} --seed 2 --num-episodes 2 --sampled", capsys)
-    assert evaluated == [(3, [2], 2, False, 0)]
+    assert evaluated == [(3, [2], 2, False, 0, {})]
     assert "2 sampled episodes a seed (policy_lr=0.003, env_params.max_steps" in printed
     run(f"eval {folder} --where policy_lr=3e-3 --seed 2 --num-episodes 2 --greedy", capsys)
     assert [call[:2] for call in evaluated[1:]] == [(2, [2]), (3, [2])]
@@ -177,7 +177,7 @@ def judged(monkeypatch):
     """Evaluations that give `RETURNS`; the calls, as of `evaluated`."""
     calls = []
 
-    def outcome(study, setting, seeds, episodes, greedy, seed):
+    def outcome(study, setting, seeds, episodes, greedy, seed, env_params):
         calls.append((setting, list(seeds), episodes, greedy, seed))
         rows = np.asarray(RETURNS[greedy])[[{1: 0, 2: 1, 3: 2}[s] for s in seeds]]
         return Evaluation(rows, np.ones(rows.shape, int), np.ones(rows.shape, bool))
@@ -274,7 +274,7 @@ def test_a_study_without_policies_says_so(without, capsys):
 def test_of_a_study_that_keeps_the_best_only_those_can_be_used(without, evaluated, capsys):
     best = load_study(without["best"]).best()
     run("eval {best} --best --num-episodes 2 --greedy", capsys, **without)
-    assert evaluated == [(best, [0, 1], 2, True, 0)]
+    assert evaluated == [(best, [0, 1], 2, True, 0, {})]
     other = RATES[1 - best]
     message = refused(f"eval {{best}} --where policy_lr={other}", capsys, **without)
     assert "keep_policies left it out); policies are kept of 2 runs" in message
@@ -299,6 +299,6 @@ def test_seeds_that_are_done_can_be_used_before_the_others_are(tmp_path, evaluat
 
     train(CONFIG, Hyperparams(), 4, folder=tmp_path / "run", on_segment=stop, **ONE)
     run("eval {run} --seed 1 --num-episodes 2 --greedy", capsys, run=tmp_path / "run")
-    assert evaluated == [(0, [1], 2, True, 0)]
+    assert evaluated == [(0, [1], 2, True, 0, {})]
     message = refused("eval {run} --seed 2", capsys, run=tmp_path / "run")
     assert "the policy of run 2 is not kept (the run is not done" in message

@@ -151,14 +151,16 @@ FLAGS += ["diagnostics"]
 BAD: dict[str, st.SearchStrategy] = {
     **{name: NO_INT | BELOW_1 | st.none() for name in INTEGERS},
     **{name: NO_INT | BELOW_0 | st.none() for name in ("value_iterations", "eval_every")},
-    **dict.fromkeys(("max_episode_steps", "gradient_rows"), NO_INT | BELOW_1),
+    **dict.fromkeys(("max_episode_steps", "gradient_rows", "renewal"), NO_INT | BELOW_1),
+    "memory_size": NO_INT | BELOW_1 | st.none(),
+    **dict.fromkeys(("policy_obs", "value_obs"), TEXT | st.integers() | st.just([]) | st.just([1])),
     **{name: TEXT | NO_TEXT.filter(lambda x: not isinstance(x, list)) for name in LITERALS},
     **{name: TEXT | st.integers(2, 9) | st.none() for name in FLAGS},
     "hidden_sizes": TEXT | st.integers() | st.lists(BELOW_1, min_size=1) | st.just((4, "a")),
     **{name: NO_FLOAT | st.floats(max_value=0) for name in ("init_std", "obs_clip")},
     "min_std": NO_FLOAT | st.floats(max_value=-1e-9) | st.floats(0.6, 1e9),
     "env_kwargs": TEXT | st.integers() | st.just([("a", 1)]),
-    **dict.fromkeys(("env", "network", "activation", "kernel_init"), TEXT),
+    **dict.fromkeys(("env", "network", "activation", "kernel_init", "memory"), TEXT),
 }
 KNOWN = {"gae", "td", "state", "free", "clip", "tanh", "adam", "sgd", "linear", "cosine", "elu"}
 KNOWN |= {"mlp", "cnn", "auto", "segments", "episodes", "ones", "zeros", "gelu", "celu", "selu"}

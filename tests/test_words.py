@@ -32,9 +32,6 @@ REFUSED = {
     "or --no-diagnostics\n",
     "train CartPole-v1 --no-preset=no": "--preset takes no value; write --preset, or --no-preset",
     "eval runs --greedy True": "--greedy takes no value; write --greedy, or leave it out\n",
-    "train CartPole-v1 --gamma 0.9 --gamma=0.99": "--gamma is given twice; give it once\n",
-    "train CartPole-v1 --num-envs 2 --num_envs 2": "--num-envs is given twice; give it once\n",
-    "train CartPole-v1 --diagnostics --no-diagnostics": "--diagnostics is given twice",
     "sweep CartPole-v1 --grid gamma=0,1 --grid policy_lr=0.1,1": "--grid is given twice; give it "
     "once with all its values\n",
     "train CartPole-v1 --no-preset --seed -1": "--seed -1 is out of range; accepted: 0 to",
@@ -47,6 +44,20 @@ def test_the_line_names_the_flag_and_what_to_write(line, capsys, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     assert_refused(line.split(), REFUSED[line], capsys)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [("--gamma 0.9 --gamma=0.99", "gamma", 0.99), ("--num-envs 2 --num_envs 4", "num_envs", 4),
+     ("--diagnostics --no-diagnostics", "diagnostics", False)],
+)  # fmt: skip
+def test_of_a_flag_that_is_given_twice_the_last_counts_and_is_said(words, name, value, capsys):
+    """As with `sbatch scripts/sweep_slurm.sh --out FOLDER`, whose words come after the script's."""
+    args = parsing.parse(f"train CartPole-v1 {words}".split())
+    assert getattr(args, name) == value
+    flag = name.replace("_", "-")
+    line = f"purejaxvpg: --{flag} is given twice; the last one counts\n"
+    assert capsys.readouterr().err == line
 
 
 def test_a_flag_once_is_as_it_was():

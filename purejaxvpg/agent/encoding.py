@@ -145,7 +145,8 @@ def of_array(shape: tuple[int, ...]) -> Encoder:
 
 def make_encoder(env: Environment, params: Any = None) -> Encoder:
     """The encoder of an environment's observations.  params: the defaults if None."""
-    space = env.observation_space(env.default_params if params is None else params)
+    with jax.ensure_compile_time_eval():  # bounds are numbers, whatever the caller is tracing
+        space = env.observation_space(env.default_params if params is None else params)
     spaces = spaces_by_name(space)
     parts = {name: _part(x, spaces.get(name)) for name, x in leaves_by_name(env.observed).items()}
     return Encoder(tuple(parts.items()))
@@ -159,5 +160,5 @@ def _part(x: Any, space: Any) -> Part:
     if kind == "multi" and shape == tuple(space.shape) and not floats:
         return Part(shape, dtype, int(space.nvec.max()))
     picture = dtype == "uint8" and len(shape) == 3
-    full = kind != "box" or bool(np.max(np.asarray(space.high)) >= 255)
-    return Part(shape, dtype, None, picture and full)
+    full = picture and (kind != "box" or bool(np.max(np.asarray(space.high)) >= 255))
+    return Part(shape, dtype, None, full)

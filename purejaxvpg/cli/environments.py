@@ -12,6 +12,7 @@ from purejaxvpg.config import VPGConfig
 from purejaxvpg.envs import pictures, suites
 from purejaxvpg.envs.spaces import ENDLESS, kind_of, spaces_by_name
 from purejaxvpg.experiment.stacking import traceable
+from purejaxvpg.fields import first_line
 from purejaxvpg.serialize import plain
 
 
@@ -38,7 +39,11 @@ def _list_gymnax() -> None:
         if name in envs.downloads():
             table.add_row(name, "downloads its data when it is made", "", "", "")
             continue
-        env = envs.make(name)
+        try:
+            env = envs.make(name)
+        except (ValueError, TypeError, RuntimeError) as error:  # one that the user registered
+            table.add_row(name, f"cannot be made: {first_line(error)}", "", "", "")
+            continue
         spaces = (env.observation_space(env.default_params), env.action_space(env.default_params))
         preset = "yes" if name in tuned else ""
         table.add_row(name, *map(_space, spaces), _limit(env), preset)

@@ -1,8 +1,9 @@
-"""Words of a command, checked before they are parsed: flags that there are, each given once."""
+"""Words of a command, checked before they are parsed."""
 
 import dataclasses
 import itertools
 import shlex
+import sys
 from typing import Any, get_args
 
 import tyro
@@ -16,7 +17,10 @@ VALUES_OF_A_SWITCH = ("true", "false", "yes", "no", "on", "off")  # which takes 
 
 def check_words(argv: list[str]) -> None:
     """UserError, in one line, for an unknown command, a flag of another command or of an earlier
-    version, one that is given twice, and a value for one that takes none."""
+    version, a list that is given twice, and a value for a flag that takes none.
+
+    Of a flag of one value that is given twice the last one counts, and stderr says so.
+    """
     commands = {name: _flags(cls) for cls, name, _ in flags.COMMANDS}
     if not argv:
         return
@@ -41,9 +45,10 @@ def check_words(argv: list[str]) -> None:
             single = tyro.conf.FlagCreatePairsOff in marks
             other = "leave it out" if single else f"--no-{shown}"
             raise UserError(f"--{shown} takes no value; write --{shown}, or {other}")
-        if name in given:
-            several = " with all its values" if kind == flags.AXES else ""
-            raise UserError(f"--{shown} is given twice; give it once{several}")
+        if name in given and kind == flags.AXES:  # both may be meant
+            raise UserError(f"--{shown} is given twice; give it once with all its values")
+        if name in given:  # as scripts do that end in "$@"
+            print(f"purejaxvpg: --{shown} is given twice; the last one counts", file=sys.stderr)
         given.add(name)
 
 

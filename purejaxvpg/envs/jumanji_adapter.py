@@ -227,7 +227,7 @@ def _draw(instance: Any, state: Carried, params: Any) -> np.ndarray:
     viewer: Any = next(x for x in vars(instance).values() if isinstance(x, Viewer))
     viewer._get_fig_ax = functools.partial(type(viewer)._get_fig_ax, viewer, show=False)
     viewer._display = functools.partial(_shown, viewer)
-    backend = plt.get_backend()
+    backend = plt.rcParams["backend"]
     plt.switch_backend("agg")
     try:
         with warnings.catch_warnings():
