@@ -12,6 +12,7 @@ from support.studies import CONFIG, make_spec, make_study
 from purejaxvpg import Hyperparams, cli
 from purejaxvpg.by_name import load
 from purejaxvpg.cli import flags, parsing, training
+from purejaxvpg.cli.words import repeated
 from purejaxvpg.experiment.design import make_design
 from purejaxvpg.experiment.prepare import make_resources, prepare
 from purejaxvpg.experiment.prepared import Options
@@ -51,13 +52,20 @@ def test_the_line_names_the_flag_and_what_to_write(line, capsys, tmp_path, monke
     [("--gamma 0.9 --gamma=0.99", "gamma", 0.99), ("--num-envs 2 --num_envs 4", "num_envs", 4),
      ("--diagnostics --no-diagnostics", "diagnostics", False)],
 )  # fmt: skip
-def test_of_a_flag_that_is_given_twice_the_last_counts_and_is_said(words, name, value, capsys):
+def test_of_a_flag_that_is_given_twice_the_last_counts(words, name, value):
     """As with `sbatch scripts/sweep_slurm.sh --out FOLDER`, whose words come after the script's."""
     args = parsing.parse(f"train CartPole-v1 {words}".split())
     assert getattr(args, name) == value
-    flag = name.replace("_", "-")
-    line = f"purejaxvpg: --{flag} is given twice; the last one counts\n"
-    assert capsys.readouterr().err == line
+    assert repeated(words.split()) == [f"--{name.replace('_', '-')}"]
+
+
+def test_a_repeated_flag_is_said_once_the_work_is_done(tmp_path, capsys):
+    """And not beside the line of an error."""
+    tiny = "--num-envs 2 --num-steps 2 --total-steps 4 --hidden-sizes 2 --value-iterations 1"
+    line = f"plan CartPole-v1 --no-preset {tiny} --num-seeds 2 --num-seeds 1"
+    assert cli.main(line.split()) == 0
+    assert capsys.readouterr().err.endswith("--num-seeds was given twice; the last one counted\n")
+    assert_refused(f"{line} --num-envs 0".split(), "num_envs=0 is out of range", capsys)
 
 
 def test_a_flag_once_is_as_it_was():

@@ -42,6 +42,7 @@ from purejaxvpg.cli.terminal import (  # noqa: E402
     patient_output,
     warnings_as_lines,
 )
+from purejaxvpg.cli.words import repeated  # noqa: E402
 
 # The module and function of each command.  A module is imported when its command is given.
 _HANDLERS = {
@@ -75,6 +76,8 @@ def _main(argv: Sequence[str], ready: Callable[[], None]) -> int:
         return 0
     try:
         _run(parsing.parse(list(argv)), shlex.join(["purejaxvpg", *argv]), ready)
+        for flag in repeated(list(argv)):
+            print(f"purejaxvpg: {flag} was given twice; the last one counted", file=sys.stderr)
     except UserError as error:
         print(f"purejaxvpg: error: {error}", file=sys.stderr)
         return 2

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import shlex
-import sys
 from typing import Any, get_args
 
 import tyro
@@ -19,7 +18,7 @@ def check_words(argv: list[str]) -> None:
     """UserError, in one line, for an unknown command, a flag of another command or of an earlier
     version, a list that is given twice, and a value for a flag that takes none.
 
-    Of a flag of one value that is given twice the last one counts, and stderr says so.
+    Of a flag of one value that is given twice the last one counts (`repeated`).
     """
     commands = {name: _flags(cls) for cls, name, _ in flags.COMMANDS}
     if not argv:
@@ -47,9 +46,14 @@ def check_words(argv: list[str]) -> None:
             raise UserError(f"--{shown} takes no value; write --{shown}, or {other}")
         if name in given and kind == flags.AXES:  # both may be meant
             raise UserError(f"--{shown} is given twice; give it once with all its values")
-        if name in given:  # as scripts do that end in "$@"
-            print(f"purejaxvpg: --{shown} is given twice; the last one counts", file=sys.stderr)
         given.add(name)
+
+
+def repeated(argv: list[str]) -> list[str]:
+    """Flags that are given more than once, as scripts do that end in "$@"."""
+    flags_given = [word.partition("=")[0] for word in argv if word[:2] == "--"]
+    names = [flag.replace("_", "-").replace("--no-", "--", 1) for flag in flags_given]
+    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
 def _flags(command: type) -> dict[str, tuple[Any, ...]]:
