@@ -14,9 +14,7 @@ the size of a GRU is an argument, and its first carry is zeros.
 
 import _common
 import jax
-from throughput import load_purejaxrl
-
-from purejaxvpg import VPGConfig, make_train
+from throughput import ours, purejaxrl
 
 SIZE = 128
 CHANGES = {
@@ -26,38 +24,19 @@ CHANGES = {
 }
 
 
-def ours(env: str, shape: tuple[int, int, int], shared: bool, memory: str | None = "gru"):
+def with_memory(env: str, shape: tuple[int, int, int], shared: bool, memory: str | None = "gru"):
     """Jitted run of this package.  shape: environments, steps, updates."""
-    num_envs, num_steps, updates = shape
-    config = VPGConfig(
-        env=env,
-        num_envs=num_envs,
-        num_steps=num_steps,
-        total_steps=num_envs * num_steps * updates,
-        network="mlp",
+    return ours(
+        env,
+        shape,
         hidden_sizes=(SIZE,),
         activation="relu",
         memory=memory,
         memory_size=SIZE,
         shared_torso=shared,
         value_iterations=1,
-        value_target="lambda_return",
         diagnostics=False,
     )
-    return jax.jit(make_train(config))
-
-
-def purejaxrl(checkout: str, env: str, shape: tuple[int, int, int]):
-    """Jitted run of PureJaxRL's ppo_rnn.py."""
-    num_envs, num_steps, updates = shape
-    config = {
-        "LR": 3e-4, "NUM_ENVS": num_envs, "NUM_STEPS": num_steps,
-        "TOTAL_TIMESTEPS": num_envs * num_steps * updates, "UPDATE_EPOCHS": 1,
-        "NUM_MINIBATCHES": 1, "GAMMA": 0.99, "GAE_LAMBDA": 0.95, "CLIP_EPS": 0.2,
-        "ENT_COEF": 0.0, "VF_COEF": 0.5, "MAX_GRAD_NORM": 0.5, "ENV_NAME": env,
-        "ANNEAL_LR": False, "DEBUG": False,
-    }  # fmt: skip
-    return jax.jit(load_purejaxrl(checkout, "ppo_rnn.py", CHANGES).make_train(config))
 
 
 def main() -> None:
@@ -72,12 +51,12 @@ def main() -> None:
     repeats, updates = (1, 2) if args.smoke else (args.repeats, args.updates)
     shape = (2, 4, updates) if args.smoke else (*args.shape, updates)
     runs = {
-        "shared": ours(args.env, shape, shared=True),
-        "separate": ours(args.env, shape, shared=False),
-        "without memory": ours(args.env, shape, shared=False, memory=None),
+        "shared": with_memory(args.env, shape, shared=True),
+        "separate": with_memory(args.env, shape, shared=False),
+        "without memory": with_memory(args.env, shape, shared=False, memory=None),
     }
     if args.purejaxrl:
-        runs["PureJaxRL"] = purejaxrl(args.purejaxrl, args.env, shape)
+        runs["PureJaxRL"] = purejaxrl(args.purejaxrl, "ppo_rnn.py", CHANGES)(args.env, *shape)
     key, steps = jax.random.key(0), shape[0] * shape[1] * updates
     compiling = {name: _common.seconds(lambda run=run: run(key)) for name, run in runs.items()}
     rates: dict[str, list[float]] = {name: [] for name in runs}

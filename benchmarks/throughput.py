@@ -17,6 +17,7 @@ import itertools
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import _common
 import jax
@@ -27,8 +28,11 @@ from purejaxvpg import VPGConfig, make_train
 SHAPES = ((4, 128), (64, 128), (2048, 32), (2048, 128))
 
 
-def ours(env: str, shape: tuple[int, int, int], value_iterations: int, diagnostics: bool):
-    """Jitted run of this package.  shape: environments, steps, updates."""
+def ours(env: str, shape: tuple[int, int, int], **fields: Any):
+    """Jitted run of this package.
+
+    Args: shape: environments, steps, updates.  fields: others of the config.
+    """
     num_envs, num_steps, updates = shape
     config = VPGConfig(
         env=env,
@@ -36,9 +40,8 @@ def ours(env: str, shape: tuple[int, int, int], value_iterations: int, diagnosti
         num_steps=num_steps,
         total_steps=num_envs * num_steps * updates,
         network="mlp",
-        value_iterations=value_iterations,
         value_target="lambda_return",
-        diagnostics=diagnostics,
+        **fields,
     )
     return jax.jit(make_train(config))
 
@@ -75,9 +78,12 @@ def load_purejaxrl(
     return ppo
 
 
-def purejaxrl(checkout: str):
-    """Function that makes a jitted run of PureJaxRL's ppo.py."""
-    ppo = load_purejaxrl(checkout)
+def purejaxrl(checkout: str, file: str = "ppo.py", changes: dict[str, str] | None = None):
+    """Function that makes a jitted run of PureJaxRL's ppo.py, or of another of its files.
+
+    Args: as of `load_purejaxrl`.
+    """
+    ppo = load_purejaxrl(checkout, file, changes)
 
     def make(env: str, num_envs: int, num_steps: int, updates: int):
         config = {
@@ -115,8 +121,10 @@ def main() -> None:
         updates = 2 if args.smoke else max(2, args.steps // (num_envs * num_steps))
         shape, iterations = (num_envs, num_steps, updates), args.value_iterations
         runs = {
-            "purejaxvpg": ours(env, shape, iterations, diagnostics=False),
-            "purejaxvpg, diagnostics": ours(env, shape, iterations, diagnostics=True),
+            "purejaxvpg": ours(env, shape, value_iterations=iterations, diagnostics=False),
+            "purejaxvpg, diagnostics": ours(
+                env, shape, value_iterations=iterations, diagnostics=True
+            ),
         }
         if peer:
             runs["PureJaxRL"] = peer(env, *shape)

@@ -57,6 +57,7 @@ def test_of_a_flag_that_is_given_twice_the_last_counts(words, name, value):
     args = parsing.parse(f"train CartPole-v1 {words}".split())
     assert getattr(args, name) == value
     assert repeated(words.split()) == [f"--{name.replace('_', '-')}"]
+    assert repeated("--import json --import csv".split()) == []
 
 
 def test_a_repeated_flag_is_said_once_the_work_is_done(tmp_path, capsys):

@@ -167,12 +167,11 @@ def make_cell(config: VPGConfig, features: int) -> Cell:
         return advance(variables, memory, project(variables, x))
 
     def replay(variables: Any, memory: Any, x: Array, starts: Array) -> tuple[Any, Array]:
-        rows, steps = x.shape[:2]
-        projected = project(variables, x.reshape(rows * steps, -1)).reshape(rows, steps, -1)
+        projected = project(variables, x)  # of all steps
 
         def one_step(memory: Any, now: tuple[Array, Array]) -> tuple[Any, tuple[Any, Array]]:
             projected, starts = now  # [n, ...], [n]
-            memory = select(starts, module.zero(rows), memory)
+            memory = select(starts, module.zero(x.shape[0]), memory)
             memory, out = advance(variables, memory, projected)
             return memory, (memory, out)
 

@@ -17,6 +17,7 @@ from purejaxvpg.agent.encoding import Encoder, unmasked
 from purejaxvpg.agent.flax_torsos import Torso
 from purejaxvpg.agent.memory import Cell, make_cell
 from purejaxvpg.agent.torsos import make_torso
+from purejaxvpg.compute import flatten
 from purejaxvpg.config import VPGConfig
 from purejaxvpg.envs.faults import user_code
 from purejaxvpg.variables import TRAINED
@@ -63,8 +64,7 @@ def make_trunk(config: VPGConfig, encoder: Encoder) -> Trunk:
         return cell.step(variables["cell"], memory, features(variables, obs))
 
     def replay(variables: Any, obs: Any, starts: Array, memory: Any) -> tuple[Any, Array]:
-        rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), unmasked(obs))
-        x = features(variables, rows).reshape(*starts.shape, -1)
+        x = features(variables, flatten(unmasked(obs))).reshape(*starts.shape, -1)
         return cell.replay(variables["cell"], memory, x, starts)
 
     return Trunk(init, cell.zero, features, step, replay)

@@ -50,10 +50,14 @@ def check_words(argv: list[str]) -> None:
 
 
 def repeated(argv: list[str]) -> list[str]:
-    """Flags that are given more than once, as scripts do that end in "$@"."""
+    """Flags that are given more than once, as scripts do that end in "$@".
+
+    Each of several --import counts.
+    """
     flags_given = [word.partition("=")[0] for word in argv if word[:2] == "--"]
     names = [flag.replace("_", "-").replace("--no-", "--", 1) for flag in flags_given]
-    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    several = {f"--{flag}" for flag in flags.SPELT.values()}
+    return [name for name in dict.fromkeys(names) if names.count(name) > 1 and name not in several]
 
 
 def _flags(command: type) -> dict[str, tuple[Any, ...]]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from purejaxvpg.by_name import suggest
+from purejaxvpg.envs.clock import LIMIT
 from purejaxvpg.fields import first_line
 
 
@@ -35,6 +36,12 @@ def sort_arguments(
             raise ValueError(f"{name}'s parameter {key}={value!r} is not a number")
     values = {key: value for key, value in given.items() if key in params}
     return {key: value for key, value in given.items() if key not in params}, values
+
+
+def check_one_limit(name: str, given: Mapping[str, Any], library_limit: str) -> None:
+    """ValueError if the limit is given by our name and by the library's."""
+    if LIMIT in given and library_limit in given:
+        raise ValueError(f"{name} takes one of {LIMIT} and {library_limit}, which are the same")
 
 
 def construct(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from jax import Array
 from purejaxvpg.envs.protocol import Environment, Step
 
 LIMIT = "max_steps_in_episode"
+NEVER = 2**30  # steps that no episode takes: a library's own limit, lifted
 
 
 class Clocked(NamedTuple):

@@ -28,7 +28,7 @@ from purejaxvpg.envs.arguments import sort_arguments
 from purejaxvpg.envs.clock import LIMIT, clocked
 from purejaxvpg.envs.params import flat_params
 from purejaxvpg.envs.protocol import Environment, Step
-from purejaxvpg.envs.spaces import MultiDiscrete
+from purejaxvpg.envs.spaces import MultiDiscrete, as_gymnax
 from purejaxvpg.extras import require
 
 CLASSES = {
@@ -79,7 +79,7 @@ def make(name: str, /, **kwargs: Any) -> Environment:
 def _adapt(name: str, functional: Any, library_params: Any, defaults: Any) -> Environment:
     is_cliff = name.startswith("tabular/CliffWalking")
     action_space, observation_space = map(
-        _space, (functional.action_space, functional.observation_space)
+        as_gymnax, (functional.action_space, functional.observation_space)
     )
     if is_cliff:
         from gymnax.environments import spaces
@@ -131,12 +131,3 @@ def _fonts_only(pygame: Any) -> Iterator[None]:
         yield
     finally:
         pygame.init = init
-
-
-def _space(space: Any) -> Any:
-    """gymnax's space for one of gymnasium, whose integers have 64 bits."""
-    from gymnax.environments import spaces
-
-    if hasattr(space, "n"):
-        return spaces.Discrete(int(space.n))
-    return spaces.Box(space.low, space.high, space.shape, jnp.dtype(space.dtype))

@@ -16,9 +16,15 @@ from typing import Any
 
 from jax import Array
 
-from purejaxvpg.envs.arguments import construct, constructor_arguments, sort_arguments
-from purejaxvpg.envs.clock import LIMIT, clocked
+from purejaxvpg.envs.arguments import (
+    check_one_limit,
+    construct,
+    constructor_arguments,
+    sort_arguments,
+)
+from purejaxvpg.envs.clock import LIMIT, NEVER, clocked
 from purejaxvpg.envs.protocol import Environment, Step
+from purejaxvpg.envs.spaces import as_gymnax
 
 NAMES = ("Acrobot-v1", "CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1")
 
@@ -26,7 +32,6 @@ DOWNLOADS = ()
 
 BRANCHES = ("torque_noise_max",)  # Acrobot's, which its code branches on: an argument
 LIBRARY_LIMIT = "max_episode_steps"  # the library's name for it
-NEVER = 2**30  # a limit that no episode reaches
 
 
 def make(name: str, /, **kwargs: Any) -> Environment:
@@ -46,8 +51,7 @@ def make(name: str, /, **kwargs: Any) -> Environment:
         if isinstance(field.default, float) and field.name not in BRANCHES
     )
     arguments, values = sort_arguments(name, kwargs, accepted, (*numbers, LIMIT))
-    if LIBRARY_LIMIT in arguments and LIMIT in values:
-        raise ValueError(f"{name} takes one of {LIMIT} and {LIBRARY_LIMIT}, which are the same")
+    check_one_limit(name, kwargs, LIBRARY_LIMIT)
     limit = values.pop(LIMIT, None)
     instance = construct(name, instance_class, arguments | values)
     limit = getattr(instance, LIBRARY_LIMIT) if limit is None else limit
@@ -57,7 +61,7 @@ def make(name: str, /, **kwargs: Any) -> Environment:
 
 def _adapt(name: str, instance: Any, numbers: tuple[str, ...]) -> Environment:
     action_space, observation_space = map(
-        _space, (instance.action_space, instance.observation_space)
+        as_gymnax, (instance.action_space, instance.observation_space)
     )
 
     def reset(key: Array, params: Any) -> tuple[Any, Any]:
@@ -76,12 +80,3 @@ def _adapt(name: str, instance: Any, numbers: tuple[str, ...]) -> Environment:
         action_space=lambda params: action_space,
         observation_space=lambda params: observation_space,
     )
-
-
-def _space(space: Any) -> Any:
-    """gymnax's space for one of jaxnasium."""
-    from gymnax.environments import spaces
-
-    if hasattr(space, "n"):
-        return spaces.Discrete(space.n)
-    return spaces.Box(space.low, space.high, space.shape, space.dtype)

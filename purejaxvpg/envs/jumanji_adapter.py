@@ -30,8 +30,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from purejaxvpg.envs.arguments import construct, constructor_arguments, sort_arguments
-from purejaxvpg.envs.clock import LIMIT, clocked
+from purejaxvpg.envs.arguments import (
+    check_one_limit,
+    construct,
+    constructor_arguments,
+    sort_arguments,
+)
+from purejaxvpg.envs.clock import LIMIT, NEVER, clocked
 from purejaxvpg.envs.protocol import Environment, Step
 from purejaxvpg.envs.quiet import quietly
 from purejaxvpg.envs.spaces import MultiDiscrete
@@ -74,7 +79,6 @@ REFUSED = dict.fromkeys(
 DEAR = ("MMST-v0", "RubiksCube-v0", "SlidingTilePuzzle-v0")  # a reset takes 8 to 60 steps' time
 
 TIME_LIMIT = "time_limit"  # the library's name for it
-NEVER = 2**30  # a limit that no episode reaches
 MOST_CATEGORIES = 32
 
 
@@ -101,9 +105,8 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     accepted = constructor_arguments(instance_class, without=("viewer",))
     limits = (LIMIT,) if TIME_LIMIT in accepted else ()
     arguments, values = sort_arguments(name, kwargs, accepted, limits)
+    check_one_limit(name, kwargs, TIME_LIMIT)
     if values:
-        if TIME_LIMIT in arguments:
-            raise ValueError(f"{name} takes one of {LIMIT} and {TIME_LIMIT}, which are the same")
         arguments[TIME_LIMIT] = values[LIMIT]
     try:
         instance = construct(name, functools.partial(registration.make, name), arguments)

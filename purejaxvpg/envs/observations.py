@@ -60,6 +60,7 @@ def same_everywhere(env: Environment, reset: Any, obs: Any, final_obs: Any) -> A
 
 
 def check_obs_shape(env: Environment, observed: Any) -> None:
+    """BrokenContract if the environment declares another shape than it is observed in."""
     if env.obs_shape is None:
         return
     shape = getattr(observed, "shape", None)

@@ -19,8 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from purejaxvpg.envs.arguments import construct, constructor_arguments, sort_arguments
-from purejaxvpg.envs.clock import LIMIT, clocked
+from purejaxvpg.envs.arguments import (
+    check_one_limit,
+    construct,
+    constructor_arguments,
+    sort_arguments,
+)
+from purejaxvpg.envs.clock import LIMIT, NEVER, clocked
 from purejaxvpg.envs.protocol import Environment, Step
 from purejaxvpg.envs.quiet import quietly
 
@@ -62,7 +67,6 @@ GIVEN = (  # arguments that each game gives itself
     "render_mode",
 )
 LIBRARY_LIMIT = "max_num_steps_per_episodes"  # the library's name for it
-NEVER = 2**30  # a limit that no episode reaches
 
 
 def make(name: str, /, **kwargs: Any) -> Environment:
@@ -78,8 +82,7 @@ def make(name: str, /, **kwargs: Any) -> Environment:
 
     accepted = constructor_arguments(OctaxEnv, without=GIVEN)
     arguments, values = sort_arguments(name, kwargs, accepted, (LIMIT,))
-    if LIBRARY_LIMIT in arguments and values:
-        raise ValueError(f"{name} takes one of {LIMIT} and {LIBRARY_LIMIT}, which are the same")
+    check_one_limit(name, kwargs, LIBRARY_LIMIT)
     create = functools.partial(create_environment, name, render_mode="rgb_array")
     game, _ = construct(name, quietly(create), arguments)
     limit = values.get(LIMIT, game.max_num_steps_per_episodes)

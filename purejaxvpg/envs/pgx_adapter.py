@@ -23,7 +23,7 @@ import numpy as np
 from jax import Array
 
 from purejaxvpg.envs.arguments import construct, constructor_arguments, sort_arguments
-from purejaxvpg.envs.clock import LIMIT, clocked
+from purejaxvpg.envs.clock import LIMIT, NEVER, clocked
 from purejaxvpg.envs.protocol import Environment, Step
 from purejaxvpg.extras import require
 
@@ -52,7 +52,6 @@ REFUSED = {
 
 STICKY = "sticky_action_prob"  # of MinAtar: the chance that the action before is repeated
 FREEWAY_STEPS = 2501  # its timer of 2500 has to fall below 0
-NO_STEPS_LEFT = 2**30  # a timer that no episode reaches the end of
 
 
 def make(name: str, /, **kwargs: Any) -> Environment:
@@ -94,7 +93,7 @@ def _adapt(name: str, game: Any, defaults: Any, endless: bool) -> Environment:
     def reset(key: Array, params: Any) -> tuple[Any, Any]:
         state = game.init(key)
         if endless:
-            state = state.replace(_terminate_timer=jnp.int32(NO_STEPS_LEFT))
+            state = state.replace(_terminate_timer=jnp.int32(NEVER))
         return state.observation, state
 
     def step(key: Array, state: Any, action: Array, params: Any) -> Step:

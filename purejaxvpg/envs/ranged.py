@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from purejaxvpg.by_name import suggest
 from purejaxvpg.compute import memoized
+from purejaxvpg.envs.clock import LIMIT
 from purejaxvpg.envs.params import (
     children,
     flat_params,
@@ -95,7 +96,7 @@ def time_limit(env: Environment, params: Any) -> Any:
         return None if limits[0] is None else _extreme(limits, largest=True)
     if env.time_limit is not None:
         return env.time_limit(params)
-    return get_param(params, "max_steps_in_episode")
+    return get_param(params, LIMIT)
 
 
 def _end(span: Range, largest: bool) -> Any:

@@ -45,6 +45,15 @@ class MultiDiscrete:
         return jnp.all((x >= 0) & (x < jnp.asarray(self.nvec)))
 
 
+def as_gymnax(space: Any) -> Any:
+    """gymnax's Discrete or Box for one of another library, whose integers may have 64 bits."""
+    from gymnax.environments import spaces  # here, for importing gymnax takes a while
+
+    if hasattr(space, "n"):
+        return spaces.Discrete(int(space.n))
+    return spaces.Box(space.low, space.high, space.shape, jnp.dtype(space.dtype))
+
+
 def kind_of(space: Any) -> str | None:
     """dict, tuple, multi, discrete, box; None for another space."""
     if hasattr(space, "spaces"):

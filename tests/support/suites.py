@@ -168,3 +168,11 @@ def assert_names_the_extra(monkeypatch, suite):
         envs.suites.SUITES[suite].load()
     monkeypatch.undo()
     assert "\n" not in str(error.value)
+
+
+def assert_mujoco_pictures(pictures):
+    """Pictures of MuJoCo's size, with something in them, of which the first two differ."""
+    for picture in pictures:
+        assert (picture.shape, picture.dtype) == ((240, 320, 3), np.uint8)
+        assert picture.std() > 5
+    assert (pictures[0] != pictures[1]).any()
