@@ -90,6 +90,7 @@ class Batch(NamedTuple):
     final_obs: Any  # [T, N, ...], s_{t+1} before any reset; of large ones V alone, [T, N]
     alive: Array  # [T, N] bool; rollout="episodes": False after the episode's end
     memory: Any  # [N, ...], of both networks at the rollout's start; () without memory
+    after: Any  # [T, N, ...], the policy's memory after each step, before any reset
 
 
 class Carry(NamedTuple):
@@ -141,7 +142,7 @@ def collect(setup: Setup, state: TrainState, hp: Hyperparams) -> Collected:
         sums = jax.tree.map(lambda x, y: x + jnp.where(ends, y, 0), carry.sums, episode)
         final_obs = agent.store_final(setup, state, out.final_obs, truncated)
         flags = (out.terminated, truncated, final_obs, carry.alive)
-        row = Batch(carry.obs, action, outputs, out.reward, *flags, memory=())
+        row = Batch(carry.obs, action, outputs, out.reward, *flags, memory=(), after=memory)
         alive = carry.alive & ~done if whole_episodes else carry.alive
         memory = select(done, nothing.policy, memory)  # an episode begins without memories
         return Carry(env_state, out.obs, memory, alive, sums), row

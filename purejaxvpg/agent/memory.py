@@ -8,7 +8,8 @@ step a batch, so the replay gives the rollout's own numbers (up to rounding), an
 the policy is exact back to the rollout's start.
 
 What does not depend on h, the torso and the cell's product with x, is computed for all steps at
-once; the loop over T holds the product with h alone.
+once; the loop over T holds the product with h alone.  Where the memories of the rollout are at hand,
+nothing is replayed at all (compute/through_time.py).
 Source: Hausknecht and Stone 2015, "Deep recurrent Q-learning", replay from the stored state.
 """
 
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from purejaxvpg.agent.torsos import flax_dot
-from purejaxvpg.compute import Compute, select
+from purejaxvpg.compute import Compute, select, unroll
 from purejaxvpg.config import VPGConfig
 from purejaxvpg.fields import short
 
@@ -34,6 +35,7 @@ class Sequence(NamedTuple):
     obs: Any  # [n, T, ...]
     starts: Array  # [n, T] bool: the step is the first of its episode
     memory: Any  # [n, ...], a `Memory` (state.py) before the first step
+    after: Any = None  # [n, T, ...], of the policy after each step, under the parameters that acted
 
 
 class Cell(NamedTuple):
@@ -42,8 +44,9 @@ class Cell(NamedTuple):
     init: Callable[[Array, Array], Any]  # (key, x [n, F]) -> variables
     zero: Callable[[int], Any]  # n -> h
     step: Callable[[Any, Any, Array], tuple[Any, Array]]  # (variables, h, x [n, F]) -> h, [n, M]
-    # (variables, h, x [n, T, F], starts [n, T]) -> h after each step [n, T, ...], [n, T, M]
-    replay: Callable[[Any, Any, Array, Array], tuple[Any, Array]]
+    # (variables, h, x [n, T, F], starts [n, T], None or the first result, if it is at hand for
+    # these variables) -> h after each step [n, T, ...], [n, T, M]
+    replay: Callable[[Any, Any, Array, Array, Any], tuple[Any, Array]]
 
 
 class GRU(nn.Module):
@@ -68,17 +71,24 @@ class GRU(nn.Module):
         """W x + b `[..., 3M]`."""
         return self.inputs(x)
 
-    def advance(self, h: Array, projected: Array) -> tuple[Array, Array]:
-        """h `[n, M]` and W x + b -> h', and the output, which is h'."""
+    def recurrent_parameters(self) -> tuple[Array, Array]:
+        """U `[M, 3M]`, and what is added to h U, `[3M]`."""
+        return self.recurrent, jnp.pad(self.bias, (2 * self.size, 0))
+
+    def hidden(self, h: Array) -> Array:
+        """h, `[n, M]`: what U multiplies, and the output."""
+        return h
+
+    def gates(self, h: Array, projected: Array, a: Array) -> Array:
+        """h `[n, M]`, W x + b and h U + c -> h'."""
         x_r, x_z, x_n = jnp.split(projected, 3, axis=-1)
-        h_r, h_z, h_n = jnp.split(flax_dot(h, self.recurrent), 3, axis=-1)
+        h_r, h_z, h_n = jnp.split(a, 3, axis=-1)
         r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
-        h = (1 - z) * jnp.tanh(x_n + r * (h_n + self.bias)) + z * h
-        return h, h
+        return (1 - z) * jnp.tanh(x_n + r * h_n) + z * h
 
     def __call__(self, h: Array, x: Array) -> tuple[Array, Array]:
         """One step."""
-        return self.advance(h, self.project(x))
+        return _one_step(self, h, x)
 
     def zero(self, rows: int) -> Array:
         """h where an episode begins, `[rows, M]`."""
@@ -103,40 +113,45 @@ class LSTM(nn.Module):
         """W x + b `[..., 4M]`."""
         return self.inputs(x)
 
-    def advance(self, memory: Any, projected: Array) -> tuple[Any, Array]:
-        """(c, h), `[n, M]` each, and W x + b -> (c', h'), and the output h'."""
-        c, h = memory
-        i, f, g, o = jnp.split(projected + flax_dot(h, self.recurrent), 4, axis=-1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
-        return (c, h), h
+    def recurrent_parameters(self) -> tuple[Array, Array]:
+        """U `[M, 4M]`, and what is added to h U, `[4M]`: nothing."""
+        return self.recurrent, jnp.zeros(4 * self.size, jnp.float32)
+
+    def hidden(self, memory: Any) -> Array:
+        """h, `[n, M]`: what U multiplies, and the output."""
+        return memory[1]
+
+    def gates(self, memory: Any, projected: Array, a: Array) -> Any:
+        """(c, h), `[n, M]` each, W x + b and h U -> (c', h')."""
+        i, f, g, o = jnp.split(projected + a, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * memory[0] + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return c, jax.nn.sigmoid(o) * jnp.tanh(c)
 
     def __call__(self, memory: Any, x: Array) -> tuple[Any, Array]:
         """One step."""
-        return self.advance(memory, self.project(x))
+        return _one_step(self, memory, x)
 
     def zero(self, rows: int) -> Any:
         """(c, h) where an episode begins, `[rows, M]` each."""
         return tuple(jnp.zeros((rows, self.size), jnp.float32) for _ in range(2))
 
 
+def _one_step(cell: Any, memory: Any, x: Array) -> tuple[Any, Array]:
+    """Memory `[n, ...]` and x `[n, F]` of a GRU or LSTM -> the memory after it, and the output."""
+    kernel, bias = cell.recurrent_parameters()
+    memory = cell.gates(memory, cell.project(x), flax_dot(cell.hidden(memory), kernel) + bias)
+    return memory, cell.hidden(memory)
+
+
 class UsersCell(nn.Module):
-    """A flax cell of the user's, which sees x in every step of the loop."""
+    """A flax cell of the user's."""
 
     cell: nn.RNNCellBase
     features: int  # F
 
-    def project(self, x: Array) -> Array:
-        """x itself."""
-        return x
-
-    def advance(self, memory: Any, x: Array) -> tuple[Any, Array]:
-        """One step."""
-        return self.cell(memory, x)  # type: ignore[operator]
-
     def __call__(self, memory: Any, x: Array) -> tuple[Any, Array]:
         """One step."""
-        return self.advance(memory, x)
+        return self.cell(memory, x)  # type: ignore[operator]
 
     def zero(self, rows: int) -> Any:
         """The cell's own first memory."""
@@ -157,29 +172,46 @@ def make_cell(config: VPGConfig, features: int) -> Cell:
     def init(key: Array, x: Array) -> Any:
         return module.init(key, module.zero(x.shape[0]), x)
 
-    def advance(variables: Any, memory: Any, projected: Array) -> tuple[Any, Array]:
-        return module.apply(variables, memory, projected, method="advance")  # type: ignore[return-value]
-
-    def project(variables: Any, x: Array) -> Array:
-        return module.apply(variables, x, method="project")  # type: ignore[return-value]
-
     def step(variables: Any, memory: Any, x: Array) -> tuple[Any, Array]:
-        return advance(variables, memory, project(variables, x))
+        return module.apply(variables, memory, x)  # type: ignore[return-value]
 
-    def replay(variables: Any, memory: Any, x: Array, starts: Array) -> tuple[Any, Array]:
-        projected = project(variables, x)  # of all steps
+    replay = _replay_of_users(module) if isinstance(module, UsersCell) else _replay_of(module)
+    return Cell(init, module.zero, step, replay)
 
+
+def _replay_of(module: Any) -> Callable[..., tuple[Any, Array]]:
+    """`Cell.replay` of a GRU or LSTM."""
+
+    def replay(
+        variables: Any, memory: Any, x: Array, starts: Array, after: Any = None
+    ) -> tuple[Any, Array]:
+        projected: Any = module.apply(variables, x, method="project")  # of all steps
+        recurrent: Any = module.apply(variables, method="recurrent_parameters")
+        inputs = steps_first(projected), steps_first(starts)
+        after = jax.tree.map(steps_first, after)
+        after = unroll(module.gates, module.hidden, recurrent, memory, inputs, after)
+        after = jax.tree.map(steps_first, after)
+        return after, module.hidden(after)
+
+    return replay
+
+
+def _replay_of_users(module: UsersCell) -> Callable[..., tuple[Any, Array]]:
+    """`Cell.replay` of a cell that nothing is known of: step by step."""
+
+    def replay(
+        variables: Any, memory: Any, x: Array, starts: Array, after: Any = None
+    ) -> tuple[Any, Array]:
         def one_step(memory: Any, now: tuple[Array, Array]) -> tuple[Any, tuple[Any, Array]]:
-            projected, starts = now  # [n, ...], [n]
+            x, starts = now  # [n, F], [n]
             memory = select(starts, module.zero(x.shape[0]), memory)
-            memory, out = advance(variables, memory, projected)
+            memory, out = module.apply(variables, memory, x)  # type: ignore[misc]
             return memory, (memory, out)
 
-        xs = jax.tree.map(steps_first, (projected, starts))
-        _, ys = Compute().scan(one_step, memory, xs)
+        _, ys = Compute().scan(one_step, memory, jax.tree.map(steps_first, (x, starts)))
         return jax.tree.map(steps_first, ys)
 
-    return Cell(init, module.zero, step, replay)
+    return replay
 
 
 def _module(config: VPGConfig, features: int) -> Any:

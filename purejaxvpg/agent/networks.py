@@ -81,9 +81,10 @@ class Networks(NamedTuple):
     no_memory: Callable[[int], Memory]  # n -> what is remembered where an episode begins
     # (params.policy, obs [N, ...], memory.policy) -> memory.policy, outputs [N, O]
     act: Callable[[Any, Any, Any], tuple[Any, Array]]
-    features: Callable[[Any, Any], Array]  # (params.policy, rows) -> [B, F], of the policy's trunk
+    # (params.policy that acted, rows) -> [B, F], of the policy's trunk
+    features: Callable[[Any, Any], Array]
     outputs: Callable[[Any, Array, Any], Array]  # (params.policy, features, rows) -> [B, O]
-    policy: Callable[[Any, Any], Array]  # (params.policy, rows) -> [B, O]: both in a row
+    policy: Callable[[Any, Any], Array]  # (any params.policy, rows) -> [B, O]
     value_inputs: Callable[[Any, Any], Any]  # (params.policy, rows) -> [B, ...]
     value: Callable[[Any, Any], Array]  # (params.value, value_inputs) -> [B]
     # (params, rows) -> V [B], and what it remembers after each step
@@ -113,21 +114,24 @@ def make_networks(config: VPGConfig, encoder: Encoder, policy: Policy) -> Networ
         memory, features = policy_trunk.step(params, obs, memory)
         return memory, outputs(params, features, obs)
 
-    def policy_features(params: Any, rows: Any) -> Array:
+    def features(params: Any, rows: Any) -> Array:
         if not isinstance(rows, Sequence):
             return policy_trunk.features(params, rows)
-        return policy_trunk.replay(params, rows.obs, rows.starts, rows.memory.policy)[1]
+        return policy_trunk.replay(params, *rows[:2], rows.memory.policy, rows.after)[1]
+
+    def new_features(params: Any, rows: Any) -> Array:
+        return features(params, rows._replace(after=None) if isinstance(rows, Sequence) else rows)
 
     def policy_outputs(params: Any, rows: Any) -> Array:
-        return outputs(params, policy_features(params, rows), rows)
+        return outputs(params, new_features(params, rows), rows)
 
     def init(key: Array, obs: Any) -> Params:
         keys = jax.random.split(key, 4)  # policy's torso and head, then the value's
         cell_keys = jax.random.split(jax.random.fold_in(key, 4))
         params = _init(policy_trunk, head, (keys[0], cell_keys[0], keys[1]), obs)
         if config.shared_torso:
-            features = policy_trunk.step(params, obs, policy_trunk.zero(num_rows(obs)))[1]
-            return Params(params, {"head": value_head.init(keys[3], features)})
+            x = policy_trunk.step(params, obs, policy_trunk.zero(num_rows(obs)))[1]
+            return Params(params, {"head": value_head.init(keys[3], x)})
         return Params(params, _init(value_trunk, value_head, (keys[2], cell_keys[1], keys[3]), obs))
 
     def no_memory(rows: int) -> Memory:
@@ -135,9 +139,9 @@ def make_networks(config: VPGConfig, encoder: Encoder, policy: Policy) -> Networ
             policy_trunk.zero(rows), () if config.shared_torso else value_trunk.zero(rows)
         )
 
-    shared = policy_trunk, policy_features if config.shared_torso else None
+    shared = policy_trunk, new_features if config.shared_torso else None
     value = _value_functions(value_head, value_trunk, *shared)
-    return Networks(init, no_memory, act, policy_features, outputs, policy_outputs, *value)
+    return Networks(init, no_memory, act, features, outputs, policy_outputs, *value)
 
 
 def _init(trunk: Trunk, head: nn.Module, keys: tuple[Array, Array, Array], obs: Any) -> dict:
@@ -183,8 +187,8 @@ def _value_functions(
     def values(params: Params, rows: Any) -> tuple[Array, Any]:
         if not isinstance(rows, Sequence):
             return value(params.value, value_inputs(params.policy, rows)), ()
-        memory = rows.memory.policy if policy_features else rows.memory.value
-        after, features = trunk.replay(variables(params), *rows[:2], memory)
+        at_hand = (rows.memory.policy, rows.after) if policy_features else (rows.memory.value,)
+        after, features = trunk.replay(variables(params), *rows[:2], *at_hand)
         return v(params.value, features), after
 
     def value_after(params: Params, obs: Any, memory: Any) -> Array:

@@ -69,13 +69,14 @@ class Setup(NamedTuple):
     def sequences(self, obs: Any, batch: Any) -> Any:
         """Observations in rows as networks learn from them: with memory, a `Sequence`.
 
-        Args: batch: has `terminated` and `truncated` `[T, N]`, and `memory` `[N, ...]` before it.
+        Args: batch: has `terminated` and `truncated` `[T, N]`; `memory` `[N, ...]` before it, and
+          `after` `[T, N, ...]`, the policy's after each step.
         """
         if self.config.memory is None:
             return obs
         done = batch.terminated | batch.truncated
         starts = jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])  # [T, N]
-        return Sequence(obs, steps_first(starts), batch.memory)
+        return Sequence(obs, steps_first(starts), batch.memory, self.rows(batch.after))
 
 
 def make_setup(

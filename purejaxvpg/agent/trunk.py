@@ -30,8 +30,9 @@ class Trunk(NamedTuple):
     zero: Callable[[int], Any]  # n -> h where an episode begins
     features: Callable[[Any, Any], Array]  # (variables, obs [B, ...]) -> [B, F]; without memory
     step: Callable[[Any, Any, Any], tuple[Any, Array]]  # (variables, obs [n, ...], h) -> h, [n, F]
-    # (variables, obs [n, T, ...], starts, h) -> h after each step [n, T, ...], [n, T, F]
-    replay: Callable[[Any, Any, Array, Any], tuple[Any, Array]]
+    # (variables, obs [n, T, ...], starts, h, and as `Cell.replay`) -> h after each step
+    # [n, T, ...], [n, T, F]
+    replay: Callable[..., tuple[Any, Array]]
 
 
 def make_trunk(config: VPGConfig, encoder: Encoder) -> Trunk:
@@ -63,9 +64,11 @@ def make_trunk(config: VPGConfig, encoder: Encoder) -> Trunk:
     def step(variables: Any, obs: Any, memory: Any) -> tuple[Any, Array]:
         return cell.step(variables["cell"], memory, features(variables, obs))
 
-    def replay(variables: Any, obs: Any, starts: Array, memory: Any) -> tuple[Any, Array]:
+    def replay(
+        variables: Any, obs: Any, starts: Array, memory: Any, after: Any = None
+    ) -> tuple[Any, Array]:
         x = features(variables, flatten(unmasked(obs))).reshape(*starts.shape, -1)
-        return cell.replay(variables["cell"], memory, x, starts)
+        return cell.replay(variables["cell"], memory, x, starts, after)
 
     return Trunk(init, cell.zero, features, step, replay)
 

@@ -7,6 +7,7 @@ dense       matrix products with a fast gradient on a CPU
 convolution convolutions as matrix products on a CPU
 turns       runs under vmap that learn one after the other on a CPU
 recurrence  returns and advantages in log2(T) rounds on an accelerator
+through_time recurrent cells, differentiated outside the loop over T
 resets      reset states drawn ahead on a CPU
 stack       reset states that take long to draw, each drawn when it is needed
 sparse      a function of few rows among many
@@ -32,6 +33,7 @@ from purejaxvpg.compute.rows import flatten, is_large, select
 from purejaxvpg.compute.sparse import replace_where
 from purejaxvpg.compute.stack import Stack
 from purejaxvpg.compute.sums import add
+from purejaxvpg.compute.through_time import unroll
 from purejaxvpg.compute.varying import vary_like
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "replace_where",
     "select",
     "settled",
+    "unroll",
     "untuned",
     "vary_like",
     "with_key",
