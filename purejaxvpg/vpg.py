@@ -142,7 +142,7 @@ def collect(setup: Setup, state: TrainState, hp: Hyperparams) -> Collected:
         sums = jax.tree.map(lambda x, y: x + jnp.where(ends, y, 0), carry.sums, episode)
         final_obs = agent.store_final(setup, state, out.final_obs, truncated)
         flags = (out.terminated, truncated, final_obs, carry.alive)
-        row = Batch(carry.obs, action, outputs, out.reward, *flags, memory=(), after=memory)
+        row = Batch(carry.obs, action, outputs, out.reward, *flags, (), memory)
         alive = carry.alive & ~done if whole_episodes else carry.alive
         memory = select(done, nothing.policy, memory)  # an episode begins without memories
         return Carry(env_state, out.obs, memory, alive, sums), row
@@ -271,7 +271,7 @@ def fit(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Learned
 
         E[ (V(s_t) - R^_t)^2 ]                                                                 (2)
 
-    V reads the observations or, with a shared torso, its features after the policy's step.
+    V reads the observations or, with a shared torso, features: after the step; with memory, before.
     """
     config, networks, compute = setup.config, setup.agent.networks, setup.compute
     look = functools.partial(networks.value_inputs, state.params.policy)
@@ -291,8 +291,7 @@ def fit(setup: Setup, state: TrainState, rows: Rows, hp: Hyperparams) -> Learned
 
     start = (state.params.value, state.opt_state.value)
     (params, opt_state), norms = lax.scan(one_step, start, length=config.value_iterations)
-    norm = norms[0] if config.value_iterations else jnp.zeros(())  # before the first step
-    metrics = {"value_grad_norm": norm}
+    metrics = {"value_grad_norm": norms[0] if config.value_iterations else jnp.zeros(())}
     if config.diagnostics:
         values = compute.map_large(functools.partial(networks.value, params), inputs)  # [B]
         errors = values - rows.target

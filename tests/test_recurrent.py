@@ -13,7 +13,8 @@ from support.probes import quick_jit
 
 from purejaxvpg import VPGConfig, make_evaluate, make_learner
 from purejaxvpg.agent import make_agent, make_setup
-from purejaxvpg.agent.memory import GRU, LSTM, Sequence, make_cell, steps_first
+from purejaxvpg.agent.cells import GRU, LSTM
+from purejaxvpg.agent.memory import Sequence, make_cell, steps_first
 from purejaxvpg.cli import parsing
 from purejaxvpg.config import Hyperparams, as_float32
 from purejaxvpg.serialize import config_from_json, config_to_json

@@ -8,7 +8,7 @@ step a batch, so the replay gives the rollout's own numbers (up to rounding), an
 the policy is exact back to the rollout's start.
 
 What does not depend on h, the torso and the cell's product with x, is computed for all steps at
-once; the loop over T holds the product with h alone.  Where the memories of the rollout are at hand,
+once; the loop over T holds the product with h alone.  Where the rollout's own memories are at hand,
 nothing is replayed at all (compute/through_time.py).
 Source: Hausknecht and Stone 2015, "Deep recurrent Q-learning", replay from the stored state.
 """
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from purejaxvpg.agent.torsos import flax_dot
+from purejaxvpg.agent.cells import GRU, LSTM, UsersCell
 from purejaxvpg.compute import Compute, select, unroll
 from purejaxvpg.config import VPGConfig
 from purejaxvpg.fields import short
@@ -47,122 +47,6 @@ class Cell(NamedTuple):
     # (variables, h, x [n, T, F], starts [n, T], None or the first result, if it is at hand for
     # these variables) -> h after each step [n, T, ...], [n, T, M]
     replay: Callable[[Any, Any, Array, Array, Any], tuple[Any, Array]]
-
-
-class GRU(nn.Module):
-    """Gated recurrent unit.
-
-        r = sigma(W_r x + b_r + U_r h),   z = sigma(W_z x + b_z + U_z h)
-        n = tanh(W_n x + b_n + r (U_n h + c)),      h' = (1 - z) n + z h
-
-    The three products are one, each with x and with h.
-    Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder"; the form
-    is that of `flax.linen.GRUCell`.
-    """
-
-    size: int
-
-    def setup(self) -> None:
-        self.inputs = nn.Dense(3 * self.size, dot_general=flax_dot)
-        self.recurrent = self.param("recurrent", _orthogonal_gates, (self.size, 3 * self.size))
-        self.bias = self.param("bias", nn.initializers.zeros, (self.size,), jnp.float32)
-
-    def project(self, x: Array) -> Array:
-        """W x + b `[..., 3M]`."""
-        return self.inputs(x)
-
-    def recurrent_parameters(self) -> tuple[Array, Array]:
-        """U `[M, 3M]`, and what is added to h U, `[3M]`."""
-        return self.recurrent, jnp.pad(self.bias, (2 * self.size, 0))
-
-    def hidden(self, h: Array) -> Array:
-        """h, `[n, M]`: what U multiplies, and the output."""
-        return h
-
-    def gates(self, h: Array, projected: Array, a: Array) -> Array:
-        """h `[n, M]`, W x + b and h U + c -> h'."""
-        x_r, x_z, x_n = jnp.split(projected, 3, axis=-1)
-        h_r, h_z, h_n = jnp.split(a, 3, axis=-1)
-        r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
-        return (1 - z) * jnp.tanh(x_n + r * h_n) + z * h
-
-    def __call__(self, h: Array, x: Array) -> tuple[Array, Array]:
-        """One step."""
-        return _one_step(self, h, x)
-
-    def zero(self, rows: int) -> Array:
-        """h where an episode begins, `[rows, M]`."""
-        return jnp.zeros((rows, self.size), jnp.float32)
-
-
-class LSTM(nn.Module):
-    """Long short-term memory, of gates i, f, g, o.
-
-        c' = sigma(f) c + sigma(i) tanh(g),      h' = sigma(o) tanh(c')
-
-    Source: Hochreiter and Schmidhuber 1997; the form is that of `flax.linen.OptimizedLSTMCell`.
-    """
-
-    size: int
-
-    def setup(self) -> None:
-        self.inputs = nn.Dense(4 * self.size, dot_general=flax_dot)
-        self.recurrent = self.param("recurrent", _orthogonal_gates, (self.size, 4 * self.size))
-
-    def project(self, x: Array) -> Array:
-        """W x + b `[..., 4M]`."""
-        return self.inputs(x)
-
-    def recurrent_parameters(self) -> tuple[Array, Array]:
-        """U `[M, 4M]`, and what is added to h U, `[4M]`: nothing."""
-        return self.recurrent, jnp.zeros(4 * self.size, jnp.float32)
-
-    def hidden(self, memory: Any) -> Array:
-        """h, `[n, M]`: what U multiplies, and the output."""
-        return memory[1]
-
-    def gates(self, memory: Any, projected: Array, a: Array) -> Any:
-        """(c, h), `[n, M]` each, W x + b and h U -> (c', h')."""
-        i, f, g, o = jnp.split(projected + a, 4, axis=-1)
-        c = jax.nn.sigmoid(f) * memory[0] + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return c, jax.nn.sigmoid(o) * jnp.tanh(c)
-
-    def __call__(self, memory: Any, x: Array) -> tuple[Any, Array]:
-        """One step."""
-        return _one_step(self, memory, x)
-
-    def zero(self, rows: int) -> Any:
-        """(c, h) where an episode begins, `[rows, M]` each."""
-        return tuple(jnp.zeros((rows, self.size), jnp.float32) for _ in range(2))
-
-
-def _one_step(cell: Any, memory: Any, x: Array) -> tuple[Any, Array]:
-    """Memory `[n, ...]` and x `[n, F]` of a GRU or LSTM -> the memory after it, and the output."""
-    kernel, bias = cell.recurrent_parameters()
-    memory = cell.gates(memory, cell.project(x), flax_dot(cell.hidden(memory), kernel) + bias)
-    return memory, cell.hidden(memory)
-
-
-class UsersCell(nn.Module):
-    """A flax cell of the user's."""
-
-    cell: nn.RNNCellBase
-    features: int  # F
-
-    def __call__(self, memory: Any, x: Array) -> tuple[Any, Array]:
-        """One step."""
-        return self.cell(memory, x)  # type: ignore[operator]
-
-    def zero(self, rows: int) -> Any:
-        """The cell's own first memory."""
-        return self.cell.initialize_carry(jax.random.key(0), (rows, self.features))
-
-
-def _orthogonal_gates(key: Array, shape: tuple[int, int]) -> Array:
-    """An orthogonal matrix `[M, M]` for each gate, side by side."""
-    size, width = shape
-    keys = jax.random.split(key, width // size)
-    return jnp.concatenate([nn.initializers.orthogonal()(k, (size, size)) for k in keys], axis=1)
 
 
 def make_cell(config: VPGConfig, features: int) -> Cell:
@@ -205,8 +89,8 @@ def _replay_of_users(module: UsersCell) -> Callable[..., tuple[Any, Array]]:
         def one_step(memory: Any, now: tuple[Array, Array]) -> tuple[Any, tuple[Any, Array]]:
             x, starts = now  # [n, F], [n]
             memory = select(starts, module.zero(x.shape[0]), memory)
-            memory, out = module.apply(variables, memory, x)  # type: ignore[misc]
-            return memory, (memory, out)
+            result: Any = module.apply(variables, memory, x)
+            return result[0], result
 
         _, ys = Compute().scan(one_step, memory, jax.tree.map(steps_first, (x, starts)))
         return jax.tree.map(steps_first, ys)

@@ -139,7 +139,7 @@ def make_networks(config: VPGConfig, encoder: Encoder, policy: Policy) -> Networ
             policy_trunk.zero(rows), () if config.shared_torso else value_trunk.zero(rows)
         )
 
-    shared = policy_trunk, new_features if config.shared_torso else None
+    shared = policy_trunk, features if config.shared_torso else None
     value = _value_functions(value_head, value_trunk, *shared)
     return Networks(init, no_memory, act, features, outputs, policy_outputs, *value)
 
