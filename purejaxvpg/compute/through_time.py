@@ -60,43 +60,56 @@ def unroll(
 
     @run.defjvp
     def tangent(primals: Any, tangents: Any) -> tuple[Any, Any]:
-        (kernel, bias), memory, projected, starts, _ = primals
-        d_recurrent, d_memory, d_projected, *_ = tangents
+        recurrent, memory, projected, starts, _ = primals
         after = run(*primals)
         before = jax.tree.map(lambda m, x: jnp.concatenate([m[None], x[:-1]]), memory, after)
         before = jax.tree.map(lambda x: _where(starts, x), before)  # [T, n, ...]
-
-        def products(recurrent: tuple[Array, Array]) -> Array:  # of all steps, [T, n, K]
-            a = dot(flatten(hidden(before)), recurrent[0]) + recurrent[1]
-            return a.reshape(*starts.shape, -1)
-
-        a, d_a = jax.jvp(products, ((kernel, bias),), (d_recurrent,))
-        linear = jax.vmap(lambda *x: jax.linearize(gates, *x)[1])(before, projected, a)
-
-        # Back through time U is multiplied from its other side: turned once, the product takes a
-        # third of the time on a CPU.
-        turned = lax.optimization_barrier(kernel.T)
-        # m_t changes by L_t(m_{t-1}, p_t, a_t), linear, and a_t by h_{t-1} U: what of it comes from
-        # p_t, U and c is summed for all steps before the loop.
-        added = jax.vmap(lambda linear, *d: linear(*d))(linear, _zeros(before), d_projected, d_a)
-
-        def loop(d_memory: Any, added: Any) -> Any:  # linear
-            def one_step(d_memory: Any, now: Any) -> tuple[Any, Any]:
-                added, goes_on, linear, projected = now
-                d_memory = jax.tree.map(lambda d: d * goes_on[:, None], d_memory)
-                d_a = lax.dot_general(hidden(d_memory), turned, (((1,), (1,)), ((), ())))
-                change = linear(d_memory, jnp.zeros_like(projected), d_a)
-                d_memory = jax.tree.map(jnp.add, change, added)
-                return d_memory, d_memory
-
-            goes_on = (~starts).astype(jnp.float32)
-            return Compute().scan(one_step, d_memory, (added, goes_on, linear, projected))[1]
-
-        # The derivative of a linear function is the function.  Asked for in this way, jax knows
-        # that the loop is linear, and can transpose it.
-        return after, jax.jvp(loop, _zeros((d_memory, added)), (d_memory, added))[1]
+        steps = before, projected, starts
+        return after, _tangent(gates, hidden, recurrent, steps, tangents[:3])
 
     return run(recurrent, memory, *inputs, after)
+
+
+def _tangent(
+    gates: Gates, hidden: Callable[[Any], Array], recurrent: Any, steps: Any, tangents: Any
+) -> Any:
+    """Derivative of `unroll`.
+
+    Args:
+      steps: m_{t-1} `[T, n, ...]`, p `[T, n, P]`, starts `[T, n]`.
+      tangents: of (U, c), of m before the first step, and of p.
+    """
+    before, projected, starts = steps
+    d_recurrent, d_memory, d_projected = tangents
+
+    def products(recurrent: tuple[Array, Array]) -> Array:  # of all steps, [T, n, K]
+        a = dot(flatten(hidden(before)), recurrent[0]) + recurrent[1]
+        return a.reshape(*starts.shape, -1)
+
+    a, d_a = jax.jvp(products, (recurrent,), (d_recurrent,))
+    # m_t changes by L_t(m_{t-1}, p_t, a_t), linear, and a_t by h_{t-1} U: what of it comes from
+    # p_t, U and c is summed for all steps before the loop.
+    linear = jax.vmap(lambda *x: jax.linearize(gates, *x)[1])(before, projected, a)
+    added = jax.vmap(lambda linear, *d: linear(*d))(linear, _zeros(before), d_projected, d_a)
+    # Back through time U is multiplied from its other side: turned once, the product takes a
+    # third of the time on a CPU.
+    turned = lax.optimization_barrier(recurrent[0].T)
+    goes_on = (~starts).astype(jnp.float32)
+
+    def loop(d_memory: Any, added: Any) -> Any:  # linear
+        def one_step(d_memory: Any, now: Any) -> tuple[Any, Any]:
+            added, goes_on, linear, projected = now
+            d_memory = jax.tree.map(lambda d: d * goes_on[:, None], d_memory)
+            d_a = lax.dot_general(hidden(d_memory), turned, (((1,), (1,)), ((), ())))
+            change = linear(d_memory, jnp.zeros_like(projected), d_a)
+            d_memory = jax.tree.map(jnp.add, change, added)
+            return d_memory, d_memory
+
+        return Compute().scan(one_step, d_memory, (added, goes_on, linear, projected))[1]
+
+    # The derivative of a linear function is the function.  Asked for in this way, jax knows that
+    # the loop is linear, and can transpose it.
+    return jax.jvp(loop, _zeros((d_memory, added)), (d_memory, added))[1]
 
 
 def _zeros(tree: Any) -> Any:
