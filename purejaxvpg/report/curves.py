@@ -33,12 +33,24 @@ class Curves(NamedTuple):
 def training_curves(digest: Digest) -> Curves:
     """Mean return of the last 20 training episodes, or of fewer if some run ended few."""
     study = digest.study
-    ran = (study.updates > 0) & ~study.diverged
-    episodes = np.nansum(study.metrics["episode_count"], -1)[ran]
+    window = window_of(study, study.updates > 0)
+    what = f"return of {last_episodes(window)}"
+    return _on_grid(digest, study.steps, study.trailing_returns(window), what)
+
+
+def window_of(study: Any, runs: np.ndarray) -> int:
+    """Episodes to average over: 20, or fewer if one of these runs ended less than 60.
+
+    Args: runs: [H, S] bool; those that diverged do not count.
+    """
+    episodes = np.nansum(study.metrics["episode_count"], -1)[runs & ~study.diverged]
     longest = max(episodes.min() // 3 if episodes.size else 1, 1)
-    window = max(w for w in (1, 2, 5, 10, statistics.LAST_EPISODES) if w <= longest)
-    last = "the last episode" if window == 1 else f"the last {window} episodes"
-    return _on_grid(digest, study.steps, study.trailing_returns(window), f"return of {last}")
+    return max(w for w in (1, 2, 5, 10, statistics.LAST_EPISODES) if w <= longest)
+
+
+def last_episodes(window: int) -> str:
+    """Text of a number of episodes."""
+    return "the last episode" if window == 1 else f"the last {window} episodes"
 
 
 def evaluation_curves(digest: Digest) -> Curves | None:
