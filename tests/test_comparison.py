@@ -121,6 +121,14 @@ def test_runs_that_are_not_done_or_ended_no_episode_are_left_out():
         compare(run._replace(updates=updates * 0 + 1), scored([1.0]))
 
 
+def test_unequal_lengths_are_said():
+    longer = dataclasses.replace(CONFIG, num_steps=16, total_steps=4 * 64)
+    same = compare(scored([1.0]), scored([2.0]), labels=["a", "b"])
+    assert same.notes == []
+    comparison = compare(scored([1.0]), scored([2.0], config=longer), labels=["a", "b"])
+    assert comparison.notes == ["runs have unequal steps: a 128, b 256"]
+
+
 def test_a_score_is_that_of_the_study():
     evaluating = make_study(make_spec(grid={}, config=EVALUATING))
     comparison = compare(evaluating, scored([1.0]), labels=["a", "b"])

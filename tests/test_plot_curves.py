@@ -99,7 +99,7 @@ def test_evaluations_are_shown_at_their_steps(tmp_path, figures):
     (line,) = lines(study, tmp_path=tmp_path, metric="evaluation_returns")
     assert line.x.tolist() == [64, 128]
     assert line.values.tolist() == [[1, 1.25], [2, 2.25]]
-    with pytest.raises(ValueError, match="no values of evaluation_returns.*did not evaluate"):
+    with pytest.raises(ValueError, match=r"no values of evaluation_returns.*did not evaluate"):
         lines(scored([1.0]), tmp_path=tmp_path, metric="evaluation_returns")
 
 
@@ -122,6 +122,13 @@ def test_diverged_seeds_are_the_worst_seed_from_then_on(tmp_path, figures):
     np.testing.assert_array_equal(kl.lines[0].values, study.metrics["kl"][0, [0, 2]])
     assert kl.lines[0].seeds.tolist() == [5, 7]
     assert "1 of 3 seeds diverged, and are left out" in kl.notes[0]
+
+
+def test_settings_that_have_not_begun_are_named(tmp_path, figures):
+    study = scored([[1.0, 2], [3, 4]], GRID)
+    study = study._replace(updates=np.asarray([[4, 4], [0, 0]]))
+    figure = plot_curves(study, out=tmp_path / "x.png", group_by=["all"])
+    assert figure.notes == ["policy_lr=0.001: 2 seeds", "policy_lr=0.01: no results yet"]
 
 
 def test_seeds_that_are_behind_are_left_out(tmp_path, figures):

@@ -109,7 +109,19 @@ def compare(
     names = {sample.label: sample.score for sample in samples}
     if len({name.removesuffix(FEWER) for name in names.values()}) > 1:
         notes.append("scores are of different kinds, and compare only if they measure the same")
+    notes += _lengths(samples, worlds)
     return Comparison(tables, overall if len(worlds) > 1 else [], names, notes)
+
+
+def _lengths(samples: list[Sample], worlds: list[str]) -> list[str]:
+    """A line for each condition under which runs of different lengths are compared."""
+    lines = []
+    for world in worlds:
+        here = {s.label: s.steps for s in samples if s.world == world and s.steps is not None}
+        if len(set(here.values())) > 1:
+            steps = ", ".join(f"{label} {number:,}" for label, number in here.items())
+            lines.append(f"runs{f' on {world}' * (len(worlds) > 1)} have unequal steps: {steps}")
+    return lines
 
 
 def _under(sample: Sample, worlds: list[str]) -> str:

@@ -7,25 +7,21 @@ one world: entries of two worlds are never compared.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from purejaxvpg.by_name import suggest
-from purejaxvpg.envs import canonical, flat_params, shown
-from purejaxvpg.experiment.conditions import default_conditions, grouped
-from purejaxvpg.experiment.display import cut
+from purejaxvpg.experiment.conditions import grouped
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.run import Run
 from purejaxvpg.experiment.study import Study
-from purejaxvpg.report.digest import choose, raw_scores
+from purejaxvpg.report.digest import choose, raw_scores, score_name
+from purejaxvpg.report.entry_labels import fields_of, labelled, world_text
 from purejaxvpg.report.labels import setting_labels
-from purejaxvpg.serialize import plain
 from purejaxvpg.statistics import interquartile_mean, with_diverged_as_worst
 
 ALL = "all"  # group by every name that varies: each setting is an entry
-DIFFERENCES = 3  # names in a label, at most
 
 
 class Entry(NamedTuple):
@@ -38,6 +34,9 @@ class Entry(NamedTuple):
     study: Study
     setting: int  # place in the design
     seeds: np.ndarray  # [S'] places of the seeds: those that ran and did not choose the setting
+    scores: np.ndarray  # [S] of the setting, see Study.scores; NaN also for an infinite return
+    failed: np.ndarray  # [S] bool: the run diverged, or had a return that is not finite
+    score: str  # what a score is
     group: dict[str, Any]  # the values that it is the best of
     fields: dict[str, Any]  # what it was trained with and was not chosen
     candidates: int  # settings that it is the best of; 1: nothing was chosen
@@ -116,12 +115,22 @@ def _entries_of(
             places = study.where(**where)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-    entries = []
+    raw, overflown = raw_scores(study)
+    failed, score, entries = study.diverged | overflown, score_name(study), []
     for condition in study.design.by_condition():
         rows = condition.settings[np.isin(condition.settings, places)]
-        scores = _scores(study, condition.settings)
+        scores = np.full(raw.shape, np.nan)  # failures as the worst of their condition
+        worst = with_diverged_as_worst(raw[condition.settings])
+        scored = (np.isfinite(raw) | failed)[condition.settings]
+        scores[condition.settings] = np.where(scored, worst, np.nan)
         for group in grouped([settings[h] for h in rows], names):
-            entries.append(_best(place, name, study, rows[group.settings], group.values, scores))
+            best, seeds, choice = _best(name, study, rows[group.settings], scores)
+            entries.append(
+                Entry(
+                    place, name, "", world_text(study, best), study, best, seeds, raw[best],
+                    failed[best], score, group.values, fields_of(study, group.values), *choice,
+                )
+            )  # fmt: skip
     return entries
 
 
@@ -136,36 +145,22 @@ def _group_names(study: Study, name: str, group_by: tuple[str, ...]) -> list[str
     return [n for n in names if n in group_by]
 
 
-def _scores(study: Study, rows: np.ndarray) -> np.ndarray:
-    """Scores of a condition, failures as its worst; NaN without one.  [H, S], NaN elsewhere"""
-    raw, overflown = raw_scores(study)
-    scores = np.full(raw.shape, np.nan)
-    failed = (study.diverged | overflown)[rows]
-    scored = np.isfinite(raw[rows]) | failed
-    scores[rows] = np.where(scored, with_diverged_as_worst(raw[rows]), np.nan)
-    return scores
-
-
 def _best(
-    place: int, name: str, study: Study, rows: np.ndarray, group: dict[str, Any], scores: np.ndarray
-) -> Entry:
-    """The entry of the best of these settings."""
-    best, candidates, chosen_by, biased = int(rows[0]), 1, 0, False
-    seeds = np.flatnonzero(study.updates[best] > 0)
-    if len(rows) > 1:
-        choice = choose(scores[rows], study.done[rows])
-        candidates = len(rows)
-        if choice is not None:
-            best, shared = int(rows[choice[0].index]), choice[2]
-            seeds, chosen_by = shared[1::2], len(shared[::2])
-        else:  # fewer than two seeds that all have
-            best, biased = _by_all_seeds(name, scores, rows), True
-            seeds = np.flatnonzero(np.isfinite(scores[best]))
-            chosen_by = len(seeds)
-    return Entry(
-        place, name, "", _world(study, best), study, best, seeds, group, _fields(study, group),
-        candidates, chosen_by, biased,
-    )  # fmt: skip
+    name: str, study: Study, rows: np.ndarray, scores: np.ndarray
+) -> tuple[int, np.ndarray, tuple[int, int, bool]]:
+    """The best of these settings, places of the seeds that speak for it, and how it was chosen.
+
+    Args: scores: [H, S], NaN without one.
+    """
+    first = int(rows[0])
+    if len(rows) == 1 or not (study.updates[rows] > 0).any():
+        return first, np.flatnonzero(study.updates[first] > 0), (1, 0, False)
+    if (choice := choose(scores[rows], study.done[rows])) is not None:
+        shared = choice[2]
+        return int(rows[choice[0].index]), shared[1::2], (len(rows), len(shared[::2]), False)
+    best = _by_all_seeds(name, scores, rows)  # fewer than two seeds that all have
+    seeds = np.flatnonzero(np.isfinite(scores[best]))
+    return best, seeds, (len(rows), len(seeds), True)
 
 
 def _by_all_seeds(name: str, scores: np.ndarray, rows: np.ndarray) -> int:
@@ -179,69 +174,3 @@ def _by_all_seeds(name: str, scores: np.ndarray, rows: np.ndarray) -> int:
             f"choose one by its values (--where), or show each (--group-by all)"
         )
     return int(rows[int(np.argmax(means))])
-
-
-# -------------------------------------------------------------------------- WORLDS AND LABELS
-
-
-def _world(study: Study, place: int) -> str:
-    """The condition of a setting as text: the environment, then all that differs from its own."""
-    config, hp = study.setting(place)
-    parts: dict[str, Any] = {"env": canonical(config.env)}
-    parts |= {f"env_kwargs.{n}": v for n, v in dict(config.env_kwargs).items()}
-    if config.max_episode_steps is not None:
-        parts["max_episode_steps"] = config.max_episode_steps
-    parts |= {f"env_params.{n}": v for n, v in flat_params(hp.env_params).items()}
-    compared = set(study.design.names) - set(study.design.conditions)  # declared to be one world
-    parts = {n: v for n, v in parts.items() if n not in compared}
-    parts |= {n: study.design.settings()[place][n] for n in study.design.conditions}
-    env = shown(parts.pop("env")) if "env" in parts else "all environments"
-    rest = {n.removeprefix("env_params.").removeprefix("env_kwargs."): v for n, v in parts.items()}
-    return ", ".join([env, *([setting_labels([rest])[0]] if rest else [])])
-
-
-def _fields(study: Study, group: dict[str, Any]) -> dict[str, Any]:
-    """Names and values that tell an entry from others: those of its group, and all that is the same
-    for the whole study; not what makes the world."""
-    fields = {**vars(study.config), **vars(study.hyperparams)}
-    world = {"env_kwargs", "env_params", *default_conditions(fields)}
-    return {n: x for n, x in fields.items() if n not in world | set(study.design.names)} | group
-
-
-def labelled(entries: list[Entry], labels: Sequence[str] | None = None) -> list[Entry]:
-    """The entries with labels: those given, or made of what differs, or the names of the folders.
-
-    Raises: ValueError for another number of labels than there are entries, or equal ones.
-    """
-    keys = [(entry.source, repr(entry.group)) for entry in entries]
-    unique = [entries[keys.index(key)] for key in dict.fromkeys(keys)]
-    texts = list(labels) if labels else _by_difference(unique) or _by_name(unique)
-    if len(texts) != len(unique) or len(set(texts)) < len(texts):
-        there = cut(", ".join(_by_name(unique)))
-        raise ValueError(
-            f"labels {', '.join(map(repr, texts))} are {len(texts)} for {len(unique)} entries "
-            f"({there}); give each its own"
-        )
-    by_key = dict(zip(dict.fromkeys(keys), texts, strict=True))
-    return [e._replace(label=by_key[key]) for e, key in zip(entries, keys, strict=True)]
-
-
-def _by_difference(entries: list[Entry]) -> list[str]:
-    """Labels of the few names whose values differ; [] if those tell not all entries apart."""
-    common = [n for n in entries[0].fields if all(n in entry.fields for entry in entries)]
-    differing = [n for n in common if len({repr(plain(e.fields[n])) for e in entries}) > 1]
-    if not 0 < len(differing) <= max(DIFFERENCES, *[len(e.group) for e in entries]):
-        return []
-    texts = setting_labels([{n: e.fields[n] for n in differing} for e in entries])
-    return texts if len(set(texts)) == len(texts) else []
-
-
-def _by_name(entries: list[Entry]) -> list[str]:
-    """Names of the folders, whole where their last parts are alike, with the group's values."""
-    short = {e.source: Path(e.name).name or e.name for e in entries}
-    alike = len(set(short.values())) < len(short)
-    names = [e.name if alike else short[e.source] for e in entries]
-    groups = [setting_labels([e.group])[0] if e.group else "" for e in entries]
-    texts = [", ".join(filter(None, pair)) for pair in zip(names, groups, strict=True)]
-    twice = len(set(texts)) < len(texts)  # a folder that was given twice
-    return [f"{i}: {text}" for i, text in enumerate(texts, 1)] if twice else texts

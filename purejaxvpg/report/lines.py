@@ -4,7 +4,7 @@ Letters: S seeds, X recorded points of a run, G points of a line.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from purejaxvpg.by_name import suggest
 from purejaxvpg.experiment import scoring
 from purejaxvpg.experiment.study import Study
 from purejaxvpg.report.curves import last_episodes, window_of
-from purejaxvpg.report.digest import raw_scores
 from purejaxvpg.report.entries import Entry
 from purejaxvpg.report.plots import POINTS
 from purejaxvpg.state import Metrics
@@ -147,10 +146,9 @@ def percentile_runs(line: Line) -> dict[int, int]:
 
     Of fewer than 20 runs P5 is the worst and P95 the best.  A run that failed counts as the worst.
     """
-    study, h = line.entry.study, line.entry.setting
-    places = np.searchsorted(study.seeds, line.seeds)
-    scores: Any = with_diverged_as_worst(raw_scores(study)[0][h, places])
-    failed = study.diverged[h, places]
+    places = np.searchsorted(line.entry.study.seeds, line.seeds)
+    scores = with_diverged_as_worst(line.entry.scores[places])
+    failed = line.entry.failed[places]
     order = np.lexsort((np.arange(len(places)), scores, ~failed))  # failed ones first
     ranks = {p: -(-p * len(order) // 100) - 1 for p in RUNS}
     return {p: int(order[rank]) for p, rank in ranks.items()}

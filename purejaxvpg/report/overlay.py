@@ -74,13 +74,25 @@ def plot_curves(
     check_metric(metric)
     if not sources:
         raise ValueError("nothing to draw; give run or study folders")
-    lines, what = lines_of(read_entries(sources, where, group_by, labels), metric, x)
+    entries = read_entries(sources, where, group_by, labels)
+    _check_number({entry.label for entry in entries})
+    begun = [entry for entry in entries if len(entry.seeds)]
+    lines, what = lines_of(begun, metric, x)
     with plots.for_paper():
         figure = _figure(lines, what, _x_label(lines, x), show, width)
         data = plots.drawn(figure, path.suffix[1:], DPI)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, data)
-    return Drawn(path, lines, _notes(lines, show))
+    waiting = [f"{entry.label}: no results yet" for entry in entries if not len(entry.seeds)]
+    return Drawn(path, lines, _notes(lines, show) + waiting)
+
+
+def _check_number(labels: set[str]) -> None:
+    if len(labels) > MOST:
+        raise ValueError(
+            f"{len(labels)} curves in a panel cannot be told apart, and {MOST} can; choose some "
+            f"(--where), or group them (--group-by)"
+        )
 
 
 def _x_label(lines: list[Line], x: str) -> str:
@@ -113,11 +125,6 @@ def _notes(lines: list[Line], show: Show) -> list[str]:
 def _figure(lines: list[Line], what: str, x_label: str, show: Show, width: float | None) -> Any:
     worlds = list(dict.fromkeys(line.entry.world for line in lines))
     labels = list(dict.fromkeys(line.entry.label for line in lines))
-    if len(labels) > MOST:
-        raise ValueError(
-            f"{len(labels)} curves in a panel cannot be told apart, and {MOST} can; choose some "
-            f"(--where), or group them (--group-by)"
-        )
     # Neighbours differ in colour and in dashes; the same colour comes back with other dashes.
     number = len(plots.COLORS)
     styles = {

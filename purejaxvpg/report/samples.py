@@ -13,8 +13,9 @@ import numpy as np
 from purejaxvpg.by_name import suggest
 from purejaxvpg.envs import canonical
 from purejaxvpg.experiment.paths import expanded
-from purejaxvpg.report.digest import raw_scores, score_name
-from purejaxvpg.report.entries import Entry, labelled, read_entries
+from purejaxvpg.report.entries import Entry, read_entries
+from purejaxvpg.report.entry_labels import labelled
+from purejaxvpg.report.labels import setting_labels
 from purejaxvpg.report.score_files import read_scores
 
 
@@ -27,6 +28,7 @@ class Sample(NamedTuple):
     seeds: np.ndarray | None  # [n]; None: of another library, whose seeds are not ours
     score: str  # what a score is
     notes: tuple[str, ...] = ()
+    steps: int | None = None  # of a run; None: unknown
 
     @property
     def failed(self) -> int:
@@ -82,13 +84,15 @@ def _is_file(source: Any) -> bool:
 
 def _of_entry(entry: Entry) -> Sample:
     study, h = entry.study, entry.setting
-    raw, overflown = (x[h, entry.seeds] for x in raw_scores(study))
-    failed = study.diverged[h, entry.seeds] | overflown
+    raw, failed = entry.scores[entry.seeds], entry.failed[entry.seeds]
     ended = study.done[h, entry.seeds] | study.pruned[h] | failed
     scored = np.isfinite(raw) | failed
     if not (ended & scored).any():
         reason = "ended an episode" if ended.any() else "is done"
-        raise ValueError(f"no run of {entry.name} that is to be compared {reason}; let it run on")
+        label = f" ({setting_labels([entry.group])[0]})" if entry.group else ""
+        raise ValueError(
+            f"no run of {entry.name}{label} that is to be compared {reason}; let it run on"
+        )
     notes = [entry.choice] if entry.choice else []
     if study.pruned[h]:
         notes.append(f"pruning stopped it after {int(study.updates[h].max())} updates")
@@ -99,7 +103,8 @@ def _of_entry(entry: Entry) -> Sample:
     rows = ended & scored
     scores = np.where(failed, np.nan, raw)[rows]
     seeds = study.seeds[entry.seeds][rows]
-    return Sample(entry.label, entry.world, scores, seeds, score_name(study), tuple(notes))
+    steps = int(study.updates[h, entry.seeds][rows].max() * study.steps[h, 0])
+    return Sample(entry.label, entry.world, scores, seeds, entry.score, tuple(notes), steps)
 
 
 def _of_file(path: Any, label: str, worlds: list[str]) -> list[Sample]:
