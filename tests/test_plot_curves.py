@@ -56,7 +56,7 @@ def test_the_line_is_the_interquartile_mean_and_the_band_its_interval(tmp_path, 
     expected = plots.bootstrap(np.outer([4, 8, 8, 12], RISE), resamples=500)
     assert (heights.min(), heights.max()) == (expected.low.min(), expected.high.max())
     assert axes.get_xlabel() == "environment steps"
-    assert figures[0].get_supylabel() == "return of the last 20 episodes"
+    assert axes.get_ylabel() == "return of the last 20 episodes"
 
 
 def test_seconds_are_of_all_seeds_of_the_setting_without_compilation(tmp_path, figures):
@@ -88,7 +88,7 @@ def test_other_metrics_are_shown_as_they_are(tmp_path, figures):
     (line,) = lines(study, tmp_path=tmp_path, metric="kl")
     np.testing.assert_array_equal(line.values, study.metrics["kl"][0])
     (line,) = lines(study, tmp_path=tmp_path, metric="episode_length")
-    assert figures[1].get_supylabel() == "length of the last 20 episodes"
+    assert figures[1].axes[0].get_ylabel() == "length of the last 20 episodes"
     sums = study.metrics["episode_length_sum"][0]
     np.testing.assert_allclose(line.values, sums / 20)
 

@@ -150,7 +150,8 @@ def _figure(lines: list[Line], what: str, x_label: str, show: Show, width: float
         if len(worlds) > 1:
             axes.set_title(plots.plain_text(world), loc="left")
         _dress(axes, x_label)
-    figure.supylabel(what, fontsize=plots.PAPER["font.size"])
+    for axes in grid[:, 0]:
+        axes.set_ylabel(what)
     for label, text in zip(labels, entries, strict=True):
         grid[0, 0].plot([], [], label=text, linewidth=1.4, **styles[label])
     figure.legend(loc="outside lower center", ncols=across, frameon=False, handlelength=2.6)
