@@ -13,6 +13,7 @@ from support.studies import CONFIG, EVALUATING, PRUNE, make_part, make_spec, mak
 from purejaxvpg import Hyperparams, VPGConfig
 from purejaxvpg.experiment.cube import write_cube
 from purejaxvpg.experiment.record import StudyRecord
+from purejaxvpg.experiment.scoring import with_means
 from purejaxvpg.experiment.store import Store
 from purejaxvpg.ranges import LogUniform, Uniform
 
@@ -34,7 +35,7 @@ def test_the_cube_has_a_dimension_for_each_axis():
     assert data["kl"].dims == (*DIMS, "seed", "update")
     assert data["score"].dims == data["diverged"].dims == (*DIMS, "seed")
     assert data["pruned"].dims == DIMS
-    assert data["environment_steps"].dims == (*DIMS, "update")
+    assert data["steps"].dims == ("zip", "update")  # along which num_envs varies
     assert data["evaluation_returns"].dims == (*DIMS, "seed", "evaluation", "episode")
     sizes = {"gamma": 2, "hidden_sizes": 2, "zip": 2, "seed": 3, "update": 8}
     assert dict(data.sizes) == sizes | {"evaluation": 4, "episode": 3}
@@ -66,7 +67,7 @@ def test_every_number_is_found_by_the_labels_of_its_run():
             assert float(run["kl"].sel(update=1)) == study.metrics["kl"][h, s, 0]
             returns = study.evaluations["returns"][h, s]
             np.testing.assert_array_equal(run["evaluation_returns"], returns)
-        np.testing.assert_array_equal(at["environment_steps"], study.steps[h])
+        np.testing.assert_array_equal(at["steps"], study.steps[h])
         assert int(at["updates_done"][0]) == study.updates[h, 0]
 
 
@@ -112,7 +113,6 @@ def test_units_and_origin_are_in_the_attributes():
     assert data["kl"].attrs["units"] == "nats"
     assert data["score"].attrs["units"] == "reward, undiscounted"
     assert data["episode_length_sum"].attrs["units"] == "environment steps"
-    assert data["environment_steps"].attrs["units"] == "environment steps of one run"
     assert all("units" in x.attrs for x in data.data_vars.values())
     assert json.loads(data.attrs["config"])["num_steps"] == 8
     assert json.loads(data.attrs["hyperparams"])["gamma"] == 0.99
@@ -163,8 +163,10 @@ def test_metrics_of_a_run_are_read_by_numpy_alone(tmp_path, config):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.npz"]
     with np.load(tmp_path / "metrics.npz", allow_pickle=False) as arrays:
         evaluated = {f"evaluation_{name}": x for name, x in study.evaluations.items()}
-        assert set(arrays.files) == set(study.metrics) | set(evaluated)
-        for name, x in (study.metrics | evaluated).items():
+        axes = {"seeds", "steps", "evaluation_steps"} if evaluated else {"seeds", "steps"}
+        metrics = with_means(study.metrics)
+        assert set(arrays.files) == set(metrics) | set(evaluated) | axes
+        for name, x in (metrics | evaluated).items():
             np.testing.assert_array_equal(arrays[name], x[0], name)
             assert arrays[name].dtype == x.dtype
 

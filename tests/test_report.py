@@ -281,7 +281,7 @@ def test_a_diverged_run_is_the_worst_of_its_time():
     study = KINDS["grid"]()
     judged = digest(study)
     curves = training_curves(judged)
-    returns = study.returns(10)  # 48 episodes a run: a third of them is more than 10
+    returns = study.trailing_returns(10)  # 48 episodes a run: a third of them is more than 10
     assert curves.what == "return of the last 10 episodes"
     at = int(np.flatnonzero(curves.steps == 128 * 8)[0])
     lost = study.diverged & (study.diverged_at <= 8)
@@ -303,7 +303,7 @@ def test_curves_of_settings_that_update_at_other_times():
         last = study.num_updates[h] - 1
         assert curves.steps[index[-1]] == study.steps[h, last] == 128 * 12
         window = int(curves.what.split()[4])
-        np.testing.assert_array_equal(runs[:, -1], study.returns(window)[h, :, last])
+        np.testing.assert_array_equal(runs[:, -1], study.trailing_returns(window)[h, :, last])
 
 
 def test_evaluation_curves_stand_at_the_updates_they_were_taken_at(pages):

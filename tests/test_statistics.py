@@ -12,6 +12,7 @@ from purejaxvpg.statistics import (
     aggregate,
     best_setting,
     bootstrap,
+    difference,
     improvements_over,
     interquartile_mean,
     mean,
@@ -468,6 +469,51 @@ def test_improvements_over_one_setting_are_those_of_each_alone():
     assert np.isnan(one.low).all()
     with pytest.raises(ValueError, match=r"reference has shape \(8,\); give one of 9 seeds"):
         improvements_over(scores, scores[0, :8])
+
+
+def test_difference_of_interquartile_means_by_hand():
+    """4.5 and 6 (of 1, 5, 7, 9); over two tasks the mean of -1.5 and 10."""
+    x, y = np.arange(1.0, 9), [1.0, 5, 7, 9]
+    assert difference(x, y).value == -1.5
+    assert difference([x, [12.0, 12]], [y, [2.0, 2, 2]]).value == (-1.5 + 10) / 2
+    assert difference(x, y, statistic=mean).value == 4.5 - 5.5
+    assert tuple(difference(x, x + 3, paired=True)) == (-3, -3, -3)  # the same seeds
+    apart = difference(x, x + 3)
+    assert apart.low < -3 < apart.high
+    assert np.isnan(difference(x, [1.0]).low)
+    with pytest.raises(ValueError, match="both need the same tasks and seeds"):
+        difference(x, y, paired=True)
+
+
+def test_difference_is_scipys_bootstrap_of_two_samples():
+    def less(a, b, axis):
+        return interquartile_mean(a, axis=axis) - interquartile_mean(b, axis=axis)
+
+    estimate = difference(SCORES[0], OTHERS[0], resamples=300)
+    expected = stats.bootstrap(
+        (SCORES[0], OTHERS[0]), less, method="percentile", n_resamples=300,
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    assert (estimate.low, estimate.high) == (expected.low, expected.high)
+
+
+def test_tasks_may_have_different_numbers_of_seeds():
+    ragged = [[1.0, 2, 3, 4], [10.0, 20]]
+    assert aggregate(ragged).value == interquartile_mean(np.array([1, 2, 3, 4, 10, 20.0]))
+    assert probability_of_improvement(ragged, [[2.5], [10.0, 10]]).value == (1 / 2 + 3 / 4) / 2
+    ranks = mean_rank([ragged, [[5.0], [1.0, 1, 1]]], paired=False)
+    assert ranks.value.tolist() == [1.5, 1.5]
+    with pytest.raises(ValueError, match="1 values that are not finite"):
+        aggregate([[1.0, np.nan], [2.0]])
+
+
+def test_mean_rank_unpaired_draws_the_seeds_of_each_setting_by_themselves():
+    """Equal settings tie in every paired resample, and hardly ever in an unpaired one."""
+    alike = np.broadcast_to(np.arange(8.0), (2, 1, 8))
+    paired, unpaired = mean_rank(alike), mean_rank(alike, paired=False)
+    assert paired.low.tolist() == paired.high.tolist() == [1.5, 1.5]
+    assert unpaired.value.tolist() == [1.5, 1.5]
+    assert (unpaired.low.tolist(), unpaired.high.tolist()) == ([1, 1], [2, 2])
 
 
 def test_mean_rank_shares_ranks_and_needs_no_scale():

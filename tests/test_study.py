@@ -95,19 +95,21 @@ def test_an_evaluation_that_returned_nan_is_not_passed_over_for_an_earlier_one()
 
 def test_returns_are_means_over_the_last_episodes_by_each_update():
     study = episodes([1, 1, 2, 0], [4, 8, 30, 0])
-    np.testing.assert_array_equal(study.returns(1)[0, 0], [4, 8, 15, 15])
-    np.testing.assert_array_equal(study.returns(2)[0, 0], [NAN, 6, 15, 15])
-    np.testing.assert_array_equal(study.returns(3)[0, 0], [NAN, NAN, 38 / 3, 38 / 3])
+    np.testing.assert_array_equal(study.trailing_returns(1)[0, 0], [4, 8, 15, 15])
+    np.testing.assert_array_equal(study.trailing_returns(2)[0, 0], [NAN, 6, 15, 15])
+    np.testing.assert_array_equal(study.trailing_returns(3)[0, 0], [NAN, NAN, 38 / 3, 38 / 3])
 
 
 def test_returns_end_where_the_run_does():
-    np.testing.assert_array_equal(episodes([1, 1], [4, 8]).returns(1)[0, 0], [4, 8, NAN, NAN])
+    np.testing.assert_array_equal(
+        episodes([1, 1], [4, 8]).trailing_returns(1)[0, 0], [4, 8, NAN, NAN]
+    )
 
 
 @pytest.mark.parametrize("lost", [NAN, np.inf, -np.inf])
 def test_a_return_that_is_no_number_is_not_taken_for_zero(lost):
     study = episodes([1, 1, 1, 1], [4, lost, 8, 8])
-    np.testing.assert_array_equal(study.returns(1)[0, 0], [4, NAN, NAN, NAN])
+    np.testing.assert_array_equal(study.trailing_returns(1)[0, 0], [4, NAN, NAN, NAN])
 
 
 # -------------------------------------------------------------------------------- DONE, COMPLETE
@@ -127,7 +129,7 @@ def test_plain_arrays_need_no_extra(monkeypatch):
         monkeypatch.setitem(sys.modules, library, None)
     study = make_study(make_spec(config=CONFIG))
     assert study.scores().shape == (2, 2)
-    assert study.returns().shape == (2, 2, 4)
+    assert study.trailing_returns().shape == (2, 2, 4)
 
 
 # -------------------------------------------------------------------------------------- SETTINGS

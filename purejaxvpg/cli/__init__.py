@@ -11,6 +11,8 @@ resuming   --resume: which study it is, and the line that goes on with one
 policies   eval, export
 playing    render
 studies    plan, merge, report
+results    plot, compare
+result_flags  their flags
 environments  envs
 repro      a run or a study once more
 code       what is imported first
@@ -54,6 +56,8 @@ _HANDLERS = {
     "Plan": ("studies", "plan"),
     "Merge": ("studies", "merge"),
     "Report": ("studies", "report"),
+    "Plot": ("results", "draw"),
+    "Compare": ("results", "compare_scores"),
     "Envs": ("environments", "show_envs"),
     "Repro": ("repro", "repro"),
 }

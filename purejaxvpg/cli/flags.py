@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
+from purejaxvpg.cli import result_flags
 from purejaxvpg.cli.flag_kinds import AXES, Flag
 from purejaxvpg.cli.flag_kinds import flag as _flag
 from purejaxvpg.cli.flag_kinds import place as _place
@@ -235,15 +236,8 @@ Report = _command(
     _flag("target", float | None, None, "Score to measure optimality gaps from."),
     _flag("out", str, "", "Folder of the report (default: FOLDER/report)."),
 )
-Envs = _command(
-    "Envs",
-    (
-        "name",
-        _place("SUITE | NAME", "A suite, to list it, or an environment, to describe it."),
-        dataclasses.field(default=""),
-    ),
-    _IMPORT,
-)
+_NAME = _place("SUITE | NAME", "A suite, to list it, or an environment, to describe it.")
+Envs = _command("Envs", ("name", _NAME, dataclasses.field(default="")), _IMPORT)
 
 COMMANDS: list[tuple[type, str, str]] = [
     (Train, "train", "Train, and write a run folder."),
@@ -255,6 +249,7 @@ COMMANDS: list[tuple[type, str, str]] = [
     (Plan, "plan", "What a sweep would take: programs, chunks, memory, time."),
     (Merge, "merge", "Put the shards of a study together."),
     (Report, "report", "Write the report of a study: a page and its pictures."),
+    *result_flags.COMMANDS,
     (Envs, "envs", "List the environments. With a name: describe it."),
 ]
 RENAMED = {"zip": "zipped", "no-greedy": "sampled"}  # flags of earlier versions

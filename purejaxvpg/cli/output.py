@@ -140,7 +140,7 @@ def print_diverged(study: Study) -> None:
 
 def finite_returns(study: Study) -> np.ndarray:
     """Mean return of the last episodes by each update, [H, S, U]; NaN from a divergence on."""
-    return np.where(study.metrics["finite"] > 0, study.returns(), np.nan)
+    return np.where(study.metrics["finite"] > 0, study.trailing_returns(), np.nan)
 
 
 def _best(returns: np.ndarray) -> np.ndarray:

@@ -5,11 +5,13 @@
 train          one setting with S seeds
 sweep          settings x seeds
 search         settings that earlier scores suggest
-load_study     read a run or study folder
+load_run       read a run folder: config, seeds, metrics [S, U], their steps, policies
+load_study     read a run or study folder: the same of all settings
 merge          shards of a study, put together
 save_policy, load_policy   a policy that travels
 play, write_animation      whole episodes of a policy, as pictures
-Study          every metric of every run; Segment, Progress: what hooks are called with
+Study, Run     every metric of every run, of all settings or of one
+Segment, Progress          what hooks are called with
 """
 
 import importlib
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from purejaxvpg.experiment.playing import play
     from purejaxvpg.experiment.policy_files import load_policy, save_policy
     from purejaxvpg.experiment.progress import Progress
+    from purejaxvpg.experiment.run import Run, load_run
     from purejaxvpg.experiment.searching import search
     from purejaxvpg.experiment.segments import Segment
     from purejaxvpg.experiment.study import Study
@@ -32,10 +35,12 @@ __all__ = [
     "Choice",
     "LogUniform",
     "Progress",
+    "Run",
     "Segment",
     "Study",
     "Uniform",
     "load_policy",
+    "load_run",
     "load_study",
     "merge",
     "play",
@@ -53,6 +58,7 @@ _HOME = {
     "playing": ("play",),
     "policy_files": ("load_policy", "save_policy"),
     "progress": ("Progress",),
+    "run": ("Run", "load_run"),
     "searching": ("search",),
     "segments": ("Segment",),
     "study": ("Study",),

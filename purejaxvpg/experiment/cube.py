@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from purejaxvpg.experiment.files import write_whole
+from purejaxvpg.experiment.scoring import evaluation_steps, with_means
 from purejaxvpg.extras import require
 from purejaxvpg.fields import first_line
 from purejaxvpg.serialize import config_to_json, plain, to_strict_json
 
 UNITS = {
+    "episode_return": "reward, undiscounted",
+    "episode_length": "environment steps",
     "episode_return_sum": "reward, undiscounted",
     "episode_length_sum": "environment steps",
     "episode_count": "episodes",
@@ -30,7 +33,10 @@ def write_cube(folder: Path, study: Any) -> None:
     study.nc needs the libraries of the extra `sweep`; without them it is left out.
     """
     if not study.design.axes:
-        arrays = {name: x[0] for name, x in study.metrics.items()}
+        arrays = {name: x[0] for name, x in with_means(study.metrics).items()}
+        arrays |= {"steps": study.steps[0], "seeds": study.seeds}
+        if study.evaluations:
+            arrays["evaluation_steps"] = evaluation_steps(study)[0]
         arrays |= {f"evaluation_{name}": x[0] for name, x in study.evaluations.items()}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
@@ -71,14 +77,17 @@ def to_xarray(study: Any) -> Any:
     coordinates: dict[str, Any] = {
         "seed": study.seeds,
         "update": np.arange(1, study.steps.shape[-1] + 1),
+        "steps": _steps(study, study.steps, "update"),
     }
+    if study.evaluations:
+        coordinates["evaluation_steps"] = _steps(study, evaluation_steps(study), "evaluation")
     for axis in study.design.axes:
         columns = {name: [p[i] for p in axis.points] for i, name in enumerate(axis.names)}
         for name, values in columns.items():
             coordinates[name] = (axis.dim, _labels(values))
     variables = {
         name: cube(x, "seed", "update", units=UNITS.get(name, "1"))
-        for name, x in study.metrics.items()
+        for name, x in with_means(study.metrics).items()
     }
     for name, x in study.evaluations.items():
         variables[f"evaluation_{name}"] = cube(x, "seed", "evaluation", "episode")
@@ -88,9 +97,20 @@ def to_xarray(study: Any) -> Any:
         "diverged_at": cube(study.diverged_at, "seed", units="updates, from 1; 0: never"),
         "updates_done": cube(study.updates, "seed"),
         "pruned": cube(study.pruned),
-        "environment_steps": cube(study.steps, "update", units="environment steps of one run"),
     }
     return xarray.Dataset(variables, coordinates, _attributes(study))
+
+
+def _steps(study: Any, steps: np.ndarray, along: str) -> tuple[tuple[str, ...], np.ndarray, Any]:
+    """An axis of steps, `[H, X]`, along those axes of the design alone that change it."""
+    steps = steps.reshape((*study.design.shape, steps.shape[-1]))
+    dims = [axis.dim for axis in study.design.axes]
+    for place in reversed(range(len(dims))):
+        first = steps.take([0], place)
+        if np.array_equal(steps, np.broadcast_to(first, steps.shape), equal_nan=True):
+            steps = first.squeeze(place)
+            del dims[place]
+    return (*dims, along), steps, {"units": "environment steps of one run"}
 
 
 def _labels(values: list[Any]) -> np.ndarray:

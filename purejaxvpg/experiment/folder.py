@@ -5,7 +5,8 @@
     parts/*.npz     results of some runs over some span of updates, each written whole or not
     policies/*.npz  policies of the runs that are done (policies.py)
     chunks/         checkpoints of the chunk that is running (checkpoints.py)
-    metrics.npz     of a run that is complete: every metric `[S, U]`, for numpy alone
+    metrics.npz     of a run that is complete: every metric `[S, U]`, with its steps `[U]` and seeds
+                    `[S]`, for numpy alone
     study.nc        of a study that is complete: the labelled cube (with the extra `sweep`)
 
 A part names the runs that it holds, and its study, so parts of any size, from any process, shard

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.config import Hyperparams, VPGConfig
-from purejaxvpg.experiment import groups, overall
+from purejaxvpg.experiment import groups, overall, scoring
 from purejaxvpg.experiment.conditions import Condition, check_conditions
 from purejaxvpg.experiment.design import Design
 from purejaxvpg.experiment.policies import Policies
@@ -19,7 +19,6 @@ from purejaxvpg.statistics import (
     LAST_EPISODES,
     diverged_at,
     interquartile_mean,
-    trailing_return,
     with_diverged_as_worst,
 )
 
@@ -65,18 +64,21 @@ class Study(NamedTuple):
         """The update, from 1, at which each run diverged; 0: at none.  [H, S] int"""
         return diverged_at(self.metrics["finite"])
 
-    def returns(self, episodes: int = LAST_EPISODES) -> np.ndarray:
-        """Mean return of the last `episodes` episodes by each update.  [H, S, U]
+    @property
+    def returns(self) -> np.ndarray:
+        """Mean return of the episodes that ended in each update.  [H, S, U] float32
+
+        NaN where none ended (updates that were not run, and those after a divergence, among them);
+        infinite where a return was.  Undiscounted, unnormalised; at `steps[:, None]`.
+        """
+        return scoring.episode_mean(self.metrics, "episode_return")
+
+    def trailing_returns(self, episodes: int = LAST_EPISODES) -> np.ndarray:
+        """Mean return of the last `episodes` episodes by each update.  [H, S, U] float64
 
         NaN before so many ended, after the last update done, and from an infinite return on.
         """
-        sums, counts = self.metrics["episode_return_sum"], self.metrics["episode_count"]
-        recorded = ~np.isnan(counts)
-        lost = np.logical_or.accumulate(recorded & ~np.isfinite(sums), axis=-1)
-        usable, rows = recorded & ~lost, (-1, sums.shape[-1])
-        flat_sums, flat_counts = (np.where(usable, x, 0).reshape(rows) for x in (sums, counts))
-        means = trailing_return(flat_sums, flat_counts, episodes).reshape(sums.shape)
-        return np.where(usable, means, np.nan)
+        return scoring.trailing_mean(self.metrics, "episode_return", episodes)
 
     def scores(self) -> np.ndarray:
         """One number a run, [H, S]: the return of its policy at the end.
@@ -85,22 +87,7 @@ class Study(NamedTuple):
         episodes by the last update done (of all of them, if fewer ended).  NaN for a run that
         diverged, was not run, or ended no episode.
         """
-        last = np.maximum(self.updates - 1, 0)[..., None]  # [H, S, 1]
-        if self.evaluations:
-            # Settings with fewer evaluations, or fewer episodes of each, have NaN beyond theirs.
-            real = ~np.isnan(self.evaluations["finished"])  # [H, S, V, E]
-            sums = np.where(real, self.evaluations["returns"], 0).sum(-1)
-            episodes = real.sum(-1)  # [H, S, V]
-            means = np.where(episodes > 0, sums / np.maximum(episodes, 1), np.nan)
-            place = means.shape[-1] - 1 - np.argmax(episodes[..., ::-1] > 0, axis=-1)
-            score = np.take_along_axis(means, place[..., None], -1)[..., 0]
-        else:
-            score = np.take_along_axis(self.returns(), last, -1)[..., 0]
-            counts = np.nansum(self.metrics["episode_count"], -1)
-            sums = np.nansum(self.metrics["episode_return_sum"], -1, np.float64)
-            few = (counts > 0) & (counts < LAST_EPISODES)
-            score = np.where(few, sums / np.maximum(counts, 1), score)
-        return np.where(self.diverged | (self.updates == 0), np.nan, score)
+        return scoring.scores(self)
 
     def setting(self, place: int) -> tuple[VPGConfig, Hyperparams]:
         """Config and hyperparameters of a setting, by its place in the design."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg import statistics
+from purejaxvpg.experiment import scoring
 from purejaxvpg.report import plots
 from purejaxvpg.report.digest import Digest
 
@@ -32,12 +33,24 @@ class Curves(NamedTuple):
 def training_curves(digest: Digest) -> Curves:
     """Mean return of the last 20 training episodes, or of fewer if some run ended few."""
     study = digest.study
-    ran = (study.updates > 0) & ~study.diverged
-    episodes = np.nansum(study.metrics["episode_count"], -1)[ran]
+    window = window_of(study, study.updates > 0)
+    what = f"return of {last_episodes(window)}"
+    return _on_grid(digest, study.steps, study.trailing_returns(window), what)
+
+
+def window_of(study: Any, runs: np.ndarray) -> int:
+    """Episodes to average over: 20, or fewer if one of these runs ended less than 60.
+
+    Args: runs: [H, S] bool; those that diverged do not count.
+    """
+    episodes = np.nansum(study.metrics["episode_count"], -1)[runs & ~study.diverged]
     longest = max(episodes.min() // 3 if episodes.size else 1, 1)
-    window = max(w for w in (1, 2, 5, 10, statistics.LAST_EPISODES) if w <= longest)
-    last = "the last episode" if window == 1 else f"the last {window} episodes"
-    return _on_grid(digest, study.steps, study.returns(window), f"return of {last}")
+    return max(w for w in (1, 2, 5, 10, statistics.LAST_EPISODES) if w <= longest)
+
+
+def last_episodes(window: int) -> str:
+    """Text of a number of episodes."""
+    return "the last episode" if window == 1 else f"the last {window} episodes"
 
 
 def evaluation_curves(digest: Digest) -> Curves | None:
@@ -45,14 +58,8 @@ def evaluation_curves(digest: Digest) -> Curves | None:
     study = digest.study
     if not study.evaluations or study.evaluations["returns"].shape[2] < 2:
         return None
-    unplayed = np.isnan(study.evaluations["finished"])  # [H, S, V, E]; settings may differ in V, E
-    played = np.ma.masked_array(study.evaluations["returns"], unplayed)
-    returns = played.mean(-1).filled(np.nan)  # [H, S, V]
-    steps = np.full((len(returns), returns.shape[-1]), np.nan)  # stays NaN without evaluations
-    for h, setting in enumerate(digest.settings):
-        every = setting.get("eval_every", study.config.eval_every)
-        taken = study.steps[h, every - 1 : study.num_updates[h] : every] if every else []
-        steps[h, : len(taken)] = taken
+    returns = scoring.evaluation_mean(study.evaluations)  # [H, S, V]
+    steps = scoring.evaluation_steps(study)
     return _on_grid(digest, steps, returns, "mean return of an evaluation")
 
 

@@ -23,6 +23,7 @@ from purejaxvpg.report.labels import BASE, setting_labels
 from purejaxvpg.statistics import Best, Estimate
 
 HIGHLIGHTED = 5  # settings shown in colour; more colours cannot be told apart
+FEWER = " (of all, where fewer ended)"
 BLOCK = 512  # settings that are resampled at once
 MAX_DRAWS = 2_000_000  # bootstrap resamples x settings x seeds of a table: bounds its time
 
@@ -69,13 +70,7 @@ class Digest(NamedTuple):
     @property
     def score_name(self) -> str:
         """Description of a score."""
-        if self.study.evaluations:
-            episodes = self.study.evaluations["returns"].shape[-1]
-            count = "" if "eval_episodes" in self.study.design.names else f" ({episodes} episodes)"
-            return f"mean return of the last evaluation{count}"
-        fewer = np.nansum(self.study.metrics["episode_count"], -1) < statistics.LAST_EPISODES
-        note = " (of all, where fewer ended)" * bool(fewer.any())
-        return f"mean return of the last {statistics.LAST_EPISODES} training episodes{note}"
+        return score_name(self.study)
 
     def name_of(self, setting: int) -> str:
         """Label of a setting among those of all conditions."""
@@ -121,12 +116,8 @@ def digest(study: Study, target: float | None = None) -> Digest:
 
 
 def _digest(study: Study, target: float | None, condition: str = "") -> Digest:
-    raw, diverged = study.scores(), study.diverged
-    sums = study.metrics["episode_return_sum"]
-    recorded = ~np.isnan(study.metrics["episode_count"])
-    overflown = ((recorded & ~np.isfinite(sums)).any(-1) | np.isinf(raw)) & ~diverged
-    scored = np.isfinite(raw) | diverged | overflown
-    raw = np.where(overflown, np.nan, raw)
+    raw, overflown = raw_scores(study)
+    scored = np.isfinite(raw) | study.diverged | overflown
     scores = np.where(scored, statistics.with_diverged_as_worst(raw), np.nan)
     hidden = study.design.conditions if condition else ()
     settings = [
@@ -143,26 +134,53 @@ def _digest(study: Study, target: float | None, condition: str = "") -> Digest:
         overflown=overflown,
         unscored=(study.updates > 0) & ~scored,
         rows=_rows(study, scores, target),
-        score_format=_score_format(scores),
+        score_format=score_format(scores),
     )
 
 
+def score_name(study: Study) -> str:
+    """Description of the scores of a study."""
+    if study.evaluations:
+        episodes = study.evaluations["returns"].shape[-1]
+        count = "" if "eval_episodes" in study.design.names else f" ({episodes} episodes)"
+        return f"mean return of the last evaluation{count}"
+    fewer = np.nansum(study.metrics["episode_count"], -1) < statistics.LAST_EPISODES
+    note = FEWER * bool(fewer.any())
+    return f"mean return of the last {statistics.LAST_EPISODES} training episodes{note}"
+
+
+def raw_scores(study: Study) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, NaN for a run without one; and the runs that overflew: they did not diverge, but had
+    a return that is not finite.  [H, S] each"""
+    raw, sums = study.scores(), study.metrics["episode_return_sum"]
+    recorded = ~np.isnan(study.metrics["episode_count"])
+    overflown = ((recorded & ~np.isfinite(sums)).any(-1) | np.isinf(raw)) & ~study.diverged
+    return np.where(overflown, np.nan, raw), overflown
+
+
 def choose_best(digest: Digest) -> tuple[Best, list[int], np.ndarray] | None:
+    """`choose` among all settings of a condition."""
+    return choose(digest.scores, digest.study.done)
+
+
+def choose(scores: np.ndarray, done: np.ndarray) -> tuple[Best, list[int], np.ndarray] | None:
     """Choose the best setting on half of the seeds, and score it on the other half.
 
     The candidates are the settings that ran all seeds to the end. If there are none, they are all
-    settings with a score. The seeds are those that all candidates share.
+    settings with a score. The seeds are those that all candidates share; those at odd places of
+    them take no part in the choice.
 
-    Returns: the choice, with its index in the design; indices of the candidates; indices of the
+    Args: scores: [H, S], NaN without one.  done: [H, S] bool.
+    Returns: the choice, with its index among the H; indices of the candidates; indices of the
     seeds [S'].  None if fewer than two seeds are shared.
     """
-    finite = np.isfinite(digest.scores)
-    complete = finite.all(1) & digest.study.done.all(1)
+    finite = np.isfinite(scores)
+    complete = finite.all(1) & done.all(1)
     candidates = np.flatnonzero(complete if complete.any() else finite.any(1))
     shared = np.flatnonzero(finite[candidates].all(0)) if len(candidates) else np.array([], int)
     if len(shared) < 2:
         return None
-    best = statistics.best_setting(digest.scores[np.ix_(candidates, shared)])
+    best = statistics.best_setting(scores[np.ix_(candidates, shared)])
     return best._replace(index=int(candidates[best.index])), candidates.tolist(), shared
 
 
@@ -176,7 +194,7 @@ def pooled(scores: np.ndarray) -> np.ndarray | None:
     return rows if rows.size else None
 
 
-def _score_format(scores: np.ndarray) -> str:
+def score_format(scores: np.ndarray) -> str:
     """Format that shows four digits of the largest score, but at most four decimals."""
     largest = np.abs(scores[np.isfinite(scores)]).max(initial=0)
     if largest < 1e-2:

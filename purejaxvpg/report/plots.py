@@ -15,6 +15,10 @@ from purejaxvpg.statistics import bootstrap
 BLUE, ORANGE, GREEN, PURPLE, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 COLORS = (BLUE, ORANGE, GREEN, PURPLE, AMBER)  # of the best settings, best first
 DASHES = ("-", (0, (6, 2)), "-.", (0, (2, 1.5)), (0, (5, 1, 1, 1, 1, 1)))  # with them, in print
+DATES = {"pdf": ("CreationDate",), "svg": ("Date",)}  # that matplotlib writes into a file
+PAPER = {"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7, "xtick.labelsize": 7,
+         "ytick.labelsize": 7, "axes.linewidth": 0.6, "pdf.fonttype": 42, "ps.fonttype": 42,
+         "svg.hashsalt": "purejaxvpg"}  # fmt: skip
 GREY = "#9A9A9A"  # of all the others
 POINTS = 100  # of a curve; more are not visible, and each costs a bootstrap
 LONGEST = 60  # characters of a name from outside
@@ -62,11 +66,29 @@ def new_figure(width: float, height: float) -> Any:
 
 def png(figure: Any) -> bytes:
     """PNG of a figure, as bytes."""
-    file = io.BytesIO()
+    return drawn(figure, "png")
+
+
+def drawn(figure: Any, form: str, dpi: float | str = "figure") -> bytes:
+    """A figure as bytes, the same ones each time: without a date, and without random names.
+
+    Args: form: png, pdf or svg.  dpi: of a PNG.
+    """
+    file, metadata = io.BytesIO(), dict.fromkeys(DATES.get(form, ()))
     with warnings.catch_warnings():  # characters that the font lacks are drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(file, format="png")
+        figure.savefig(file, format=form, metadata=metadata, dpi=dpi)
     return file.getvalue()
+
+
+def for_paper() -> Any:
+    """Context in which figures are made and drawn as papers take them: text of 8 points, fonts as
+    TrueType (Type 3 is refused by many), whatever the user's own settings of matplotlib are.
+
+    Raises: ImportError without the extra `cli`.
+    """
+    matplotlib = require("matplotlib", "cli")
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **PAPER})
 
 
 def tidy(axes: Any, grid: str = "both") -> None:

@@ -32,6 +32,7 @@ from purejaxvpg.statistics.aggregates import (
 from purejaxvpg.statistics.comparisons import (
     Best,
     best_setting,
+    difference,
     improvements_over,
     mean_rank,
     probability_of_improvement,
@@ -46,6 +47,7 @@ __all__ = [
     "aggregate",
     "best_setting",
     "bootstrap",
+    "difference",
     "diverged_at",
     "improvements_over",
     "interquartile_mean",

@@ -1,7 +1,7 @@
 """Statistics of scores over seeds and tasks, with bootstrap intervals."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy  # importing scipy.stats takes 0.5 s; scipy loads it at the first use
@@ -82,6 +82,16 @@ def checked_scores(scores: ArrayLike, name: str = "scores") -> np.ndarray:
     return np.atleast_2d(scores)
 
 
+def checked_tasks(scores: Any, name: str = "scores") -> list[np.ndarray]:
+    """Scores of each task, K arrays `[S]`; from `[S]`, `[K, S]`, or K lists of any lengths.
+
+    Raises: as `checked_scores`.
+    """
+    if isinstance(scores, list | tuple) and len({np.shape(task) for task in scores}) > 1:
+        return [checked_scores(task, name)[0] for task in scores]
+    return list(checked_scores(scores, name))
+
+
 # ------------------------------------------------------------------------------- intervals
 
 
@@ -129,13 +139,13 @@ def bootstrap(values: np.ndarray, statistic=interquartile_mean, resamples: int =
 
 
 def aggregate(
-    scores: ArrayLike, statistic: Callable = interquartile_mean, resamples: int = 2000
+    scores: Any, statistic: Callable = interquartile_mean, resamples: int = 2000
 ) -> Estimate:
     """A statistic of all K * S scores together, with its stratified interval.
 
     Args:
-      scores: `[S]` or `[K, S]`.  With K > 1 use one scale (normalise), else the task with the
-        largest scores dominates.
+      scores: `[S]` or `[K, S]`, or K lists whose S may differ.  With K > 1 use one scale
+        (normalise), else the task with the largest scores dominates.
       statistic: one of this module, called as `statistic(scores, axis=-1)`.
 
     Raises: ValueError: a score that is not finite, or another shape.
@@ -144,7 +154,7 @@ def aggregate(
     def pooled(*tasks: np.ndarray, axis: int) -> np.ndarray:  # K arrays [..., S]
         return statistic(np.concatenate(tasks, axis=axis), axis=axis)
 
-    return estimate(list(checked_scores(scores)), pooled, resamples)
+    return estimate(checked_tasks(scores), pooled, resamples)
 
 
 def performance_profile(

@@ -1,6 +1,7 @@
 """Comparisons of scores: how likely one algorithm beats another, and the best of many settings."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy  # importing scipy.stats takes 0.5 s; scipy loads it at the first use
@@ -10,6 +11,7 @@ from purejaxvpg.statistics.aggregates import (
     Estimate,
     bootstrap,
     checked_scores,
+    checked_tasks,
     estimate,
     interquartile_mean,
 )
@@ -24,16 +26,16 @@ class Best(NamedTuple):
 
 
 def _improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """P(X > Y) + P(X = Y) / 2, mean over tasks: `[K, ..., S]` and `[K, ..., S']` -> `[...]`."""
+    """P(X > Y) + P(X = Y) / 2 of one task: `[..., S]` and `[..., S']` -> `[...]`."""
     n, m = x.shape[-1], y.shape[-1]
     # Equal values share their mean rank, so an equal pair counts 1/2 in Mann and Whitney's U.
     ranks = scipy.stats.rankdata(np.concatenate([x, y], axis=-1), axis=-1)
     wins = ranks[..., :n].sum(-1) - n * (n + 1) / 2
-    return (wins / (n * m)).mean(0)
+    return wins / (n * m)
 
 
 def probability_of_improvement(
-    x: ArrayLike, y: ArrayLike, paired: bool = False, resamples: int = 2000
+    x: Any, y: Any, paired: bool = False, resamples: int = 2000
 ) -> Estimate:
     """P(X > Y) + P(X = Y) / 2: how likely a run of x beats a run of y, averaged over tasks.
 
@@ -42,24 +44,58 @@ def probability_of_improvement(
     seed s of y are not independent runs, so they are resampled together.  The interval is then
     narrower if the seed moves both in the same direction.
 
-    Args: x, y: `[S]` or `[K, S]`; if unpaired, their S may differ.
+    Args: x, y: `[S]` or `[K, S]`, or K lists whose S may differ; if unpaired, S of x and y too.
     Raises: ValueError: a score that is not finite, or shapes that do not fit.
     """
-    x, y = checked_scores(x, "x"), checked_scores(y, "y")
-    if len(x) != len(y) or (paired and x.shape != y.shape):
+
+    def improvement(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> np.ndarray:
+        return np.mean([_improvement(*task) for task in zip(xs, ys, strict=True)], axis=0)
+
+    return _compared(improvement, x, y, paired, resamples)
+
+
+def difference(
+    x: Any,
+    y: Any,
+    statistic: Callable = interquartile_mean,
+    paired: bool = False,
+    resamples: int = 2000,
+) -> Estimate:
+    """A statistic of x less the same of y, averaged over tasks, with its interval.
+
+    Where the interval contains 0, the scores do not tell the two apart.
+
+    Args: x, y, paired: as of `probability_of_improvement`.  statistic: one of this package, called
+    as `statistic(scores, axis=-1)`.
+    Raises: ValueError: a score that is not finite, or shapes that do not fit.
+    """
+
+    def less(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> np.ndarray:
+        pairs = zip(xs, ys, strict=True)
+        return np.mean([statistic(a, axis=-1) - statistic(b, axis=-1) for a, b in pairs], axis=0)
+
+    return _compared(less, x, y, paired, resamples)
+
+
+def _compared(statistic: Callable, x: Any, y: Any, paired: bool, resamples: int) -> Estimate:
+    """A statistic of two sides, K arrays `[..., S]` each; paired: seeds are resampled together."""
+    x, y = checked_tasks(x, "x"), checked_tasks(y, "y")
+    lengths = [[len(task) for task in side] for side in (x, y)]
+    if len(x) != len(y) or (paired and lengths[0] != lengths[1]):
         fit = "the same tasks and seeds" if paired else "the same tasks"
-        raise ValueError(f"x has shape {x.shape} and y {y.shape} as [K, S]; both need {fit}")
+        shown = [f"({len(n)}, {n[0]})" if len(set(n)) == 1 else f"(K, {n})" for n in lengths]
+        raise ValueError(f"x has shape {shown[0]} and y {shown[1]} as [K, S]; both need {fit}")
 
-    def paired_statistic(*seeds: np.ndarray, axis: int) -> np.ndarray:  # K arrays [..., S]
-        drawn = [np.stack([task[s] for task, s in zip(z, seeds, strict=True)]) for z in (x, y)]
-        return _improvement(*drawn)
+    def of_seeds(*seeds: np.ndarray, axis: int) -> np.ndarray:  # K arrays [..., S]
+        drawn = [[task[s] for task, s in zip(side, seeds, strict=True)] for side in (x, y)]
+        return statistic(*drawn)
 
-    def statistic(*tasks: np.ndarray, axis: int) -> np.ndarray:  # 2 K arrays [..., S], x first
-        return _improvement(np.stack(tasks[: len(x)]), np.stack(tasks[len(x) :]))
+    def of_scores(*tasks: np.ndarray, axis: int) -> np.ndarray:  # 2 K arrays [..., S], x first
+        return statistic(tasks[: len(x)], tasks[len(x) :])
 
     if paired:
-        return estimate([np.arange(x.shape[1])] * len(x), paired_statistic, resamples)
-    return estimate([*x, *y], statistic, resamples)
+        return estimate([np.arange(n) for n in lengths[0]], of_seeds, resamples)
+    return estimate([*x, *y], of_scores, resamples)
 
 
 def improvements_over(scores: ArrayLike, reference: ArrayLike, resamples: int = 2000) -> Estimate:
@@ -88,38 +124,47 @@ def improvements_over(scores: ArrayLike, reference: ArrayLike, resamples: int = 
     return Estimate(value, low, high)
 
 
-def mean_rank(scores: ArrayLike, resamples: int = 2000) -> Estimate:
+def mean_rank(scores: Any, resamples: int = 2000, paired: bool = True) -> Estimate:
     """Rank of each of H settings, averaged over tasks; 1 is the best, equal ones share their rank.
 
     Within a task the settings are ranked by interquartile mean over seeds.  Ranks need no common
     scale, so no task outweighs the others, but they do not say by how much a setting is better.
-    Each resample takes the same seeds of a task for all settings (common random numbers).
+    Each resample takes the same seeds of a task for all settings (common random numbers); unpaired,
+    the seeds of each setting are resampled by themselves.
 
     Source: Demsar 2006, "Statistical comparisons of classifiers over multiple data sets".
 
-    Args: scores: `[H, K, S]`, K tasks with S seeds each.
+    Args: scores: `[H, K, S]`, K tasks with S seeds each; unpaired also H lists of K lists whose S
+    may differ.
     Returns: an `Estimate` of arrays `[H]`.
     Raises: ValueError: a score that is not finite, or another shape.
     """
-    if np.ndim(scores) != 3:
-        raise ValueError(f"scores has shape {np.shape(scores)}; give [H, K, S]")
-    scores = np.asarray(scores, np.float64)
-    tasks, seeds = scores.shape[1:]
-    checked_scores(scores.reshape(-1, seeds))
 
-    def ranks(drawn: np.ndarray) -> np.ndarray:  # [H, K, S] -> [H]
-        means = interquartile_mean(drawn, axis=2)
+    def ranks(means: np.ndarray) -> np.ndarray:  # [H, K, ...] -> [H, ...]
         return scipy.stats.rankdata(-means, axis=0).mean(1)
 
-    value = ranks(scores)
-    if seeds == 1:
+    if paired and np.ndim(scores) != 3:
+        raise ValueError(f"scores has shape {np.shape(scores)}; give [H, K, S]")
+    rows, rng = [checked_tasks(row) for row in scores], np.random.default_rng(0)
+    value = ranks(np.asarray([[interquartile_mean(task) for task in row] for row in rows]))
+    if min(len(task) for row in rows for task in row) == 1:
         return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
-    rng, samples = np.random.default_rng(0), []
-    for _ in range(resamples):
-        places = rng.integers(seeds, size=(1, tasks, seeds))
-        samples.append(ranks(np.take_along_axis(scores, places, axis=2)))
+    if paired:
+        cube, samples = np.asarray(rows), []
+        for _ in range(resamples):
+            places = rng.integers(cube.shape[2], size=(1, *cube.shape[1:]))
+            drawn = np.take_along_axis(cube, places, axis=2)
+            samples.append(ranks(interquartile_mean(drawn, axis=2)))
+    else:
+        means = [[_resampled_means(task, rng, resamples) for task in row] for row in rows]
+        samples = ranks(np.asarray(means)).T
     low, high = np.quantile(samples, [0.025, 0.975], axis=0)
     return Estimate(value, low, high)
+
+
+def _resampled_means(scores: np.ndarray, rng: np.random.Generator, resamples: int) -> np.ndarray:
+    drawn = scores[rng.integers(len(scores), size=(resamples, len(scores)))]
+    return interquartile_mean(drawn, axis=-1)
 
 
 def best_setting(scores: ArrayLike) -> Best:
