@@ -8,7 +8,7 @@ import sys
 
 TYPE_CHECKING = False  # that of `typing` takes an import
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
     from typing import Any
 
 
@@ -21,9 +21,7 @@ def main() -> int:
     # Imports and tracing make a million objects that stay: looking through them for garbage again
     # and again takes half a second of the four that a start takes.
     gc.set_threshold(200_000, 20, 100)
-    if metadata.version("jaxlib").startswith("0.9."):
-        # On a CPU it prints three screens for every program that it takes from the cache.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _be_quiet(os.environ, metadata.version("jaxlib"))
     for stream in (sys.stdout, sys.stderr):
         _print_anything(stream)
     try:
@@ -39,6 +37,16 @@ def main() -> int:
         print(f"purejaxvpg: error: {message}", file=sys.stderr)
         return 2
     return cli.main(sys.argv[1:], ready)
+
+
+def _be_quiet(environ: MutableMapping[str, str], jaxlib: str) -> None:
+    """On a CPU jaxlib 0.9 prints three screens for every program that it takes from the cache.
+
+    A level of 1 is the one that jax gives a process which imports it, and that a notebook hands on
+    to the commands it starts.  Any other was chosen, and stays.
+    """
+    if jaxlib.startswith("0.9.") and environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+        environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 
 def _leave_at_an_interrupt() -> Callable[[], None]:

@@ -101,7 +101,7 @@ def adapt(instance: Any, name: str | None = None, params: Any = None) -> Environ
                 f"{type(instance).__name__} is no environment in gymnax's style: it has no "
                 f"{attribute!r} (expected: {', '.join(PARTS)})"
             )
-    name = name or str(getattr(instance, "name", type(instance).__name__))
+    name = name or _name(instance)
     inherited = _keeps_gymnax_step(instance)
     return Environment(
         name=name,
@@ -130,6 +130,16 @@ def _optional_parts(instance: Any, inherited: bool) -> dict[str, Any]:
 def is_gymnax_own(instance: Any) -> bool:
     """Whether the object is one of gymnax's environments, which this project's tests check."""
     return type(instance).__module__.startswith("gymnax.environments.")
+
+
+def _name(instance: Any) -> str:
+    """The object's `name`; of a user's subclass, which inherits "CartPole-v1", its class's."""
+    cls = type(instance)
+    namer = next((base for base in cls.__mro__ if "name" in vars(base)), cls)
+    inherited = namer.__module__.startswith("gymnax.environments.")
+    if inherited and not is_gymnax_own(instance):
+        return cls.__name__
+    return str(getattr(instance, "name", cls.__name__))
 
 
 def _keeps_gymnax_step(instance: Any) -> bool:
