@@ -18,11 +18,11 @@ from purejaxvpg.experiment.prepared import Options, Prepared
 from purejaxvpg.experiment.spec import Spec
 from purejaxvpg.extras import require
 from purejaxvpg.fields import first_line
-from purejaxvpg.loggers import Jsonl, TensorBoard, Together, WandB
+from purejaxvpg.loggers import Jsonl, TensorBoard, Together, WandB, tensorboard, wandb
 
 NONE = "none"  # among the names: no metrics.jsonl
 LOGS = ("jsonl", "tensorboard", "wandb", NONE)
-NEEDS = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+NEEDS = {"tensorboard": tensorboard.MODULE, "wandb": wandb.MODULE}
 # Rows of metrics.jsonl by default, evaluations aside: some 100 MB.
 MOST_ROWS = 250_000
 MOST_RUNS = {"tensorboard": 500, "wandb": 100}  # each has files, or a connection, of its own

@@ -1,5 +1,6 @@
 """TensorBoard: a folder of event files for each run, so that each seed is a curve."""
 
+import itertools
 import os
 import re
 import time
@@ -12,6 +13,9 @@ from purejaxvpg.extras import require
 from purejaxvpg.loggers.base import Logger
 from purejaxvpg.loggers.names import every, rows
 from purejaxvpg.loggers.segment import Segment
+
+MODULE = "tensorboardX.event_file_writer"
+FILES = itertools.count()  # of this process: one that is written twice would lose the first
 
 
 class TensorBoard(Logger):
@@ -30,12 +34,11 @@ class TensorBoard(Logger):
         self.name = f"the log for TensorBoard in {self.folder}"
         # The writer beneath SummaryWriter, which has a thread: were the disk full, the thread would
         # end, and the training would wait for it for ever.
-        self._writer = require("tensorboardX.event_file_writer", "tensorboard").EventsWriter
+        self._writer = require(MODULE, "tensorboard").EventsWriter
         self._events = require("tensorboardX.proto.event_pb2", "tensorboard")
         self._summaries = require("tensorboardX.proto.summary_pb2", "tensorboard")
         self._open: dict[int, Any] = {}  # run -> its writer
         self._last: dict[int, int] = {}  # run -> updates written
-        self._files = 0
 
     def write(self, segment: Segment) -> None:
         """Add the points of a segment to the files of its runs.  Raises: OSError."""
@@ -65,8 +68,8 @@ class TensorBoard(Logger):
 
     def _begin(self, run: int, folder: Path, segment: Segment) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._files += 1  # another name for each file of this process
-        self._open[run] = self._writer(str(folder / "events"), f".{os.getpid()}.{self._files}")
+        suffix = f".{os.getpid()}.{next(FILES):06d}"  # TensorBoard reads files in order of names
+        self._open[run] = self._writer(str(folder / "events"), suffix)
         steps = (segment.first + 1) * segment.config.steps_per_update
         start = self._events.SessionLog(status=self._events.SessionLog.START)
         self._add(run, session_log=start, step=steps, wall_time=time.time())

@@ -17,6 +17,7 @@ from purejaxvpg.loggers.segment import Segment
 from purejaxvpg.loggers.tensorboard import label
 from purejaxvpg.serialize import config_to_json, plain
 
+MODULE = "wandb.sdk"  # a folder `wandb` here, in which it keeps its files, would pass for `wandb`
 MARKS = "runs"  # in the folder's wandb/: a file for each run, with its id there
 
 
@@ -44,6 +45,7 @@ class WandB(Logger):
         points: int | None = 1000,
         **init: Any,
     ):
+        require(MODULE, "wandb")
         self._wandb: Any = require("wandb", "wandb")
         self.project = project or os.environ.get("WANDB_PROJECT") or "purejaxvpg"
         self.folder, self.points = None if folder is None else Path(folder), points
@@ -71,6 +73,7 @@ class WandB(Logger):
             self._note(run)
             if segment.updates == segment.num_updates:
                 self._open.pop(run).finish()
+                del self._marks[run]  # the next study that is logged has others
 
     def end(self) -> None:
         """Finish all runs: wandb sends what is left."""
@@ -88,7 +91,7 @@ class WandB(Logger):
             "name": name.replace("/", " "),
             "config": _config(segment, place),
             "reinit": "create_new",
-            "settings": self._wandb.Settings(console="off"),
+            "settings": self._wandb.Settings(console="off", quiet=True),
         }
         self._open[run] = one = self._wandb.init(
             **{**given, **self._init}, id=mark["id"], resume="allow"
