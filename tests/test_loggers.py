@@ -141,7 +141,9 @@ def whole_file(tmp_path):
     return read_lines(log.path)
 
 
-@pytest.mark.parametrize("torn", [b"", b'{"run": 0, "upda', b'{"run": 0, "update": 7, "glo'])
+@pytest.mark.parametrize(
+    "torn", [b"", b'{"run": 0, "upda', b'{"run": 0, "update": 7, "glo', b"\0\xff"]
+)
 def test_a_run_that_goes_on_has_each_row_once(tmp_path, torn):
     """Killed after update 6 and within a line, it goes on from the checkpoint at 4."""
     path = tmp_path / "metrics.jsonl"

@@ -23,7 +23,7 @@ from purejaxvpg.loggers import Jsonl, TensorBoard, Together, WandB, tensorboard,
 NONE = "none"  # among the names: no metrics.jsonl
 LOGS = ("jsonl", "tensorboard", "wandb", NONE)
 NEEDS = {"tensorboard": tensorboard.MODULE, "wandb": wandb.MODULE}
-# Rows of metrics.jsonl by default, evaluations aside: some 100 MB.
+# Rows of metrics.jsonl by default, evaluations aside: some 150 MB.
 MOST_ROWS = 250_000
 MOST_RUNS = {"tensorboard": 500, "wandb": 100}  # each has files, or a connection, of its own
 
@@ -64,7 +64,9 @@ def _logs(prepared: Prepared) -> list[Any]:
     """The loggers of a study in a folder.  One whose place cannot be written is a warning."""
     folder, names = prepared.store.folder, prepared.options.log
     logs: list[Any] = []
-    for name in [] if folder is None else dict.fromkeys(("jsonl", *names)):
+    if folder is None:
+        return logs
+    for name in dict.fromkeys(("jsonl", *names)):
         with _or_warning(name):
             if name == "jsonl" and NONE not in names:
                 most = max(MOST_ROWS // len(prepared.spec.index), 1)
