@@ -49,7 +49,7 @@ def resolve(design: Design, config: VPGConfig, hp: Hyperparams) -> list[Group]:
 
 
 def values_at(design: Design, places: np.ndarray) -> list[dict[str, Any]]:
-    """Values that vary, of the settings at these places.  `design.settings()` would make all of them."""
+    """Values that vary, of these settings alone.  `design.settings()` would make all of them."""
     indices = np.unravel_index(np.asarray(places, int), design.shape or (1,))
     points = [
         [axis.points[i] for i in index.tolist()]
