@@ -4,6 +4,7 @@ make_train, make_learner, make_segment, make_evaluate    the algorithm, as pure 
 VPGConfig, Hyperparams                                   its settings, static and traced
 Conv          flax's convolution, fast on a CPU: for torsos of your own
 experiment    train, sweep, search: with everything that is kept of them
+loggers       JSON lines, TensorBoard, Weights & Biases
 statistics    honest numbers over seeds and settings
 envs          environments by name, and your own
 presets       tuned settings: `config, hp = presets.load(env)`
@@ -13,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from purejaxvpg import envs, experiment, presets, statistics
+    from purejaxvpg import envs, experiment, loggers, presets, statistics
     from purejaxvpg.agent.torsos import Conv
     from purejaxvpg.config import Hyperparams, VPGConfig
     from purejaxvpg.evaluate import make_evaluate
@@ -34,6 +35,7 @@ __all__ = [
     "VPGConfig",
     "envs",
     "experiment",
+    "loggers",
     "make_evaluate",
     "make_learner",
     "make_segment",
@@ -42,7 +44,7 @@ __all__ = [
     "statistics",
 ]
 
-_ROOMS = ("envs", "experiment", "presets", "statistics")
+_ROOMS = ("envs", "experiment", "loggers", "presets", "statistics")
 _HOME = {
     "agent.torsos": ("Conv",),
     "config": ("Hyperparams", "VPGConfig"),

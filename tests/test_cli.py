@@ -41,7 +41,8 @@ def test_train_prints_a_table_and_leaves_a_run_folder(trained):
     assert "last 20 episodes" in done.stdout
     assert "steps/s" in done.stdout
     assert sorted(file.name for file in folder.iterdir()) == [
-        ".lock", "learning_curve.png", "metrics.npz", "parts", "policies", "run.json",
+        ".lock", "learning_curve.png", "metrics.jsonl", "metrics.npz", "parts", "policies",
+        "run.json",
     ]  # fmt: skip
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
     fields = json.loads((folder / "run.json").read_text())

@@ -43,7 +43,8 @@ def harm(path, how, draw):
 
 def cases(folder):
     """(number, file, how, draw), every file in turn."""
-    paths = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]  # which is empty
+    others = (".lock", "metrics.jsonl")  # empty, and a log, from which no number is read
+    paths = [p for p in folder.rglob("*") if p.is_file() and p.name not in others]
     files = sorted(p.relative_to(folder) for p in paths)
     for number in range(CASES):
         draw = random.Random(number)

@@ -199,7 +199,9 @@ def test_a_run_comes_back_whole(finished, whole):
     np.testing.assert_array_equal(back.seeds, [5, 6])
     assert_same_bits(back.policies.arrays([0, 1]), whole.policies.arrays([0, 1]))
     names = sorted({path.parts[0] for path in files(finished)})
-    assert names == [".lock", "metrics.npz", "parts", "policies", "run.json"]
+    assert names == [
+        ".lock", "metrics.jsonl", "metrics.npz", "parts", "policies", "run.json",
+    ]  # fmt: skip
     with np.load(finished / "metrics.npz") as arrays:
         np.testing.assert_array_equal(arrays["kl"], whole.metrics["kl"][0])
 

@@ -256,7 +256,10 @@ def test_a_diverged_update_is_looked_at_under_its_own_config(update, steps, monk
     metrics = metrics._replace(finite=np.zeros((1, 1), bool))
     state = type("State", (tuple,), {"update": update})()
     monkeypatch.setattr(training.jax.tree, "map", lambda _, x: x)
-    training._Finder(spec)(Segment(np.asarray([0]), 8, 8, 1.0, metrics, None, state))
+    ids = np.asarray([0])
+    hp = Hyperparams()
+    segment = Segment(ids, 8, 8, 1.0, metrics, None, state, config, hp, ids, ids, [{}], 0)
+    training._Finder(spec)(segment)
     assert looked_at == [dataclasses.replace(config, total_steps=steps)]
 
 

@@ -13,6 +13,7 @@ from purejaxvpg.envs.names import in_folder_names
 from purejaxvpg.experiment import devices
 from purejaxvpg.experiment.checks import make_seeds
 from purejaxvpg.experiment.design import Design, make_design
+from purejaxvpg.experiment.logs import LOGS
 from purejaxvpg.experiment.planning import Resources
 from purejaxvpg.experiment.prepare import make_resources
 from purejaxvpg.experiment.prepared import Options
@@ -72,7 +73,16 @@ def options_of(args: Any, shard: Shard | None, command: str) -> Options:
         command=command,
         other_settings=args.other_settings,
         imports=tuple(args.imports),
+        log=logs_of(args.log),
     )
+
+
+def logs_of(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The logs that --log names, each once.  Raises: ValueError, in one line."""
+    each = tuple(dict.fromkeys(name for item in names for name in item.split(",")))
+    if unknown := [name for name in each if name not in LOGS]:
+        raise ValueError(f"--log {unknown[0]} is unknown; choose one of: {', '.join(LOGS)}")
+    return each
 
 
 def design_of(args: Any) -> Design:

@@ -31,6 +31,19 @@ def switch(name: str, text: str) -> Flag:
     return name, kind, dataclasses.field(default=False)
 
 
+SEVERAL = ("import", "log")  # flags that `several` makes
+
+
+def several(name: str, field: str, metavar: str, text: str) -> Flag:
+    """A flag that may be given again and again, each time with another value.
+
+    Args: name: as typed.  field: its field, whose name Python must accept.
+    """
+    mark = tyro.conf.arg(name=name, metavar=metavar, help=text)
+    kind = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, mark]
+    return field, kind, dataclasses.field(default=())
+
+
 def place(metavar: str, text: str, kind: Any = str) -> Any:
     """The type of a positional argument."""
     return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=metavar, help=text)]

@@ -10,6 +10,7 @@ from purejaxvpg.cli import result_flags
 from purejaxvpg.cli.flag_kinds import AXES, Flag
 from purejaxvpg.cli.flag_kinds import flag as _flag
 from purejaxvpg.cli.flag_kinds import place as _place
+from purejaxvpg.cli.flag_kinds import several as _several
 from purejaxvpg.cli.flag_kinds import switch as _switch
 from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
@@ -47,21 +48,19 @@ def _flags(cls: type) -> list[Flag]:
 
 _ENV = ("env", _place("ENV", "Environment, see: purejaxvpg envs."), dataclasses.field(default=""))
 _FOLDER = ("folder", _place("FOLDER", "Run or study folder."))
-_IMPORT = (
+_IMPORT = _several(
+    "import",
     "imports",  # `import` is no name in Python
-    Annotated[
-        tuple[str, ...],
-        tyro.conf.UseAppendAction,
-        tyro.conf.arg(
-            name="import",
-            metavar="MODULE | FILE.py",
-            help="A module or a file to import first, for "
-            "the environments that it registers; give the flag again for another. A folder records "
-            "it. Also the new place of an environment's file that was moved.",
-        ),
-    ],
-    dataclasses.field(default=()),
+    "MODULE | FILE.py",
+    "A module or a file to import first, for the environments that it registers; give the flag "
+    "again for another. A folder records it. Also the new place of an environment's file that was "
+    "moved.",
 )
+_LOG = _several(
+    "log", "log", "tensorboard | wandb | jsonl | none",
+    "Where to log, beside metrics.jsonl in the folder; several: --log tensorboard,wandb. jsonl: "
+    "every update there, of long runs and large studies too; none: not even that file."
+)  # fmt: skip
 SPELT = {"imports": "import"}  # fields whose flags have another name
 _CONDITIONS = _flag(
     "conditions", AXES, (), "Axes along which settings are compared within, never across "
@@ -159,14 +158,14 @@ _CHOICE = [
 ]  # fmt: skip
 
 _RUN_FOLDER, _STUDY_FOLDER = _places("Run", "<env>-<time>"), _places("Study", "<env>-sweep-<time>")
-_STUDY = [_ENV, *_DESIGN, *_SEEDS, *_STUDY_FOLDER, _IMPORT, *_HOW, *_MANY, *_RUN]
+_STUDY = [_ENV, *_DESIGN, *_SEEDS, *_STUDY_FOLDER, _IMPORT, _LOG, *_HOW, *_MANY, *_RUN]
 
 
 def _command(name: str, *fields: Any) -> type:
     return dataclasses.make_dataclass(name, fields)
 
 
-Train = _command("Train", _ENV, *_SEEDS, *_RUN_FOLDER, _IMPORT, *_HOW, *_RUN)
+Train = _command("Train", _ENV, *_SEEDS, *_RUN_FOLDER, _IMPORT, _LOG, *_HOW, *_RUN)
 Sweep = _command("Sweep", *_STUDY)
 Plan = _command("Plan", *_STUDY)  # a sweep's command with one word changed
 Eval = _command(

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from purejaxvpg.cli import flags
+from purejaxvpg.cli.flag_kinds import SEVERAL
 from purejaxvpg.experiment.design import ENV_PARAMS
 from purejaxvpg.ranges import KINDS, Range, as_typed, is_typed, of_numbers
 from purejaxvpg.serialize import plain
@@ -79,6 +80,8 @@ def flag_words(name: str, value: Any) -> list[str]:
         return [flag if value else flag.replace("--", "--no-", 1)]
     if name in flags.PAIRS:
         return [flag, *[f"{key}={_as_typed(x)}" for key, x in dict(value).items()]]
+    if name in SEVERAL:
+        return [flag, ",".join(dict.fromkeys(value))]
     if isinstance(value, tuple):
         return [flag, *map(str, value)]
     return [flag, str(plain(value))]

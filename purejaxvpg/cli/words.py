@@ -9,6 +9,7 @@ import tyro
 
 from purejaxvpg.by_name import suggest
 from purejaxvpg.cli import flags
+from purejaxvpg.cli.flag_kinds import SEVERAL
 from purejaxvpg.cli.terminal import UserError
 
 VALUES_OF_A_SWITCH = ("true", "false", "yes", "no", "on", "off")  # which takes none
@@ -44,7 +45,8 @@ def check_words(argv: list[str]) -> None:
             single = tyro.conf.FlagCreatePairsOff in marks
             other = "leave it out" if single else f"--no-{shown}"
             raise UserError(f"--{shown} takes no value; write --{shown}, or {other}")
-        if name in given and kind == flags.AXES:  # both may be meant
+        again = tyro.conf.UseAppendAction in marks
+        if name in given and kind == flags.AXES and not again:  # both may be meant
             raise UserError(f"--{shown} is given twice; give it once with all its values")
         given.add(name)
 
@@ -52,11 +54,11 @@ def check_words(argv: list[str]) -> None:
 def repeated(argv: list[str]) -> list[str]:
     """Flags that are given more than once, as scripts do that end in "$@".
 
-    Each of several --import counts.
+    Each of several --import, and --log, counts.
     """
     flags_given = [word.partition("=")[0] for word in argv if word[:2] == "--"]
     names = [flag.replace("_", "-").replace("--no-", "--", 1) for flag in flags_given]
-    several = {f"--{flag}" for flag in flags.SPELT.values()}
+    several = {f"--{flag}" for flag in SEVERAL}
     return [name for name in dict.fromkeys(names) if names.count(name) > 1 and name not in several]
 
 

@@ -67,7 +67,7 @@ class Checkpoints:
       identity: the chunk's identity, as JSON has it; a checkpoint of another one is not used.
       every_seconds, every_updates: when one is due, whichever comes first; 0: never.
       keep: how many of the newest.  keep_best: the best one too.
-      start: the update that the chunk begins at.
+      start: the update that the chunk begins at.  on_save: called before one is written.
 
     A checkpoint that cannot be written (the disk is full) ends no run that goes on without it:
     `on_failure` is told, and it is `unsaved` until another one is written.
@@ -83,11 +83,12 @@ class Checkpoints:
         keep_best: bool = True,
         on_failure: Callable[[str], None] = warnings.warn,
         start: int = 0,
+        on_save: Callable[[], None] = lambda: None,
     ):
         self.folder = folder
         self.unusable: list[Unusable] = []  # that `newest` came by
         self.unsaved: Checkpoint | None = None
-        self._on_failure = on_failure
+        self._on_failure, self._on_save = on_failure, on_save
         self._origin, self._mark = digest(identity), ""
         self.every_seconds, self.every_updates = every_seconds, every_updates
         self._keep, self._keep_best = keep, keep_best
@@ -139,6 +140,7 @@ class Checkpoints:
     def save(self, checkpoint: Checkpoint) -> None:
         """Write one while training goes on."""
         self.settle()
+        self._on_save()
         self._last = (time.monotonic(), checkpoint.update)
         self._pending = self._writer.submit(self._write, checkpoint)
 

@@ -1,14 +1,14 @@
 """One chunk of a study: the rows of one program, from their seeds or kept states to a part."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from purejaxvpg.compute.layout import completed, fetch, fetched_like, restore
-from purejaxvpg.config import Hyperparams
+from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints, check_fits
 from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.policies import of_state
@@ -22,6 +22,9 @@ class Chunk(NamedTuple):
 
     runs: np.ndarray  # [k] int, their numbers
     seeds: np.ndarray  # [k]
+    settings: np.ndarray  # [k] places in the design
+    values: Sequence[Mapping[str, Any]]  # [k] what varies of each setting
+    config: VPGConfig
     hp: Hyperparams  # [k, ...]
     start: int  # updates [start, end)
     end: int
@@ -36,6 +39,26 @@ class Chunk(NamedTuple):
     def goes_on(self) -> bool:
         """Whether a later part goes on from the state at `end`."""
         return self.end < self.num_updates
+
+    def segment(
+        self, rows: np.ndarray, updates: int, seconds: float, result: TrainResult
+    ) -> Segment:
+        """A segment of some rows, as hooks see it.  Args: result: metrics of these rows, numpy."""
+        return Segment(
+            runs=self.runs[rows],
+            updates=updates,
+            num_updates=self.num_updates,
+            seconds=seconds,
+            metrics=result.metrics,
+            evaluations=result.evaluations,
+            state=result.state,
+            config=self.config,
+            hp=jax.tree.map(lambda x: np.asarray(x)[rows], self.hp),
+            seeds=self.seeds[rows],
+            settings=self.settings[rows],
+            values=[self.values[row] for row in rows],
+            start=self.start,
+        )
 
 
 def run_chunk(
@@ -58,9 +81,8 @@ def run_chunk(
 
     def after_segment(done: int, seconds: float, result: TrainResult) -> bool:
         metrics, evaluations = jax.tree.map(lambda x: x[here], (result.metrics, result.evaluations))
-        runs, updates = chunk.runs[local], chunk.num_updates
-        segment = Segment(runs, done, updates, seconds, metrics, evaluations, result.state)
-        return on_segment(segment)
+        result = TrainResult(result.state, metrics, evaluations)
+        return on_segment(chunk.segment(local, done, seconds, result))
 
     def before_segments(checkpoint: Checkpoint | None) -> None:
         for path, reason, _ in checkpoints.unusable if checkpoints else ():

@@ -17,8 +17,10 @@ from purejaxvpg.experiment.assemble import assemble, programs
 from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
 from purejaxvpg.experiment.chunks import Chunk, run_chunk
 from purejaxvpg.experiment.devices import all_of_processes
+from purejaxvpg.experiment.groups import values_at
 from purejaxvpg.experiment.legacy import chunk_identity
 from purejaxvpg.experiment.locks import owning
+from purejaxvpg.experiment.logs import logged
 from purejaxvpg.experiment.memory import is_out_of_memory, return_freed_memory
 from purejaxvpg.experiment.parts import Part
 from purejaxvpg.experiment.prepared import Prepared
@@ -30,6 +32,7 @@ from purejaxvpg.experiment.segments import Segment, capacity
 from purejaxvpg.experiment.stacking import stack_hyperparams
 from purejaxvpg.experiment.store import Store, width_of
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.loggers.base import stops
 
 
 def run(prepared: Prepared) -> Study:
@@ -41,7 +44,8 @@ def run(prepared: Prepared) -> Study:
     options = prepared.options
     with owning(prepared.store.folder, options.shard, options.locked):
         prepared.store.catch_up()
-        return _run(prepared)
+        with logged(prepared) as prepared:
+            return _run(prepared)
 
 
 def _run(prepared: Prepared) -> Study:
@@ -134,6 +138,7 @@ def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
             if part is not None and part.end < chunk.end:
                 return [part]
             if part is not None:
+                prepared.options.on_keep()
                 prepared.store.add(part)
         if checkpoints is not None:
             checkpoints.remove()
@@ -146,10 +151,14 @@ def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
 def _chunk(prepared: Prepared, work: Work, runs: np.ndarray, hps: Any) -> Chunk:
     """The next runs of a group.  hps: `[settings of the group, ...]`."""
     spec, group = prepared.spec, prepared.groups[work.group]
-    rows = np.searchsorted(group.settings, spec.index.settings(runs))
+    settings = spec.index.settings(runs)
+    rows = np.searchsorted(group.settings, settings)
     return Chunk(
         runs=runs,
         seeds=spec.seeds[spec.index.seed_places(runs)],
+        settings=settings,
+        values=values_at(spec.design, settings),
+        config=spec.config_until(work.end, group.config),
         hp=jax.tree.map(lambda x: x[rows], hps),
         start=work.start,
         end=work.end,
@@ -176,7 +185,8 @@ def _checkpoints(
     identity = chunk_identity(mark, program.rows, options.resources.split)
     every = (60 * options.checkpoint_minutes, options.checkpoint_updates)
     keep_best = not prepared.spec.design.axes
-    checkpoints = Checkpoints(folder, identity, *every, keep_best=keep_best, start=chunk.start)
+    how = {"keep_best": keep_best, "start": chunk.start, "on_save": options.on_keep}
+    checkpoints = Checkpoints(folder, identity, *every, **how)
     try:
         yield checkpoints
     finally:
@@ -204,10 +214,7 @@ def _run_chunk(
         clock.segment(segment, steps_per_update)
         with contextlib.suppress(OSError):  # told when there is something to write
             prepared.store.restore()
-        answer = options.on_segment(segment)
-        if hasattr(answer, "tolist"):  # numpy's True, or jax's
-            answer = answer.tolist()
-        if answer is True:  # whatever else a hook returns, the study goes on
+        if stops(options.on_segment(segment)):
             prepared.stop.set()
         return prepared.agree_to_stop()
 

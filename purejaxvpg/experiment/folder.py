@@ -7,6 +7,7 @@
     chunks/         checkpoints of the chunk that is running (checkpoints.py)
     metrics.npz     of a run that is complete: every metric `[S, U]`, with its steps `[U]` and seeds
                     `[S]`, for numpy alone
+    metrics.jsonl   what was logged while it ran (logs.py); no number is read from it
     study.nc        of a study that is complete: the labelled cube (with the extra `sweep`)
 
 A part names the runs that it holds, and its study, so parts of any size, from any process, shard

@@ -4,6 +4,7 @@ A range of an environment's parameter is another program than a value of it; its
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -45,6 +46,18 @@ def resolve(design: Design, config: VPGConfig, hp: Hyperparams) -> list[Group]:
         Group(config, *(tuple(column) for column in zip(*members, strict=True)))
         for (config, _), members in groups.items()
     ]
+
+
+def values_at(design: Design, places: np.ndarray) -> list[dict[str, Any]]:
+    """Values that vary, of these settings alone.  `design.settings()` would make all of them."""
+    indices = np.unravel_index(np.asarray(places, int), design.shape or (1,))
+    points = [
+        [axis.points[i] for i in index.tolist()]
+        for axis, index in zip(design.axes, indices, strict=False)  # one index where nothing varies
+    ]
+    names = [name for axis in design.axes for name in axis.names]
+    rows = [itertools.chain(*row) for row in zip(*points, strict=True)] or [() for _ in places]
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def configs(design: Design, config: VPGConfig) -> list[VPGConfig]:

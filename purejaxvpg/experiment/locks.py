@@ -25,9 +25,9 @@ SHARD_LOCKS = ".lock-*-of-*"
 PATIENCE = 1.0  # seconds: others look whether a lock is free, by having it for a moment
 
 # Every name under which `write_whole` writes into the folder of a study, until the file is whole.
-_NAMES = (r"run\.json", r"study\.json", r"metrics\.npz", r"study\.nc", r"learning_curve\.png",
-          r"best\.npz", r"\d{8}(-[0-9a-f]{8})?\.npz", r"\d{8}-\d{8}-[0-9a-f]{12}\.npz",
-          r"\.owner[-\w]*")  # fmt: skip
+_NAMES = (r"run\.json", r"study\.json", r"metrics\.npz", r"metrics[-\w]*\.jsonl", r"study\.nc",
+          r"learning_curve\.png", r"best\.npz", r"\d{8}(-[0-9a-f]{8})?\.npz",
+          r"\d{8}-\d{8}-[0-9a-f]{12}\.npz", r"\.owner[-\w]*")  # fmt: skip
 _UNFINISHED = re.compile(rf"\.({'|'.join(_NAMES)}){NEW}")
 _LOCKS = re.compile(r"\.(lock|owner)(-\d+-of-\d+)?")
 

@@ -25,6 +25,7 @@ from purejaxvpg.experiment.groups import Group
 from purejaxvpg.experiment.jax_settings import jax_settings
 from purejaxvpg.experiment.lengthening import as_begun, bent_schedules, lengthened
 from purejaxvpg.experiment.locks import locked
+from purejaxvpg.experiment.logs import check_logs
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.planning import GroupPlan, Resources, plan_shard
 from purejaxvpg.experiment.prepared import Options, Prepared
@@ -70,6 +71,7 @@ def prepare(
     """
     folder = None if folder is None else expanded(folder)
     check_options(options, spec.pruning, folder, resume)
+    check_logs(spec, options, folder)
     spec = code.as_begun(spec, folder)
     groups = checked_groups(spec, options.resources)
     contents, begun_length = grown, 0

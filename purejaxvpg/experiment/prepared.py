@@ -37,6 +37,8 @@ class Options(NamedTuple):
     on_progress: Callable[[Progress], None] = _ignore
     on_segment: Callable[[Segment], Any] = _ignore  # returns True to stop, with everything kept
     on_start: Callable[[Checkpoint | None], None] = _ignore  # of each chunk
+    on_keep: Callable[[], None] = lambda: None  # before a checkpoint or a part is written
+    log: tuple[str, ...] = ()  # logs in the folder beside metrics.jsonl: logs.py
     command: str = ""
     other_settings: bool = False  # of jax, than the study was begun under: allowed
     imports: tuple[str, ...] = ()  # modules and files to import first, where the folder is used

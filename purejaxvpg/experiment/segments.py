@@ -14,25 +14,12 @@ import numpy as np
 from purejaxvpg.compute.layout import fetch, fetched_like, restore
 from purejaxvpg.experiment.checkpoints import Checkpoint, Checkpoints
 from purejaxvpg.experiment.record import made_with
+from purejaxvpg.loggers.segment import Segment
 from purejaxvpg.state import Evaluation, Metrics, TrainResult, TrainState
 
 SECONDS = 2.0  # of a segment, if its updates are shorter
 MOST_UPDATES = 1024  # of a segment; bounds the memory that its metrics take
-
-
-class Segment(NamedTuple):
-    """Runs between two segments, as `on_segment` sees them.  k runs, n updates of this segment.
-
-    `state` holds device arrays; they are given up to the next segment, so copy what should last.
-    """
-
-    runs: np.ndarray  # [k] their numbers in the study: setting * S + place of the seed
-    updates: int  # done so far, of each run
-    num_updates: int  # U
-    seconds: float  # running so far, compilation excluded
-    metrics: Metrics  # [k, n] numpy, of this segment
-    evaluations: Evaluation | None  # [k, V, E] numpy, those of this segment
-    state: TrainState  # [W, ...], W >= k; rows from k on are padding
+__all__ = ["Outcome", "Segment", "capacity", "run_segments"]
 
 
 class Outcome(NamedTuple):
