@@ -23,7 +23,7 @@ def figures(monkeypatch):
     monkeypatch.delitem(sys.modules, "figures", raising=False)
     monkeypatch.delenv("PUREJAXVPG_DRAW_FIGURES", raising=False)
     with matplotlib.rc_context():
-        import figures
+        import figures  # type: ignore[import-not-found]
 
         yield figures
     sys.modules.pop("figures", None)

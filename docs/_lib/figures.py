@@ -24,7 +24,7 @@ STYLE = {
     "axes.titlesize": 9, "grid.alpha": 0.3, "legend.frameon": False, "lines.linewidth": 1.6,
     "savefig.facecolor": "white",
 }  # fmt: skip
-rcParams.update(STYLE)
+rcParams.update(STYLE)  # type: ignore[arg-type]
 
 
 def figure(columns: int, height: float = 2.6, **options) -> tuple[Figure, list]:
