@@ -63,6 +63,12 @@ def test_the_page_links_to_files_of_the_repository_and_goes_in_order():
     assert numbers == list(range(1, len(numbers) + 1))
 
 
+def test_cells_are_as_wide_as_a_page(figures):
+    """Longer lines are cut on the site, or scroll."""
+    lines = [line for _, code in figures.code_cells(PAGE) for line in code.splitlines()]
+    assert [line for line in lines if len(line) > 88] == []
+
+
 def test_a_figure_of_other_numbers_is_refused(figures):
     """The figure of the baseline's curve, moved by more than the tolerance."""
     page, (axes,) = figures.figure(1)
