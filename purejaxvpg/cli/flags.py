@@ -200,6 +200,7 @@ Export = _command(
         "policy (default: its mode, as in act(obs)).",
     ),
     _flag("compiled", bool, True, "Also write policy.jax, a program that needs jax alone."),
+    _switch("onnx", "Also write policy.onnx, a program that needs onnxruntime alone."),
 )
 Render = _command(
     "Render",

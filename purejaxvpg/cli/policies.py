@@ -83,7 +83,7 @@ def export(args: Any) -> None:
         defaults = _defaults_of_ranges(study, [(setting, {})])
         folder = Path(args.out) if args.out else inside(Path(args.folder), "policy")
         card = {**scores, "seed": seed}
-        policy_files.save_policy(folder, config, params, obs_stats, hp, card)
+        policy_files.save_policy(folder, config, params, obs_stats, hp, card, onnx=args.onnx)
         if args.compiled:
             policy = policy_files.load_policy(folder)
             data = policy_files.compiled(policy, sampled=args.sampled)

@@ -25,7 +25,7 @@ from purejaxvpg.compute.dense import dot
 from purejaxvpg.compute.divergence import beyond, keep_finite, with_key
 from purejaxvpg.compute.memo import forget, memoized
 from purejaxvpg.compute.numerics import NUMBERS, STUDY_KEYS, number_settings
-from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
+from purejaxvpg.compute.platform import CPU_WORKING_SET, traced_plainly, untuned, working_set
 from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
 from purejaxvpg.compute.rows import flatten, is_large, select
@@ -57,6 +57,7 @@ __all__ = [
     "replace_where",
     "select",
     "settled",
+    "traced_plainly",
     "untuned",
     "vary_like",
     "with_key",
