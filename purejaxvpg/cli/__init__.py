@@ -13,6 +13,7 @@ playing    render
 studies    plan, merge, report
 environments  envs
 repro      a run or a study once more
+completion tab completion, and shells its scripts
 code       what is imported first
 output     progress and results
 terminal   errors as one line
@@ -56,11 +57,13 @@ _HANDLERS = {
     "Report": ("studies", "report"),
     "Envs": ("environments", "show_envs"),
     "Repro": ("repro", "repro"),
+    "Completion": ("completion", "completion"),
 }
 
 
 def main(argv: Sequence[str], ready: Callable[[], None] = lambda: None) -> int:
-    """Parse and run.  Returns: 0, or 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
+    """Parse and run.  Returns: 0, or 1 if the doctor finds something wrong, 2 for bad
+    input, 130 for Ctrl-C, 143 for SIGTERM.
 
     Args: ready: called when everything is imported and the work begins.
     """
@@ -75,7 +78,7 @@ def _main(argv: Sequence[str], ready: Callable[[], None]) -> int:
         print(f"purejaxvpg {__version__}")
         return 0
     try:
-        _run(parsing.parse(list(argv)), shlex.join(["purejaxvpg", *argv]), ready)
+        code = _run(parsing.parse(list(argv)), shlex.join(["purejaxvpg", *argv]), ready)
         for flag in repeated(list(argv)):
             print(f"purejaxvpg: {flag} was given twice; the last one counted", file=sys.stderr)
     except UserError as error:
@@ -92,7 +95,7 @@ def _main(argv: Sequence[str], ready: Callable[[], None]) -> int:
             print(f"purejaxvpg: error: {message}", file=sys.stderr)
             return 2
         raise
-    return 0
+    return code
 
 
 def _no_device() -> str:
@@ -106,7 +109,8 @@ def _no_device() -> str:
     return ""
 
 
-def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
+def _run(args: Any, command: str, ready: Callable[[], None]) -> int:
+    """Carry out a command.  Returns: the exit code."""
     from purejaxvpg.experiment.devices import (
         be_deterministic,
         transfers_allowed,
@@ -127,5 +131,5 @@ def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
         import_code(args)
         if module == "training":
             handler(args, command)
-        else:
-            handler(args)
+            return 0
+        return handler(args) or 0

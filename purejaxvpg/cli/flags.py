@@ -1,8 +1,7 @@
 """Flags: every field of `VPGConfig` and `Hyperparams` is one, with its explanation as the help."""
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -10,6 +9,7 @@ from purejaxvpg.cli.flag_kinds import AXES, Flag
 from purejaxvpg.cli.flag_kinds import flag as _flag
 from purejaxvpg.cli.flag_kinds import place as _place
 from purejaxvpg.cli.flag_kinds import switch as _switch
+from purejaxvpg.cli.self_flags import Completion
 from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
 
@@ -117,20 +117,6 @@ _RUN = [
     *_flags(VPGConfig),
     *_flags(Hyperparams),
 ]
-
-
-def with_hints(command: type, values: Iterable[str], hint: str) -> type:
-    """The command with another hint behind the help of these flags: {} stands for the default."""
-    fields = []
-    for field in dataclasses.fields(command):
-        kind, *marks = get_args(field.type)
-        if field.name in values:
-            arg = marks.pop()  # tyro's, behind what tells how an integer is read
-            hinted = {"help": arg.help, "metavar": arg.metavar, "help_behavior_hint": hint.format}
-            marks.append(tyro.conf.arg(**hinted))
-        again = dataclasses.field(default=field.default)
-        fields.append((field.name, Annotated[kind, *marks], again))
-    return dataclasses.make_dataclass(command.__name__, fields)
 
 
 def _places(kind: str, default: str) -> list[Flag]:
@@ -257,5 +243,6 @@ COMMANDS: list[tuple[type, str, str]] = [
     (Merge, "merge", "Put the shards of a study together."),
     (Report, "report", "Write the report of a study: a page and its pictures."),
     (Envs, "envs", "List the environments. With a name: describe it."),
+    (Completion, "completion", "Tab completion for bash, zsh and fish: print it, or install it."),
 ]
 RENAMED = {"zip": "zipped", "no-greedy": "sampled"}  # flags of earlier versions
