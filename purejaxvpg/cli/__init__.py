@@ -13,6 +13,7 @@ playing    render
 studies    plan, merge, report
 environments  envs
 repro      a run or a study once more
+doctor     what is installed, and what is wrong with it
 completion tab completion, and shells its scripts
 code       what is imported first
 output     progress and results
@@ -57,6 +58,7 @@ _HANDLERS = {
     "Report": ("studies", "report"),
     "Envs": ("environments", "show_envs"),
     "Repro": ("repro", "repro"),
+    "Doctor": ("doctor", "doctor"),
     "Completion": ("completion", "completion"),
 }
 

@@ -9,7 +9,7 @@ from purejaxvpg.cli.flag_kinds import AXES, Flag
 from purejaxvpg.cli.flag_kinds import flag as _flag
 from purejaxvpg.cli.flag_kinds import place as _place
 from purejaxvpg.cli.flag_kinds import switch as _switch
-from purejaxvpg.cli.self_flags import Completion
+from purejaxvpg.cli.self_flags import Completion, Doctor
 from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
 
@@ -243,6 +243,7 @@ COMMANDS: list[tuple[type, str, str]] = [
     (Merge, "merge", "Put the shards of a study together."),
     (Report, "report", "Write the report of a study: a page and its pictures."),
     (Envs, "envs", "List the environments. With a name: describe it."),
+    (Doctor, "doctor", "Versions, devices and settings, what is wrong with them, and a self-test."),
     (Completion, "completion", "Tab completion for bash, zsh and fish: print it, or install it."),
 ]
 RENAMED = {"zip": "zipped", "no-greedy": "sampled"}  # flags of earlier versions

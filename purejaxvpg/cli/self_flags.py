@@ -1,4 +1,4 @@
-"""Flags of the commands about this installation: completion."""
+"""Flags of the commands about this installation: doctor, completion."""
 
 import dataclasses
 
@@ -6,6 +6,13 @@ from purejaxvpg.cli.flag_kinds import place, switch
 
 SHELLS = ("bash", "zsh", "fish")
 
+Doctor = dataclasses.make_dataclass(
+    "Doctor",
+    [
+        switch("json", "As JSON."),
+        switch("quick", "Without the self-test."),
+    ],
+)
 Completion = dataclasses.make_dataclass(
     "Completion",
     [

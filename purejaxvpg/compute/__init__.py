@@ -24,7 +24,12 @@ from purejaxvpg.compute.convolution import convolution
 from purejaxvpg.compute.dense import dot
 from purejaxvpg.compute.divergence import beyond, keep_finite, with_key
 from purejaxvpg.compute.memo import forget, memoized
-from purejaxvpg.compute.numerics import NUMBERS, STUDY_KEYS, number_settings
+from purejaxvpg.compute.numerics import (
+    NUMBERS,
+    STUDY_KEYS,
+    number_settings,
+    traced_settings_named,
+)
 from purejaxvpg.compute.platform import CPU_WORKING_SET, traced_plainly, untuned, working_set
 from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
@@ -58,6 +63,7 @@ __all__ = [
     "select",
     "settled",
     "traced_plainly",
+    "traced_settings_named",
     "untuned",
     "vary_like",
     "with_key",
