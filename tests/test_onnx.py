@@ -241,7 +241,8 @@ def test_indices_beyond_the_end_as_in_jax():
     ("function", "words"),
     [
         (jnp.sort, "`sort`, which has no"),
-        (lambda x: x - x.mean(0), "`reduce_sum`: sums over the batch"),
+        (lambda x: x - x.sum(0), "`reduce_sum`: sums over the batch"),
+        (lambda x: x / x.shape[0], "`dim_as_value`: the number of rows"),
         (lambda x: jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: x + 1, x), "`while`"),
     ],
 )

@@ -85,6 +85,8 @@ def _results(graph: Graph, eqn: Any, inputs: list[Any]) -> list[Any]:
     name = eqn.primitive.name
     if name in _CALLS:
         return _walk(graph, *_inner(eqn), inputs)
+    if name == "dim_as_value":
+        raise Untranslatable(_refusal(f"`{name}`: the number of rows in a calculation"))
     if name == "scan":
         return _scan(graph, eqn.params, inputs)
     avals = [x.aval for x in eqn.outvars]
