@@ -270,10 +270,12 @@ def test_a_refused_policy_writes_nothing(tmp_path):
     assert not (tmp_path / "policy").exists()
 
 
-def test_without_the_library_one_line_names_the_extra(tmp_path, monkeypatch):
+def test_without_the_library_one_line_names_the_extra(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"pip install 'purejaxvpg\[onnx\]'"):
         saved(tmp_path / "policy", SMALL)
+    assert cli.main(["export", str(tmp_path / "policy"), "--onnx"]) == 2
+    assert "pip install 'purejaxvpg[onnx]'" in capsys.readouterr().err  # before it looks for a run
 
 
 def test_the_command_writes_it_and_a_later_export_replaces_it(tmp_path, capsys):
