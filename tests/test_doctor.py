@@ -171,6 +171,7 @@ def test_the_command(capsys, monkeypatch):
     ]  # fmt: skip
     assert f"jax {surroundings.version_of('jax')}, jaxlib" in lines[1]
     assert "jax_enable_x64=False" in lines[5]
+    assert "rank_promotion" not in lines[5]
     assert os.path.expanduser("~") not in "\n".join(lines)
     monkeypatch.setattr(conflicts, "same_files", lambda: ["two of them; keep one"])
     assert cli.main(["doctor", "--quick"]) == 1

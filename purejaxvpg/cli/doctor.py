@@ -9,6 +9,8 @@ from purejaxvpg.experiment import conflicts, surroundings
 from purejaxvpg.experiment.devices import start_devices
 from purejaxvpg.experiment.self_test import TOLERANCE, Outcome, self_test
 
+USUAL = ("", "standard", "allow")  # texts of settings of jax that nobody has changed
+
 
 def doctor(args: Any) -> int:
     """Print what is installed, problems with their remedies, and a self-test.
@@ -122,9 +124,12 @@ def _extra(pair: tuple[str, dict[str, str]]) -> str:
 
 
 def _settings(settings: dict[str, Any]) -> str:
-    """Settings that give other numbers, and all others that are set."""
-    shown = [f"{k}={v}" for k, v in settings.items() if k in NUMBERS or v not in (None, "", False)]
-    return ", ".join(shown)
+    """Settings that give other numbers, and of all others those that are not as usual."""
+
+    def unusual(value: Any) -> bool:
+        return value is True or (isinstance(value, str) and value not in USUAL)
+
+    return ", ".join(f"{k}={v}" for k, v in settings.items() if k in NUMBERS or unusual(v))
 
 
 def _cache(cache: dict[str, Any]) -> str:
