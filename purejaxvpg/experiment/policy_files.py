@@ -117,6 +117,10 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
     tuple.  Where an argument is traced (in `jax.jit`, `jax.vmap`, `jax.lax.scan`) `act` is a pure
     function and gives jax arrays; it cannot look at ranges then.
 
+    `distribution(obs, *, mask=None)` (with memory `(obs, memory=None, *, mask=None)`) gives, in
+    place of an action, the greedy action and the parameters of the distribution by name: `logits`
+    `[A]`, or `mean` and `log_std` of the action's shape, of raw actions (`Policy.parameters`).
+
     It raises ValueError or TypeError, in one line that names the part, for what has another shape
     or type or is missing, for integers and pictures out of range, for a mask that is not needed,
     and for a key that is none.
