@@ -18,7 +18,7 @@ FLOORS = {
     "state": 0, "variables": 0, "by_name": 0, "ranges": 0, "extras": 0,
     "statistics": 0,
     "fields": 1, "field_types": 1, "compute": 1, "user_code": 1,
-    "advantages": 2, "envs": 2,
+    "advantages": 2, "envs": 2, "onnx": 2,
     "hyperparams": 3,
     "config": 4,
     "agent": 5, "presets": 5, "serialize": 5,

@@ -150,7 +150,7 @@ def test_the_command_exports_the_best_seed_or_the_one_asked_for(tmp_path, capsys
     assert (run / "policy" / "policy.jax").stat().st_size > 0
     out = tmp_path / "seven"
     assert cli.main(["export", str(run), "--seed", "7", "--out", str(out), "--no-compiled"]) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["card.json", "policy.safetensors"]
+    assert sorted(p.name for p in out.iterdir()) == ["card.json", "card.md", "policy.safetensors"]
     study, obs = load_study(run), observations(SMALL)
     state = jax.tree.map(lambda x: x[0], policies_of(study, 0, np.asarray([7])))
     save_policy(tmp_path / "expected", study.config, *state)

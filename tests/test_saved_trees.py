@@ -384,17 +384,31 @@ def test_cards_of_format_1_are_read(tmp_path, name):
     save_policy(tmp_path, config, params)
     obs, now = observed(config), load_policy(tmp_path)
     card = read_described(tmp_path / "card.json", FORMATS)
-    added = {"encoder", "mask", "memory", "call"}
+    added = {"use", "encoder", "mask", "memory", "call"}
     added |= set() if "Lake" in name else {"observations"}
     write_described(
         tmp_path / "card.json", {k: x for k, x in card.items() if k not in added} | {"format": 1}
     )
     before = load_policy(tmp_path)
     np.testing.assert_array_equal(before.act(obs), now.act(obs))
-    for field in added - {"encoder"}:
+    for field in added - {"encoder", "use"}:
         assert before.card[field] == now.card[field]
     save_policy(tmp_path, config, params)  # and is written over
-    assert json.loads((tmp_path / "card.json").read_text())["format"] == 2
+    assert json.loads((tmp_path / "card.json").read_text())["format"] == 3
+
+
+def test_a_card_of_format_2_is_read(tmp_path):
+    """It said nothing of how to use the policy elsewhere."""
+    config = VPGConfig(env="Pendulum-v1", **SMALL)
+    save_policy(tmp_path, config, far_apart(config))
+    obs, now = observed(config), load_policy(tmp_path)
+    card = read_described(tmp_path / "card.json", FORMATS)
+    assert list(card)[:2] == ["format", "use"]
+    del card["use"]
+    write_described(tmp_path / "card.json", card | {"format": 2})
+    before = load_policy(tmp_path)
+    np.testing.assert_array_equal(before.act(obs), now.act(obs))
+    assert before.card["call"] == now.card["call"]
 
 
 def test_studies_keep_evaluate_and_export_them(tmp_path, capsys):

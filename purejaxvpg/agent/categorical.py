@@ -53,6 +53,7 @@ def categorical(num_actions: int) -> Policy:
         kl=kl,
         to_env=lambda raw: raw,
         masked=_masked,
+        parameters=lambda outputs: {"logits": outputs},
     )
 
 
@@ -104,4 +105,5 @@ def multi_categorical(nvec: np.ndarray) -> Policy:
         kl=lambda old, new: total("kl", split(old), split(new)),
         to_env=lambda raw: raw.reshape(raw.shape[:-1] + np.shape(nvec)),
         masked=masked,
+        parameters=lambda outputs: {f"logits.{i}": x for i, x in enumerate(split(outputs))},
     )

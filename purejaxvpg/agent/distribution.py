@@ -22,6 +22,9 @@ class Policy(NamedTuple):
     to_env: Callable[[Any], Any]  # raw -> what the environment's step is given
     masked: Callable[[Array, Any], Array] | None = None  # (outputs, mask) -> outputs
     free_outputs: tuple[int, ...] = ()  # columns of outputs that do not depend on the state
+    # outputs -> the distribution of raw actions in numbers, by name: `logits` `[B, A]`, or `mean`
+    # and `log_std` `[B, *shape]`; of several, with the part behind it: `logits.move`, `logits.0`
+    parameters: Callable[[Array], dict[str, Array]] = lambda outputs: {"outputs": outputs}
 
 
 def over_leading_axes(policy: Policy) -> Policy:
@@ -39,5 +42,5 @@ def over_leading_axes(policy: Policy) -> Policy:
 
         return called
 
-    names = ("sample", "mode", "log_prob", "entropy", "kl")
+    names = ("sample", "mode", "log_prob", "entropy", "kl", "parameters")
     return policy._replace(**{name: rows(getattr(policy, name)) for name in names})

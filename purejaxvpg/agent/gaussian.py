@@ -71,6 +71,7 @@ def _clipped_gaussian(
         entropy=lambda outputs, raw: distribution(outputs).entropy().astype(outputs.dtype),
         kl=lambda old, new: distribution(old).kl_divergence(distribution(new)),
         to_env=to_env,
+        parameters=lambda outputs: _parameters(shape, *mean_and_std(outputs)),
     )
 
 
@@ -109,6 +110,7 @@ def _tanh_gaussian(config: VPGConfig, shape: tuple[int, ...], low: Array, high: 
         entropy=entropy,
         kl=lambda old, new: base(old).kl_divergence(base(new)),  # a bijection leaves it unchanged
         to_env=to_env,
+        parameters=lambda outputs: _parameters(shape, *_mean_and_std(config, outputs)),
     )
 
 
@@ -121,6 +123,12 @@ def _mean_and_std(config: VPGConfig, outputs: Array) -> tuple[Array, Array]:
     start = config.init_std - config.min_std
     offset = start + math.log(-math.expm1(-start))  # log(exp(start) - 1), without overflow
     return mean, config.min_std + jax.nn.softplus(spread + offset)
+
+
+def _parameters(shape: tuple[int, ...], mean: Array, std: Array) -> dict[str, Array]:
+    """Both `[B, *shape]`, of raw actions."""
+    both = {"mean": mean, "log_std": jnp.log(std)}
+    return {name: x.reshape(x.shape[:-1] + shape) for name, x in both.items()}
 
 
 def _normal_noise(size: int) -> Callable[[Array, tuple], Array]:

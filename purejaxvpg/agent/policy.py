@@ -110,6 +110,12 @@ def product(policies: Mapping[str, Policy] | tuple[Policy, ...]) -> Policy:
             dict(zip(policies, actions, strict=True)) if isinstance(policies, Mapping) else actions
         )
 
+    def parameters(outputs: Array) -> dict[str, Array]:
+        names = list(policies) if isinstance(policies, Mapping) else range(len(parts))
+        named = zip(names, parts, split(outputs), strict=True)
+        each = [_of_part(str(name), part.parameters(x)) for name, part, x in named]
+        return {name: x for named in each for name, x in named.items()}
+
     return Policy(
         num_outputs=sum(sizes),
         noise=noise,
@@ -122,10 +128,17 @@ def product(policies: Mapping[str, Policy] | tuple[Policy, ...]) -> Policy:
         kl=total("kl"),
         to_env=to_env,
         masked=masked,
+        parameters=parameters,
         free_outputs=tuple(
             start + i for part, start in zip(parts, starts, strict=True) for i in part.free_outputs
         ),
     )
+
+
+def _of_part(part: str, parameters: dict[str, Array]) -> dict[str, Array]:
+    """Parameters with the part's name behind the first word: `logits.0` -> `logits.pair.0`."""
+    split = {name: name.partition(".") for name in parameters}
+    return {f"{a}.{part}{dot}{b}": parameters[name] for name, (a, dot, b) in split.items()}
 
 
 # --------------------------------------------------------------------------------------- JSON

@@ -15,6 +15,8 @@ results    plot, compare
 result_flags  their flags
 environments  envs
 repro      a run or a study once more
+doctor     what is installed, and what is wrong with it
+completion tab completion, and shells its scripts
 code       what is imported first
 output     progress and results
 terminal   errors as one line
@@ -60,11 +62,14 @@ _HANDLERS = {
     "Compare": ("results", "compare_scores"),
     "Envs": ("environments", "show_envs"),
     "Repro": ("repro", "repro"),
+    "Doctor": ("doctor", "doctor"),
+    "Completion": ("completion", "completion"),
 }
 
 
 def main(argv: Sequence[str], ready: Callable[[], None] = lambda: None) -> int:
-    """Parse and run.  Returns: 0, or 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
+    """Parse and run.  Returns: 0, or 1 if the doctor finds something wrong, 2 for bad
+    input, 130 for Ctrl-C, 143 for SIGTERM.
 
     Args: ready: called when everything is imported and the work begins.
     """
@@ -79,7 +84,7 @@ def _main(argv: Sequence[str], ready: Callable[[], None]) -> int:
         print(f"purejaxvpg {__version__}")
         return 0
     try:
-        _run(parsing.parse(list(argv)), shlex.join(["purejaxvpg", *argv]), ready)
+        code = _run(parsing.parse(list(argv)), shlex.join(["purejaxvpg", *argv]), ready)
         for flag in repeated(list(argv)):
             print(f"purejaxvpg: {flag} was given twice; the last one counted", file=sys.stderr)
     except UserError as error:
@@ -96,7 +101,7 @@ def _main(argv: Sequence[str], ready: Callable[[], None]) -> int:
             print(f"purejaxvpg: error: {message}", file=sys.stderr)
             return 2
         raise
-    return 0
+    return code
 
 
 def _no_device() -> str:
@@ -110,7 +115,8 @@ def _no_device() -> str:
     return ""
 
 
-def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
+def _run(args: Any, command: str, ready: Callable[[], None]) -> int:
+    """Carry out a command.  Returns: the exit code."""
     from purejaxvpg.experiment.devices import (
         be_deterministic,
         transfers_allowed,
@@ -131,5 +137,5 @@ def _run(args: Any, command: str, ready: Callable[[], None]) -> None:
         import_code(args)
         if module == "training":
             handler(args, command)
-        else:
-            handler(args)
+            return 0
+        return handler(args) or 0

@@ -1,7 +1,8 @@
 """A flag, a switch or a positional argument, as `dataclasses.make_dataclass` takes a field."""
 
 import dataclasses
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated, Any, get_args
 
 import tyro
 
@@ -47,3 +48,17 @@ def several(name: str, field: str, metavar: str, text: str) -> Flag:
 def place(metavar: str, text: str, kind: Any = str) -> Any:
     """The type of a positional argument."""
     return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=metavar, help=text)]
+
+
+def with_hints(command: type, values: Iterable[str], hint: str) -> type:
+    """The command with another hint behind the help of these flags: {} stands for the default."""
+    fields = []
+    for field in dataclasses.fields(command):
+        kind, *marks = get_args(field.type)
+        if field.name in values:
+            arg = marks.pop()  # tyro's, behind what tells how an integer is read
+            hinted = {"help": arg.help, "metavar": arg.metavar, "help_behavior_hint": hint.format}
+            marks.append(tyro.conf.arg(**hinted))
+        again = dataclasses.field(default=field.default)
+        fields.append((field.name, Annotated[kind, *marks], again))
+    return dataclasses.make_dataclass(command.__name__, fields)

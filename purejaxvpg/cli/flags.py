@@ -1,8 +1,7 @@
 """Flags: every field of `VPGConfig` and `Hyperparams` is one, with its explanation as the help."""
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -12,6 +11,7 @@ from purejaxvpg.cli.flag_kinds import flag as _flag
 from purejaxvpg.cli.flag_kinds import place as _place
 from purejaxvpg.cli.flag_kinds import several as _several
 from purejaxvpg.cli.flag_kinds import switch as _switch
+from purejaxvpg.cli.self_flags import Completion, Doctor
 from purejaxvpg.config import NAMES, Hyperparams, VPGConfig
 from purejaxvpg.fields import doc_of
 
@@ -119,20 +119,6 @@ _RUN = [
 ]
 
 
-def with_hints(command: type, values: Iterable[str], hint: str) -> type:
-    """The command with another hint behind the help of these flags: {} stands for the default."""
-    fields = []
-    for field in dataclasses.fields(command):
-        kind, *marks = get_args(field.type)
-        if field.name in values:
-            arg = marks.pop()  # tyro's, behind what tells how an integer is read
-            hinted = {"help": arg.help, "metavar": arg.metavar, "help_behavior_hint": hint.format}
-            marks.append(tyro.conf.arg(**hinted))
-        again = dataclasses.field(default=field.default)
-        fields.append((field.name, Annotated[kind, *marks], again))
-    return dataclasses.make_dataclass(command.__name__, fields)
-
-
 def _places(kind: str, default: str) -> list[Flag]:
     return [
         _flag("out", str, "", f"{kind} folder (default: runs/{default})."),
@@ -200,6 +186,7 @@ Export = _command(
         "policy (default: its mode, as in act(obs)).",
     ),
     _flag("compiled", bool, True, "Also write policy.jax, a program that needs jax alone."),
+    _switch("onnx", "Also write policy.onnx, a program that needs onnxruntime alone."),
 )
 Render = _command(
     "Render",
@@ -250,5 +237,7 @@ COMMANDS: list[tuple[type, str, str]] = [
     (Report, "report", "Write the report of a study: a page and its pictures."),
     *result_flags.COMMANDS,
     (Envs, "envs", "List the environments. With a name: describe it."),
+    (Doctor, "doctor", "Versions, devices and settings, what is wrong with them, and a self-test."),
+    (Completion, "completion", "Tab completion for bash, zsh and fish: print it, or install it."),
 ]
 RENAMED = {"zip": "zipped", "no-greedy": "sampled"}  # flags of earlier versions

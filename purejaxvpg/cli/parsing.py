@@ -15,6 +15,7 @@ import tyro
 
 from purejaxvpg import presets
 from purejaxvpg.cli import flags, typed
+from purejaxvpg.cli.flag_kinds import with_hints
 from purejaxvpg.cli.terminal import UserError, user_errors
 from purejaxvpg.cli.words import check_words
 from purejaxvpg.config import Hyperparams, VPGConfig
@@ -90,7 +91,7 @@ def _tyro(argv: list[str], defaults: Any) -> Any:
     for cls, name, text in flags.COMMANDS:
         if isinstance(defaults, cls) and set(HELP) & set(argv):
             tuned = presets.values(defaults.env)
-            cls = flags.with_hints(cls, tuned, "(preset: {})")
+            cls = with_hints(cls, tuned, "(preset: {})")
             defaults = cls(**{f.name: getattr(defaults, f.name) for f in dataclasses.fields(cls)})
             text += f" Values marked preset are {defaults.env}'s; --no-preset: the usual defaults."
         default = {"default": defaults} if isinstance(defaults, cls) else {}

@@ -16,6 +16,7 @@ from purejaxvpg.experiment.evaluation import evaluate_setting, policies_of
 from purejaxvpg.experiment.files import inside, write_whole
 from purejaxvpg.experiment.folder import load_study
 from purejaxvpg.experiment.study import Study
+from purejaxvpg.extras import require
 from purejaxvpg.report import tables
 from purejaxvpg.report.labels import BASE, range_labels, setting_labels
 from purejaxvpg.state import Evaluation
@@ -67,6 +68,8 @@ def export(args: Any) -> None:
     """
     with user_errors():
         _check_episodes(args)
+        if args.onnx:
+            require("onnx", "onnx")  # now, not when all seeds have been evaluated
         study = finished_study(args.folder)
         setting, way = only_setting(study, args), "sampled" if args.sampled else "greedy"
         seeds = _candidates(study, setting) if args.seed == -1 else np.asarray([args.seed])
@@ -83,7 +86,7 @@ def export(args: Any) -> None:
         defaults = _defaults_of_ranges(study, [(setting, {})])
         folder = Path(args.out) if args.out else inside(Path(args.folder), "policy")
         card = {**scores, "seed": seed}
-        policy_files.save_policy(folder, config, params, obs_stats, hp, card)
+        policy_files.save_policy(folder, config, params, obs_stats, hp, card, onnx=args.onnx)
         if args.compiled:
             policy = policy_files.load_policy(folder)
             data = policy_files.compiled(policy, sampled=args.sampled)

@@ -25,8 +25,13 @@ from purejaxvpg.compute.convolution import convolution
 from purejaxvpg.compute.dense import dot
 from purejaxvpg.compute.divergence import beyond, keep_finite, with_key
 from purejaxvpg.compute.memo import forget, memoized
-from purejaxvpg.compute.numerics import NUMBERS, STUDY_KEYS, number_settings
-from purejaxvpg.compute.platform import CPU_WORKING_SET, untuned, working_set
+from purejaxvpg.compute.numerics import (
+    NUMBERS,
+    STUDY_KEYS,
+    number_settings,
+    traced_settings_named,
+)
+from purejaxvpg.compute.platform import CPU_WORKING_SET, traced_plainly, untuned, working_set
 from purejaxvpg.compute.recurrence import accumulate
 from purejaxvpg.compute.resets import ResetKeys, Resets
 from purejaxvpg.compute.rows import flatten, is_large, select
@@ -59,6 +64,8 @@ __all__ = [
     "replace_where",
     "select",
     "settled",
+    "traced_plainly",
+    "traced_settings_named",
     "unroll",
     "untuned",
     "vary_like",

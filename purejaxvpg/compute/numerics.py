@@ -38,6 +38,11 @@ def number_settings() -> dict[str, Any]:
     return {name: getattr(jax.config, name) for name in NUMBERS}
 
 
+def traced_settings_named() -> dict[str, Any]:
+    """The settings under which functions are traced and that give the same numbers, by name."""
+    return {name: getattr(jax.config, name, None) for name in TRACING}
+
+
 def traced_settings() -> tuple[Any, ...]:
     """The settings under which a function was traced: other ones give another program."""
     return tuple(getattr(jax.config, name, None) for name in (*NUMBERS, *TRACING))

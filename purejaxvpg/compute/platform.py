@@ -1,9 +1,25 @@
 """The platform that a program is traced for.  Nothing outside this folder asks for it."""
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+
+_PLAINLY = contextvars.ContextVar("traced plainly", default=False)
+
+
+@contextlib.contextmanager
+def traced_plainly() -> Iterator[None]:
+    """Context in which functions are traced as they are written, whatever the platform: for a
+    program that another library is to run, where a convolution should be one."""
+    token = _PLAINLY.set(True)
+    try:
+        yield
+    finally:
+        _PLAINLY.reset(token)
 
 
 def on_cpu() -> bool:
@@ -13,7 +29,7 @@ def on_cpu() -> bool:
     (`lax.platform_dependent` would always guess right, and traces both ways, which takes seconds
     once it is nested.)
     """
-    return jax.default_backend() == "cpu"
+    return jax.default_backend() == "cpu" and not _PLAINLY.get()
 
 
 # On a CPU a wider chunk is no faster once its working set leaves the cache, and slower beyond: of

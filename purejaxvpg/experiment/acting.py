@@ -1,7 +1,7 @@
 """A saved policy in a loop that steps an environment on the host: numpy in, numpy out."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,18 @@ from purejaxvpg.experiment.observed import obs_rows
 
 # (encoded obs [B, ...], mask, memory, key or None) -> actions and memory, [B, ...] each
 ActRows = Callable[[Any, Any, Any, Any], tuple[Any, Any]]
+
+
+class SavedPolicy(NamedTuple):
+    """A policy that acts, and its card."""
+
+    act: Callable[..., Any]  # see `load_policy`
+    card: dict[str, Any]  # as cards.py describes it
+    # (batch=None) -> memory where an episode begins, numpy, of one or [batch, ...]; () without
+    initial_memory: Callable[..., Any] = lambda batch=None: ()
+    # as `act` without a key: in place of the action, (greedy action, parameters of the
+    # distribution of raw actions by name: `Policy.parameters`)
+    distribution: Callable[..., Any] = lambda obs, **_: ((), {})
 
 
 def make_act(act_rows: ActRows, accepted: Accepted) -> Callable[..., Any]:
@@ -69,6 +81,20 @@ def make_act(act_rows: ActRows, accepted: Accepted) -> Callable[..., Any]:
         return called(obs, memory, key, mask)
 
     return act_and_remember if jax.tree.leaves(remembered) else act
+
+
+def make_distribution(rows: ActRows, accepted: Accepted) -> Callable[..., Any]:
+    """`distribution` of a `SavedPolicy`.  Args: rows: its actions and parameters in place of
+    actions; keys are none."""
+    act = make_act(rows, accepted)
+
+    def distribution(obs: Any, *, mask: Any = None) -> Any:
+        return act(obs, None, mask=mask)
+
+    def with_memory(obs: Any, memory: Any = None, *, mask: Any = None) -> Any:
+        return act(obs, memory, None, mask=mask)
+
+    return with_memory if jax.tree.leaves(accepted.memory) else distribution
 
 
 def _on_host(x: Array) -> np.ndarray:

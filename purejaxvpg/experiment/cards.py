@@ -1,7 +1,8 @@
 """`card.json`: a saved policy in words and numbers.
 
-Format 2, beside config, environment parameters, versions and scores:
+Format 3, beside config, environment parameters, versions and scores:
 
+    use            how to use it elsewhere (deployment.py)
     obs_shape      of observations of one array, as networks see them; null of several
     observations   kind: box, discrete (and its number), or several
     encoder        each part of an observation: name, shape, dtype, categories, bytes
@@ -10,15 +11,14 @@ Format 2, beside config, environment parameters, versions and scores:
     memory         kind, and shapes and dtypes of its arrays, zero where an episode begins; or null
     call           arguments of `policy.jax`, in order, and what it returns
 
-Format 1 has obs_shape, actions and, lately, observations: one array, no mask and no memory.
+Format 2 has no `use`.  Format 1 has obs_shape, actions and, lately, observations: one array, no
+mask and no memory.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from purejaxvpg.agent import Agent
 from purejaxvpg.agent.encoding import Encoder, Part, of_array
@@ -27,11 +27,13 @@ from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import without_ranges
 from purejaxvpg.envs.spaces import children, kind_of
 from purejaxvpg.experiment.accepted import Accepted
+from purejaxvpg.experiment.deployment import make_use
+from purejaxvpg.experiment.program_arguments import call_of
 from purejaxvpg.experiment.record import versions
 from purejaxvpg.serialize import config_to_json, plain
 
-FORMAT = 2
-FORMATS = [1, FORMAT]  # that are read
+FORMAT = 3
+FORMATS = [1, 2, FORMAT]  # that are read
 
 
 def make_card(
@@ -48,7 +50,6 @@ def make_card(
     if agent.env.action_mask is not None:
         mask = jax.eval_shape(lambda key: agent.env.reset(key, env_params)[0].mask, key)
     card = {
-        "format": FORMAT,
         "config": config_to_json(config),
         "env_params": plain(None if hp is None else hp.env_params),
         "obs_shape": None if _is_several(encoder) else list(encoder.shapes),
@@ -60,12 +61,14 @@ def make_card(
         "scores": plain(scores or {}),
     }
     accepted = accepted_of(card, lambda rows: agent.networks.no_memory(rows).policy)
-    return card | {"memory": _memory(config, accepted.memory), "call": _call(accepted)}
+    card |= {"memory": _memory(config, accepted.memory), "call": call_of(accepted)}
+    policy, observed = agent.policy(env_params), agent.env.observation_space(env_params)
+    return {"format": FORMAT, "use": make_use(card, accepted, policy, observed), **card}
 
 
 def completed_card(card: dict[str, Any]) -> dict[str, Any]:
     """A card of any format that is read, with the fields of this one."""
-    if card["format"] == FORMAT:
+    if card["format"] > 1:
         return card
     number = card.get("observations", {}).get("number")
     if "encoder" in card:
@@ -80,7 +83,7 @@ def completed_card(card: dict[str, Any]) -> dict[str, Any]:
         "mask": None,
         "memory": None,
     }
-    return added | card | {"call": _call(Accepted(encoder, ("",)))}
+    return added | card | {"call": call_of(Accepted(encoder, ("",)))}
 
 
 def encoder_of(card: dict[str, Any]) -> Encoder:
@@ -129,45 +132,3 @@ def _memory(config: VPGConfig, memory: Any) -> dict[str, Any] | None:
     kind = config.memory if isinstance(config.memory, str) else type(config.memory).__name__
     dtypes = [str(x.dtype) for x in leaves]
     return {"kind": kind, "shapes": [list(x.shape) for x in leaves], "dtypes": dtypes}
-
-
-# -------------------------------------------------------------------------------- THE PROGRAM
-
-
-def arguments(accepted: Accepted, batch: Any = 1) -> dict[str, Any]:
-    """Shapes and types of a program's arguments, in order, by name.  batch: B.
-
-    obs     bytes of pictures as they are; all else float32 as networks see it (one-hot)
-    mask    bool, in the structure of the actions; where there are masks
-    memory  one array or a tuple of its arrays; where there is memory
-    """
-
-    def array(shape: Any, dtype: Any) -> Any:
-        return jax.ShapeDtypeStruct((batch, *shape), dtype)
-
-    def part(x: Part) -> Any:
-        return array(x.shape, np.uint8) if x.bytes else array(x.seen_shape, jnp.float32)
-
-    def mask(spec: Any) -> Any:
-        if not isinstance(spec, dict):
-            return None if spec is None else array(spec, bool)
-        parts = {key: mask(x) for key, x in spec["parts"]}
-        return parts if spec["kind"] == "dict" else tuple(parts.values())
-
-    obs = {name: part(x) for name, x in accepted.encoder.parts}
-    given = {"obs": obs[""] if list(obs) == [""] else obs}
-    if accepted.mask is not None:
-        given["mask"] = mask(accepted.mask)
-    if memory := [array(x.shape, x.dtype) for x in jax.tree.leaves(accepted.memory)]:
-        given["memory"] = memory[0] if len(memory) == 1 else tuple(memory)
-    return given
-
-
-def _call(accepted: Accepted) -> dict[str, Any]:
-    def text(x: Any) -> str:
-        return f"{np.dtype(x.dtype).name}[{', '.join(['B', *map(str, x.shape[1:])])}]"
-
-    given = [[name, jax.tree.map(text, x)] for name, x in arguments(accepted).items()]
-    drawing = [["key_data", "uint32[2], of programs that draw"]]
-    returns = "actions, memory" if jax.tree.leaves(accepted.memory) else "actions"
-    return {"arguments": given + drawing, "returns": returns}

@@ -1,22 +1,22 @@
 """A trained policy that travels, without the environment it was trained in.
 
     policy.safetensors   parameters of the policy's network, and statistics of observations
-    card.json            their description (cards.py): observations, actions, mask, memory, scores
+    card.json            their description (cards.py): how to use it, observations, actions, scores
+    card.md              the same, to read
+    policy.onnx          if asked for: a program for onnxruntime (programs.py)
 
-`load_policy` needs this package's networks and policies and no environment; the program that
-`compiled` returns needs jax alone.  No pickle; both files have sums.
+`load_policy` needs this package's networks and policies and no environment, and reads the first
+two.  No pickle; both have sums.
 """
 
 import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -27,11 +27,11 @@ from purejaxvpg.agent.normalize import normalize
 from purejaxvpg.agent.policy import Policy, policy_for
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs.protocol import Masked
-from purejaxvpg.experiment.acting import make_act
+from purejaxvpg.experiment.acting import SavedPolicy, make_act, make_distribution
+from purejaxvpg.experiment.card_page import card_page
 from purejaxvpg.experiment.cards import (
     FORMATS,
     accepted_of,
-    arguments,
     completed_card,
     encoder_of,
     make_card,
@@ -44,21 +44,14 @@ from purejaxvpg.experiment.files import (
 )
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.experiment.policies import leaves_of, restore
+from purejaxvpg.experiment.programs import compiled as compiled
+from purejaxvpg.experiment.programs import onnx_program
 from purejaxvpg.extras import require
 from purejaxvpg.fields import first_line
 from purejaxvpg.serialize import config_from_json
 from purejaxvpg.state import RunningStats
 
-PLATFORMS = ("cpu", "cuda", "tpu")
-
-
-class SavedPolicy(NamedTuple):
-    """A policy that acts, and its card."""
-
-    act: Callable[..., Any]  # see `load_policy`
-    card: dict[str, Any]  # as cards.py describes it
-    # (batch=None) -> memory where an episode begins, numpy, of one or [batch, ...]; () without
-    initial_memory: Callable[..., Any] = lambda batch=None: ()
+PROGRAMS = ("policy.jax", "policy.onnx")
 
 
 def save_policy(
@@ -68,6 +61,8 @@ def save_policy(
     obs_stats: RunningStats | None = None,
     hp: Hyperparams | None = None,
     scores: dict[str, Any] | None = None,
+    *,
+    onnx: bool = False,
 ) -> None:
     """Write one policy, without a leading axis of seeds.
 
@@ -76,10 +71,13 @@ def save_policy(
         `normalize_obs` is refused without.
       hp: the bounds of actions may depend on `hp.env_params`.
       scores: for the card.
+      onnx: also write policy.onnx (programs.py).
 
     Raises: TypeError for a config with objects that no `module:Name` gives back; ValueError for
     parameters of another shape than the config says, or statistics that are missing; ImportError
-    without the extra `cli`; FileExistsError for a folder of other files; OSError.
+    without the extra `cli`, and with `onnx` without the extra of that name; Untranslatable, a
+    ValueError, for a network that ONNX cannot have; FileExistsError for a folder of other files;
+    OSError.
     """
     safetensors = require("safetensors.numpy", "cli")
     _check_place(expanded(folder))
@@ -88,12 +86,18 @@ def save_policy(
     card = make_card(config, agent, hp, scores)
     leaves = leaves_of(params, obs_stats or init_stats(agent.encoder.shapes))
     arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}
-    _restore(arrays, config, card)
+    restored = _restore(arrays, config, card)
+    program = onnx_program(_saved(config, card, *restored)) if onnx else b""
     folder = expanded(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for name in PROGRAMS:  # of the policy that was here before
+        (folder / name).unlink(missing_ok=True)
     data = safetensors.save(arrays)
     write_whole(folder / "policy.safetensors", data)
+    if onnx:
+        write_whole(folder / "policy.onnx", program)
     write_described(folder / "card.json", card | {"policy": hashlib.sha256(data).hexdigest()})
+    write_whole(folder / "card.md", card_page(card).encode())
 
 
 def load_policy(folder: str | os.PathLike) -> SavedPolicy:
@@ -112,6 +116,10 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
     structure, as `gymnasium.Env.step` takes them, within its bounds: int64 or float32, a dict or a
     tuple.  Where an argument is traced (in `jax.jit`, `jax.vmap`, `jax.lax.scan`) `act` is a pure
     function and gives jax arrays; it cannot look at ranges then.
+
+    `distribution(obs, *, mask=None)` (with memory `(obs, memory=None, *, mask=None)`) gives, in
+    place of an action, the greedy action and the parameters of the distribution by name: `logits`
+    `[A]`, or `mean` and `log_std` of the action's shape, of raw actions (`Policy.parameters`).
 
     It raises ValueError or TypeError, in one line that names the part, for what has another shape
     or type or is missing, for integers and pictures out of range, for a mask that is not needed,
@@ -149,48 +157,6 @@ def load_policy(folder: str | os.PathLike) -> SavedPolicy:
     return _saved(config, card, params, stats)
 
 
-def compiled(
-    policy: SavedPolicy, platforms: tuple[str, ...] = PLATFORMS, sampled: bool = False
-) -> bytes:
-    """The policy as a program for any number of observations, that needs jax alone.
-
-    `jax.export.deserialize(bytearray(data)).call(obs, mask, memory, key_data)` gives actions, with
-    memory `(actions, memory)`; it needs jax and flatbuffers.  Arguments that do not apply are left
-    out, and every array has a leading axis `[B]` but for `key_data`:
-
-    obs       an array, or a dict by dotted name of the parts that the policy sees: pictures of
-              bytes uint8, all else float32 (Discrete parts one-hot)
-    mask      bool, in the structure of the actions
-    memory    an array or a tuple of arrays (LSTM: c, h); where an episode begins as
-              `initial_memory` gives it (zeros of gru and lstm)
-    key_data  `jax.random.key_data(key)`, uint32 `[2]`; only with `sampled`, where it draws
-
-    The card lists them, as `call`.  Raises: ImportError without the extra `cli`.
-    """
-    from jax import export
-
-    require("flatbuffers", "cli")  # jax writes programs with it, and does not bring it
-    (batch,) = export.symbolic_shape("B")
-    given = arguments(accepted_of(policy.card, policy.initial_memory), batch)
-    if sampled:
-        given["key"] = jax.ShapeDtypeStruct((2,), jnp.uint32)
-    structure = jax.tree.structure(policy.initial_memory())
-
-    def act(*values: Any) -> Any:
-        named: dict[str, Any] = dict(zip(given, values, strict=True))
-        if sampled:
-            named["key"] = jax.random.wrap_key_data(named["key"], impl="threefry2x32")
-        if "memory" not in named:
-            return policy.act(**named)
-        named["memory"] = jax.tree.unflatten(structure, jax.tree.leaves(named["memory"]))
-        actions, memory = policy.act(**named)
-        leaves = jax.tree.leaves(memory)
-        return actions, leaves[0] if len(leaves) == 1 else tuple(leaves)
-
-    exported = export.export(jax.jit(act), platforms=platforms)(*given.values())
-    return bytes(exported.serialize())
-
-
 def _saved(
     config: VPGConfig, card: dict[str, Any], params: Any, stats: RunningStats
 ) -> SavedPolicy:
@@ -202,20 +168,28 @@ def _saved(
     accepted = accepted_of(card, zero)
     stats = _of_parts(stats, accepted.encoder)
 
-    def act_rows(obs: Any, mask: Any, memory: Any, key: Array | None) -> tuple[Any, Any]:
-        rows = num_rows(obs)
+    def outputs_of(obs: Any, mask: Any, memory: Any) -> tuple[Any, Array]:
         seen = normalize(stats, obs, config.obs_clip) if config.normalize_obs else obs
         seen = seen if mask is None else Masked(seen, mask)
-        memory, outputs = networks.act(params, seen, memory)
+        return networks.act(params, seen, memory)
+
+    def act_rows(obs: Any, mask: Any, memory: Any, key: Array | None) -> tuple[Any, Any]:
+        memory, outputs = outputs_of(obs, mask, memory)
         if key is None:
             return policy.to_env(policy.mode(outputs)), memory
-        return policy.to_env(policy.sample(outputs, policy.noise(key, (rows,)))), memory
+        noise = policy.noise(key, (num_rows(obs),))
+        return policy.to_env(policy.sample(outputs, noise)), memory
+
+    def distribution_rows(obs: Any, mask: Any, memory: Any, _: Any) -> tuple[Any, Any]:
+        memory, outputs = outputs_of(obs, mask, memory)
+        return (policy.to_env(policy.mode(outputs)), policy.parameters(outputs)), memory
 
     def initial_memory(batch: int | None = None) -> Any:
         memory = jax.tree.map(np.array, zero(1 if batch is None else batch))
         return jax.tree.map(lambda x: x[0], memory) if batch is None else memory
 
-    return SavedPolicy(make_act(act_rows, accepted), card, initial_memory)
+    distribution = make_distribution(distribution_rows, accepted)
+    return SavedPolicy(make_act(act_rows, accepted), card, initial_memory, distribution)
 
 
 def _of_parts(stats: RunningStats, encoder: Encoder) -> RunningStats:
@@ -232,7 +206,8 @@ def _check_place(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError, ValueError):
         read_described(card, FORMATS)
         return
-    if card.exists() or any((folder / face).exists() for face in ("run.json", "study.json")):
+    faces = ("card.json", "card.md", "run.json", "study.json")
+    if any((folder / face).exists() for face in faces):
         raise FileExistsError(f"{folder} holds files that are no policy's; choose another folder")
 
 

@@ -1,6 +1,7 @@
 """Objects of a user's module, for tests of what is kept and imported by `module:Name`."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 import optax
 
 from support.probes import Identity
@@ -45,3 +46,14 @@ def rule(learning_rate):
 def init(key, shape, dtype=float):
     """An initializer."""
     return optax.tree.zeros_like(nn.initializers.zeros(key, shape, dtype))
+
+
+class Sorting(nn.Module):
+    """A torso with an operation that ONNX programs do not get."""
+
+    @nn.compact
+    def __call__(self, obs):
+        return nn.Dense(4)(jnp.sort(obs.reshape(obs.shape[0], -1)))
+
+
+sorting = Sorting()
