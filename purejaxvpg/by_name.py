@@ -32,8 +32,8 @@ def load(field: str, path: str) -> Any:
     if module_name.endswith(".py"):  # as an environment may be named
         named = f"{module_name.removesuffix('.py')}:{name}"
         raise ImportError(
-            f"{start}: {field} takes a module and not a file; write {named}, with the folder of the "
-            f"file on the path (PYTHONPATH=FOLDER)"
+            f"{start}: {field} takes a module and not a file; write {named}, with the folder of "
+            f"the file on the path (PYTHONPATH=FOLDER)"
         )
     try:
         value: Any = importlib.import_module(module_name)

@@ -17,7 +17,9 @@ def test_a_network_named_by_its_file_is_told_the_module():
 
 
 def test_several_values_of_a_number_lead_to_sweep():
-    with pytest.raises(ValueError, match="; to compare several: purejaxvpg sweep --grid name=A,B$"):
+    with pytest.raises(
+        ValueError, match=r"; to compare several: purejaxvpg sweep --grid name=A,B$"
+    ):
         numbers.number("1e-3,1e-2")
     with pytest.raises(ValueError, match=r"write for example 0\.003$"):
         numbers.number("0,003")
