@@ -29,6 +29,12 @@ def load(field: str, path: str) -> Any:
     """
     module_name, _, name = path.partition(":")
     start = f"{field}={path!r} cannot be imported"
+    if module_name.endswith(".py"):  # as an environment may be named
+        named = f"{module_name.removesuffix('.py')}:{name}"
+        raise ImportError(
+            f"{start}: {field} takes a module and not a file; write {named}, with the folder of "
+            f"the file on the path (PYTHONPATH=FOLDER)"
+        )
     try:
         value: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever a module does when it is run

@@ -20,8 +20,8 @@ def blocks(page, language="python"):
 
 @pytest.fixture
 def corridor(tmp_path, monkeypatch):
-    """The environment of the page "Your environment", as a module."""
-    (code,) = blocks("your_environment.md")
+    """The environment of the page "Environments", as a module."""
+    (code,) = [block for block in blocks("environments.md") if block.startswith("# corridor.py:")]
     (tmp_path / "corridor.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "corridor", raising=False)

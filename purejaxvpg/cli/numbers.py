@@ -35,7 +35,9 @@ def number(text: str) -> float:
         if point == text:
             return value
         raise ValueError(f"{text} is no number; write for example {point}")
-    raise ValueError(f"{text[:30]} is no number; write for example 0.003 or 3e-3")
+    points = re.fullmatch(r"[^,]*[.e][^,]*(,[^,]+)+", text)  # 1e-3,1e-2, and not 1,000,000
+    several = "; to compare several: purejaxvpg sweep --grid name=A,B" if points else ""
+    raise ValueError(f"{text[:30]} is no number; write for example 0.003 or 3e-3{several}")
 
 
 def _as(metavar: str, nargs: Any, read: Any, kind: Any, words: Any) -> PrimitiveConstructorSpec:
