@@ -1,9 +1,7 @@
 """Flags: every field of `VPGConfig` and `Hyperparams` is one, with its explanation as the help."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any, Literal
 
 from purejaxvpg.cli import result_flags
 from purejaxvpg.cli.flag_kinds import AXES, Flag
