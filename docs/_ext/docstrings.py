@@ -7,13 +7,15 @@
 So a docstring needs no markup, and none is needed to read it in a terminal.
 """
 
+import importlib
 import inspect
 import re
+import sys
 import textwrap
 
 SECTIONS = r"Args|Returns|Raises|Warns|Yields|Source|Sources|Fields"
-_HEAD = re.compile(rf"({SECTIONS})( \([^)]*\))?:(?:\s+|$)")
-_SPLIT = re.compile(rf"(?<=[.)])\s+(?=(?:{SECTIONS})(?: \([^)]*\))?:\s)")
+_HEAD = re.compile(rf"({SECTIONS})( \([^)]*\))?:(?: +|(?=\n)|$)")
+_SPLIT = re.compile(rf"(?<=[.)])(?:  +|\n+)(?=(?:{SECTIONS})(?: \([^)]*\))?:\s)")
 _ITEM = re.compile(r"(\w+(?:, \w+)*(?: \([^:]*\))?):\s+(.*)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
@@ -24,9 +26,7 @@ def convert(lines: list[str]) -> list[str]:
     for paragraph in _paragraphs(lines):
         text = "\n".join(paragraph)
         if _HEAD.match(text):
-            for section in _SPLIT.split(text):
-                out += _section(section)
-            out.append("")
+            out += [*_section(text), ""]
         elif _is_literal(paragraph):
             out += _literal(paragraph, joined=out[-1:] == [""] and out[-2:-1] == [_END])
         elif paragraph[0].startswith("- "):
@@ -40,14 +40,15 @@ _END = ".. end of lines shown as they stand"  # never written: tells where one m
 
 
 def _paragraphs(lines: list[str]) -> list[list[str]]:
-    """Lines between empty ones."""
+    """Lines between empty ones, and each section apart."""
     found: list[list[str]] = [[]]
     for line in lines:
         if line.strip():
             found[-1].append(line.rstrip())
         elif found[-1]:
             found.append([])
-    return [paragraph for paragraph in found if paragraph]
+    texts = ["\n".join(paragraph) for paragraph in found if paragraph]
+    return [part.split("\n") for text in texts for part in _SPLIT.split(text)]
 
 
 def _is_literal(paragraph: list[str]) -> bool:
@@ -78,21 +79,21 @@ def _section(text: str) -> list[str]:
 
 
 def _items(text: str) -> list[str]:
-    """Each `name: text`, on one line, its name as code; [] for text that begins with none."""
-    lines = text.split("\n")
-    rest = [line for line in lines[1:] if line.strip()] or lines[:1]
-    least = min(len(line) - len(line.lstrip()) for line in rest)
-    several: list[list[str]] = []
-    for index, line in enumerate(lines):
-        if not line.strip():
-            continue
-        depth = len(line) - len(line.lstrip())
-        inner = depth == least and not text[:1].strip()
-        starts = index == 0 or (inner and _ITEM.match(line.strip()))
-        if starts or not several:
-            several.append([])
-        several[-1].append(line.strip())
-    items = [_ITEM.match(" ".join(lines)) for lines in several]
+    """Each `name: text`, on one line, its name as code; [] for text that begins with none.
+
+    Text that begins behind its section's name is one item; else each stands on lines of its own.
+    """
+    if not text.startswith("\n"):
+        several = [" ".join(text.split())]
+    else:
+        lines = textwrap.dedent(text).strip("\n").split("\n")
+        several = []
+        for line in lines:
+            if line.startswith(" ") or not (several and _ITEM.match(line)):
+                several[-1:] = [" ".join([*several[-1:], line.strip()])]
+            else:
+                several.append(line)
+    items = [_ITEM.match(item) for item in several]
     return [f"`{item[1]}`: {item[2]}" for item in items if item] if all(items) else []
 
 
@@ -114,8 +115,6 @@ def _escape(text: str) -> str:
 
 def _comment_of(name: str) -> str | None:
     """The comment behind a field of a NamedTuple, by the field's dotted name."""
-    import importlib
-
     module, cls, field = name.rsplit(".", 2)
     source = inspect.getsource(getattr(importlib.import_module(module), cls))
     found = re.search(rf"^ +{field}: [^#\n]*# *(.*)$", source, re.MULTILINE)
@@ -129,6 +128,24 @@ def process(app, kind, name, obj, options, lines) -> None:
     lines[:] = convert(lines)
 
 
+def name_array_like() -> None:
+    """ArrayLike is shown by its name, and not as the eight types that it stands for."""
+    from jax.typing import ArrayLike
+    from sphinx.util import typing
+
+    original = typing.stringify_annotation
+
+    def stringify(annotation, *args, **kwargs):
+        if annotation == ArrayLike:
+            return "ArrayLike"
+        return original(annotation, *args, **kwargs)
+
+    for module in list(sys.modules.values()):  # those that have imported it
+        if getattr(module, "stringify_annotation", None) is original:
+            module.stringify_annotation = stringify
+
+
 def setup(app):
+    name_array_like()
     app.connect("autodoc-process-docstring", process)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
