@@ -44,7 +44,7 @@ def _checksum() -> str:
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(DOCS / "_build" / "notebooks" / _checksum())
 nb_execution_timeout = 120  # seconds a cell
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True  # a cell that fails is a warning, with its traceback
 nb_merge_streams = True
 
 # The reference
