@@ -33,9 +33,9 @@ html_math_renderer = "mathml"
 
 
 def _checksum() -> str:
-    """Of the package: its notebooks are executed again where it changed."""
+    """Of the package and of docs/_lib: notebooks are executed again where it changed."""
     sums = hashlib.sha256()
-    for path in sorted((ROOT / "purejaxvpg").rglob("*.py")):
+    for path in sorted([*(ROOT / "purejaxvpg").rglob("*.py"), *DOCS.glob("_lib/*.py")]):
         sums.update(path.read_bytes())
     return sums.hexdigest()[:12]
 
