@@ -1,27 +1,102 @@
-"""The pages in docs/: their code runs, and says what is so."""
+"""The pages in docs/: their code runs, their commands parse, their links lead somewhere."""
 
+import os
 import re
+import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import pytest
+from support import files, pages
 from support.probes import quick_jit
 
 from purejaxvpg import VPGConfig, envs, make_learner
 from purejaxvpg.agent import make_agent
 
-DOCS = Path(__file__).parent.parent / "docs"
+PAGES = pages.pages()
+TEXTS = {page: (pages.DOCS / page).read_text() for page in PAGES}
+SHELL = {page: pages.blocks(text, "bash", "sh", "console") for page, text in TEXTS.items()}
+PYTHON = {page: pages.blocks(text, "python") for page, text in TEXTS.items()}
+CELLS = {page: pages.blocks(text, "{code-cell}", "{code-cell} python", "{code-cell} ipython3")
+         for page, text in TEXTS.items()}  # fmt: skip
 
 
-def blocks(page, language="python"):
-    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+def having(found):
+    """Pages that have blocks."""
+    return [page for page in PAGES if found[page]]
+
+
+# Blocks
+
+
+@pytest.mark.parametrize("page", having(PYTHON))
+def test_python_runs_from_top_to_bottom(page, tmp_path):
+    with files.other_process(), files.in_folder(tmp_path):
+        pages.run(page, tmp_path, shell=False)
+
+
+@pytest.mark.parametrize("page", having(CELLS))
+def test_cells_of_notebooks_are_python(page):
+    """The build executes them."""
+    assert pages.is_notebook(TEXTS[page])
+    for cell in CELLS[page]:
+        code = re.sub(r"\A---\n.*?^---\n|^:[\w-]+:.*\n|^%.*\n", "", cell.code, flags=re.M | re.S)
+        compile(code, f"{page}:{cell.line}", "exec")
+
+
+@pytest.mark.parametrize("page", having(SHELL))
+def test_commands_parse(page):
+    for block in SHELL[page]:
+        for words in pages.commands(block.code):
+            pages.check_command(words)
+            where = f"{page}:{block.line} {' '.join(words)}"
+            assert not (block.runs and pages.installs(words)), f"{where}: say <!-- not run: WHY -->"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", having(SHELL))
+def test_pages_with_commands_run_from_top_to_bottom(page, tmp_path):
+    """In a process of its own, as a reader would, in an empty folder."""
+    (tmp_path / "folder").mkdir()
+    path = os.pathsep.join([str(pages.ROOT), str(pages.ROOT / "tests")])
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "support.pages", page],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path / "folder",
+        timeout=850,
+        env=inherited | {"PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache"),
+                         "MPLBACKEND": "agg"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+# Links
+
+
+@pytest.mark.parametrize("page", [*PAGES, *(f"api/{p.name}" for p in pages.DOCS.glob("api/*.md"))])
+def test_links_lead_somewhere(page):
+    assert pages.broken_links(pages.DOCS / page) == []
+
+
+@pytest.mark.parametrize("folder", ["", "api/"])
+def test_every_page_is_in_a_list_and_every_name_in_it_is_a_page(folder):
+    lists = pages.blocks((pages.DOCS / folder / "index.md").read_text(), "{toctree}")
+    named = [x for block in lists for x in re.findall(r"^[\w/]+$", block.code, re.MULTILINE)]
+    there = {p.stem for p in (pages.DOCS / folder).glob("*.md")} - {"index", "README"}
+    assert sorted(named) == sorted(there | ({"api/index"} if not folder else set()))
+
+
+# The page on environments says what is so
 
 
 @pytest.fixture
 def corridor(tmp_path, monkeypatch):
-    """The environment of the page "Environments", as a module."""
-    (code,) = [block for block in blocks("environments.md") if block.startswith("# corridor.py:")]
+    """The environment of the page "Your environment", as a module."""
+    page = next(x for x in ("environments.md", "your_environment.md") if x in PAGES)
+    code = next(block.code for block in PYTHON[page] if "\nCorridor = " in block.code)
     (tmp_path / "corridor.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "corridor", raising=False)
