@@ -16,7 +16,8 @@ from purejaxvpg.agent import make_agent
 PAGES = pages.pages()
 TEXTS = {page: (pages.DOCS / page).read_text() for page in PAGES}
 SHELL = {page: pages.blocks(text, "bash", "sh", "console") for page, text in TEXTS.items()}
-PYTHON = {page: pages.blocks(text, "python") for page, text in TEXTS.items()}
+PYTHON = {page: [] if pages.is_notebook(text) else pages.blocks(text, "python")
+          for page, text in TEXTS.items()}  # fmt: skip
 CELLS = {page: pages.blocks(text, "{code-cell}", "{code-cell} python", "{code-cell} ipython3")
          for page, text in TEXTS.items()}  # fmt: skip
 

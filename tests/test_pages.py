@@ -107,6 +107,11 @@ def test_pages_run_in_one_namespace_and_wait_for_their_commands(tmp_path, monkey
         pages.run("page.md", folder, shell=shell)
         assert (folder / "mod_of_page.py").exists()
         assert (folder / "seen").exists() == (folder / "answer").exists() == shell
+    page.write_text("---\nfile_format: mystnb\n---\n```python\n# a.py\n  1 +\n```")
+    folder = tmp_path / "notebook"
+    folder.mkdir()
+    pages.run("page.md", folder, shell=False)
+    assert not (folder / "a.py").exists()
     page.write_text("```bash\nfalse | true\n```")
     folder = tmp_path / "fails"
     folder.mkdir()

@@ -212,6 +212,8 @@ def run(page: str, folder: Path, shell: bool) -> None:
     """
     text = (DOCS / page).read_text()
     every = [block for block in blocks(text) if block.runs]
+    if is_notebook(text):  # the build runs its cells; other blocks of python are quotations
+        every = [block for block in every if block.language != "python"]
     prepare(folder, every)
     namespace: dict[str, Any] = {"__name__": Path(page).stem}
     with _modules_of(folder):
