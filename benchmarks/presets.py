@@ -38,19 +38,19 @@ def over_seeds(kind: str, scores: np.ndarray) -> dict[str, float]:
     return dict(zip(names, map(float, bootstrap(scores)[:3]), strict=True))
 
 
-def measure(env: str, num_seeds: int, episodes: int, smoke: bool) -> dict:
+def measure(env: str, seed: int, num_seeds: int, episodes: int, smoke: bool) -> dict:
     """Train and evaluate one preset."""
     config, hp = presets.load(env)
     if smoke:
         config = presets.shortened(config, updates=2)
-    keys = jax.vmap(jax.random.key)(np.arange(num_seeds, dtype=np.uint32))
+    keys = jax.vmap(jax.random.key)(np.arange(seed, seed + num_seeds, dtype=np.uint32))
     begun = time.perf_counter()
     train = jax.jit(jax.vmap(make_train(config), in_axes=(0, None))).lower(keys, hp).compile()
     compiled = time.perf_counter()
     result = jax.block_until_ready(train(keys, hp))
     trained = time.perf_counter()
     evaluate = jax.jit(jax.vmap(make_evaluate(config, episodes), in_axes=(0, 0, 0, None)))
-    unseen = jax.random.split(jax.random.key(num_seeds), num_seeds)  # of an untrained seed
+    unseen = jax.random.split(jax.random.key(seed + num_seeds), num_seeds)  # of an untrained seed
     outcome = evaluate(unseen, result.state.params.policy, result.state.obs_stats, hp)
     metrics = jax.tree.map(np.asarray, result.metrics)
     training = trailing_return(metrics.episode_return_sum, metrics.episode_count)
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument(
         "--suite", action="append", choices=["gymnax", *SUITES], help="only this one's presets"
     )
+    parser.add_argument("--seed", type=int, default=0, help="the first; others than the sweep's")
     parser.add_argument("--num-seeds", type=int, default=8)
     parser.add_argument("--episodes", type=int, default=32, help="of evaluation, per seed")
     args = parser.parse_args()
@@ -87,7 +88,7 @@ def main() -> None:
     print("IQM [95% interval] over seeds of the mean return: greedy, and training's last 20")
     results = []
     for env in envs:
-        row = measure(env, args.num_seeds, args.episodes, args.smoke)
+        row = measure(env, args.seed, args.num_seeds, args.episodes, args.smoke)
         results.append(row)
         iqm = {
             kind: f"{row[f'{kind}_iqm']:.2f} [{row[f'{kind}_low']:.2f}, {row[f'{kind}_high']:.2f}]"
