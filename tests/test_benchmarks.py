@@ -38,3 +38,15 @@ def test_smoke(script, tmp_path, quick):
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["results"]
     assert written["where"]["jax"] in done.stdout
+
+
+def test_a_suite_without_presets_is_one_line(quick):
+    done = subprocess.run(
+        [sys.executable, FOLDER / "presets.py", "--suite", "octax"],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        env=quick,
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: no presets of octax, or not installed\n")

@@ -6,8 +6,9 @@ import types
 import jax
 import numpy as np
 import pytest
+from support.probes import quick_jit
 
-from purejaxvpg import envs, make_train, presets
+from purejaxvpg import envs, make_learner, make_train, presets
 from purejaxvpg.statistics import trailing_return
 
 
@@ -16,7 +17,8 @@ def test_a_preset_names_its_environment_and_is_valid(name):
     """The preset's file name is its environment, and its settings make a config."""
     preset = presets.load(name)
     assert preset.config.env == name
-    assert name in envs.registered()
+    suite = envs.suites.split(name)
+    assert name in (envs.suites.names(suite[0]) if suite else envs.registered())
     assert presets.shortened(preset.config, 3).num_updates == 3
     # The command line takes these two from its own flags, and would not see a preset's.
     assert preset.config.env_kwargs == ()
@@ -55,6 +57,27 @@ def test_changes_that_cannot_be_are_one_line():
         presets.load("CartPole-v1", gamma=2)
     with pytest.raises(ValueError, match="does not divide total_steps"):
         presets.load("CartPole-v1", num_envs=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in presets.available() if "/" in name])
+def test_a_preset_of_a_suite_trains(name):
+    """Two updates at the preset's own sizes: all numbers finite, and both networks have moved."""
+    suite = envs.suites.SUITES[name.partition("/")[0]]
+    if not suite.installed:
+        pytest.skip(f"{suite.package} is not installed")
+    config, hp = presets.load(name)
+    config = presets.shortened(config, 2)
+    learner = make_learner(config)
+    first = state = quick_jit(learner.init)(jax.random.key(0), hp)
+    update = quick_jit(learner.update)
+    for _ in range(2):
+        state, metrics = update(state, hp)
+        assert metrics.finite
+    for before, after in zip(first.params, state.params, strict=True):
+        old, new = map(jax.tree.leaves, (before, after))
+        assert all(np.isfinite(x).all() for x in new)
+        assert any((np.asarray(x) != np.asarray(y)).any() for x, y in zip(old, new, strict=True))
 
 
 @pytest.mark.slow
