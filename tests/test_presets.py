@@ -1,4 +1,4 @@
-"""Presets: one file for each environment, valid, and as good as the README says."""
+"""Presets: one file for each environment, valid, and as good as docs/benchmarks.md says."""
 
 import dataclasses
 import types
