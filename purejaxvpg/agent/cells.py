@@ -150,7 +150,8 @@ def _lstm_factors(c: Array, gates: Array) -> tuple[Any, ...]:
 def _one_step(cell: Any, memory: Any, x: Array) -> tuple[Any, Array]:
     """Memory `[n, ...]` and x `[n, F]` of a GRU or LSTM -> the memory after it, and the output."""
     kernel, bias = cell.recurrent_parameters()
-    memory = cell.gates(memory, cell.project(x), flax_dot(cell.hidden(memory), kernel) + bias)
+    a = flax_dot(cell.hidden(memory), kernel) + bias[None]
+    memory = cell.gates(memory, cell.project(x), a)
     return memory, cell.hidden(memory)
 
 
@@ -173,4 +174,5 @@ def _orthogonal_gates(key: Array, shape: tuple[int, int]) -> Array:
     """An orthogonal matrix `[M, M]` for each gate, side by side."""
     size, width = shape
     keys = jax.random.split(key, width // size)
-    return jnp.concatenate([nn.initializers.orthogonal()(k, (size, size)) for k in keys], axis=1)
+    make = nn.initializers.orthogonal()  # float32, also where x64 is on
+    return jnp.concatenate([make(k, (size, size), jnp.float32) for k in keys], axis=1)
