@@ -166,8 +166,10 @@ class UsersCell(nn.Module):
         return self.cell(memory, x)  # type: ignore[operator]
 
     def zero(self, rows: int) -> Any:
-        """The cell's own first memory."""
-        return self.cell.initialize_carry(jax.random.key(0), (rows, self.features))
+        """The cell's own first memory, the same in every row: one that is drawn would be another
+        where a chunk of the rows is replayed."""
+        one = self.cell.initialize_carry(jax.random.key(0), (1, self.features))
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (rows, *x.shape[1:])), one)
 
 
 def _orthogonal_gates(key: Array, shape: tuple[int, int]) -> Array:
