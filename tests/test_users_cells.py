@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from purejaxvpg import VPGConfig
+from purejaxvpg.agent.imported import with_imported
 from purejaxvpg.agent.memory import make_cell
 
 SIZE, FEATURES = 5, 3
@@ -75,3 +76,10 @@ def test_trained_parameters_are_float32():
 
 def test_a_cell_that_keeps_to_it_is_taken():
     assert jax.tree.map(jnp.shape, cell_of(Cell()).zero(3)) == (3, SIZE)
+
+
+def test_a_class_that_needs_more_than_a_size_is_named_as_an_object():
+    config = VPGConfig(memory="flax.linen:ConvLSTMCell", memory_size=SIZE)
+    expected = r"^memory='flax.linen:ConvLSTMCell' cannot be made of features=5 alone .*as NAME ="
+    with pytest.raises(TypeError, match=expected):
+        with_imported(config)

@@ -139,6 +139,7 @@ def _check_users(module: UsersCell) -> None:
                 f"{name} has {jax.tree_util.keystr(path)}, of type {x.dtype}; accepted: trained "
                 f"parameters of float32"
             )
+    out: Any
     after, out = result if isinstance(result, tuple) and len(result) == 2 else (None, None)
     if _described(after) != _described(before):
         raise BrokenContract(
