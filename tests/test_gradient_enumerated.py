@@ -6,6 +6,7 @@ policy gradient.  It must be the gradient of the expected return, a finite sum w
 """
 
 import functools
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -26,6 +27,7 @@ from support.enumeration import (
 
 from purejaxvpg import vpg
 from purejaxvpg.agent import first_state, make_setup, memory
+from purejaxvpg.compute import through_time
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs.protocol import Masked, Step
 from purejaxvpg.envs.spaces import MultiDiscrete
@@ -406,6 +408,16 @@ def recurrent_truth(cell, params):
     return jax.tree.map(np.asarray, both(params))
 
 
+def memories_after(setup, state, taus):
+    """The policy's memory after each step, `[T, N, SIZE]`, as a rollout hands it on."""
+    cell = memory.make_cell(setup.config, 3)
+    ended = np.concatenate([np.zeros_like(taus.terminated[:1]), taus.terminated[:-1]])
+    x, starts = jnp.eye(3)[taus.shown.T], jnp.asarray(ended.T)
+    variables = jax.tree.map(jnp.asarray, state.params.policy["cell"])
+    after, _ = jax.jit(cell.replay)(variables, state.memory.policy, x, starts)
+    return np.asarray(memory.steps_first(after))
+
+
 @functools.cache
 def recurrent(cell):
     """Setup, state, rows that `judge` makes of a rollout of two episodes an environment, p(tau) and
@@ -436,6 +448,7 @@ def recurrent(cell):
         "final_obs": obs,
         "alive": np.ones_like(both.alive),
         "memory": remembered,
+        "after": memories_after(setup, state, both),
     }
     batch = vpg.Batch(**fields)
     judged = jax.jit(lambda s, b: vpg.judge(setup, s, b, Hyperparams(gamma=1.0))[1])(state, batch)
@@ -483,7 +496,9 @@ def test_the_gradient_goes_back_through_memory(cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_gradient_that_is_cut_through_time_is_another(cell, monkeypatch):
     """The negative case: memory as a constant, as if no parameter had made it."""
-    select = memory.select
+    select = memory.select  # of a user's cell
     monkeypatch.setattr(memory, "select", lambda *args: lax.stop_gradient(select(*args)))
+    no_loop = SimpleNamespace(scan=lambda step, start, xs: (start, xs[0]))  # of a GRU
+    monkeypatch.setattr(through_time, "Compute", lambda: no_loop)
     name = "future_return"
     assert errors_of(cell, {name: batches_of(cell)[name]})[name] > 1e-3

@@ -420,6 +420,7 @@ def test_judge_and_improve_take_the_gradient_of_the_formula(rollout, estimator):
         final_obs=obs,
         alive=jnp.asarray(alive),
         memory=(),
+        after=(),
     )
     hp = Hyperparams(
         policy_lr=1.0, max_grad_norm=np.inf, gamma=gamma, gae_lambda=lam, entropy_coef=coef

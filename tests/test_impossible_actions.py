@@ -70,6 +70,21 @@ def test_impossible_actions_are_never_taken(noise):
     assert only == 0
 
 
+def test_nor_where_sums_of_many_are_rounded():
+    """Of 512 actions the sum of probabilities rises by rounding at some that are impossible; here
+    the noise falls on such rises."""
+    mask = RNG.uniform(size=(400, 512)) < 0.5
+    outputs = jnp.asarray(np.where(mask, -np.inf, RNG.normal(size=mask.shape)), jnp.float32)
+    sums = np.asarray(jnp.cumsum(jnp.exp(outputs.T - outputs.max(-1)), axis=0)).T
+    rows, actions = np.nonzero(mask[:, 1:] & (np.diff(sums) > 0))
+    assert len(rows) > 100
+    noise = np.floor(sums[rows, actions] / sums[rows, -1] * 2**23)  # in units of its last digit
+    for digit in (-1, 0, 1):
+        noisy = jnp.asarray((noise + digit) / 2**23, jnp.float32)
+        drawn = categorical(512).sample(outputs[rows], noisy)
+        assert not mask[rows, drawn].any()
+
+
 # ------------------------------------------------------------------------------------------ DTYPES
 
 

@@ -24,7 +24,15 @@ def categorical(num_actions: int) -> Policy:
         # Unnormalised: the noise is stretched to their sum instead.
         odds = jnp.exp(outputs.T - outputs.max(-1)[None])  # [A, B]
         sums = jnp.cumsum(odds, axis=0)  # [A, B]
-        return (sums[:-1] <= noise[None] * sums[-1:]).sum(0, dtype=jnp.int32)
+        drawn = (sums[:-1] <= noise[None] * sums[-1:]).sum(0, dtype=jnp.int32)
+        if num_actions == 2:
+            return drawn
+        # Sums of hundreds are rounded each in its own way, and may rise at an action of odds 0.
+        taken = jnp.arange(num_actions)[:, None] == drawn[None]  # [A, B]
+        return jnp.where((taken & (odds > 0)).any(0), drawn, mode(outputs))
+
+    def mode(outputs: Array) -> Array:
+        return lax.argmax(outputs.T, 0, jnp.int32)
 
     def log_prob(outputs: Array, raw: Array) -> Array:
         taken = jnp.arange(num_actions)[:, None] == raw[None]  # [A, B]
@@ -47,7 +55,7 @@ def categorical(num_actions: int) -> Policy:
         num_outputs=num_actions,
         noise=lambda key, rows: jax.random.uniform(key, rows, jnp.float32),
         sample=sample,
-        mode=lambda outputs: lax.argmax(outputs.T, 0, jnp.int32),
+        mode=mode,
         log_prob=log_prob,
         entropy=entropy,
         kl=kl,

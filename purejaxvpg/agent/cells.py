@@ -150,7 +150,8 @@ def _lstm_factors(c: Array, gates: Array) -> tuple[Any, ...]:
 def _one_step(cell: Any, memory: Any, x: Array) -> tuple[Any, Array]:
     """Memory `[n, ...]` and x `[n, F]` of a GRU or LSTM -> the memory after it, and the output."""
     kernel, bias = cell.recurrent_parameters()
-    memory = cell.gates(memory, cell.project(x), flax_dot(cell.hidden(memory), kernel) + bias)
+    a = flax_dot(cell.hidden(memory), kernel) + bias[None]
+    memory = cell.gates(memory, cell.project(x), a)
     return memory, cell.hidden(memory)
 
 
@@ -165,12 +166,15 @@ class UsersCell(nn.Module):
         return self.cell(memory, x)  # type: ignore[operator]
 
     def zero(self, rows: int) -> Any:
-        """The cell's own first memory."""
-        return self.cell.initialize_carry(jax.random.key(0), (rows, self.features))
+        """The cell's own first memory, the same in every row: one that is drawn would be another
+        where a chunk of the rows is replayed."""
+        one = self.cell.initialize_carry(jax.random.key(0), (1, self.features))
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (rows, *x.shape[1:])), one)
 
 
 def _orthogonal_gates(key: Array, shape: tuple[int, int]) -> Array:
     """An orthogonal matrix `[M, M]` for each gate, side by side."""
     size, width = shape
     keys = jax.random.split(key, width // size)
-    return jnp.concatenate([nn.initializers.orthogonal()(k, (size, size)) for k in keys], axis=1)
+    make = nn.initializers.orthogonal()  # float32, also where x64 is on
+    return jnp.concatenate([make(k, (size, size), jnp.float32) for k in keys], axis=1)

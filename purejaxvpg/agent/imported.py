@@ -62,7 +62,13 @@ def _torso(path: str, value: Any) -> Any:
 
 def _cell(path: str, value: Any, size: int) -> nn.RNNCellBase:
     if isinstance(value, type) and issubclass(value, nn.RNNCellBase):
-        value = value(features=size)  # type: ignore[call-arg]
+        try:
+            value = value(features=size)  # type: ignore[call-arg]
+        except TypeError as error:
+            raise TypeError(
+                f"memory={path!r} cannot be made of features={size} alone ({error}); make one in "
+                f"its module, as NAME = {value.__name__}(...), and name that"
+            ) from None
     if not isinstance(value, nn.RNNCellBase):
         raise TypeError(
             f"memory={path!r} is a {type(value).__name__}; name a cell of flax.linen or its class"

@@ -24,7 +24,10 @@ from jax import Array
 from purejaxvpg.agent.cells import GRU, LSTM, UsersCell
 from purejaxvpg.compute import Compute, select, unroll
 from purejaxvpg.config import VPGConfig
+from purejaxvpg.envs.faults import user_code
+from purejaxvpg.envs.protocol import BrokenContract
 from purejaxvpg.fields import short
+from purejaxvpg.variables import TRAINED
 
 MEMORIES = ("gru", "lstm")
 
@@ -50,8 +53,14 @@ class Cell(NamedTuple):
 
 
 def make_cell(config: VPGConfig, features: int) -> Cell:
-    """The cell of `config.memory`, for features of width F."""
+    """The cell of `config.memory`, for features of width F.
+
+    Raises: ValueError or TypeError, in one line, for an unknown memory, and for a cell of the
+    user's that breaks its contract.
+    """
     module = _module(config, features)
+    if isinstance(module, UsersCell):
+        _check_users(module)
 
     def init(key: Array, x: Array) -> Any:
         return module.init(key, module.zero(x.shape[0]), x)
@@ -110,6 +119,43 @@ def _module(config: VPGConfig, features: int) -> Any:
             f"memory={short(config.memory)} is unknown; choose None, {', '.join(MEMORIES)}, or "
             f"pass a flax.linen cell or its module:Name"
         )
+
+
+def _check_users(module: UsersCell) -> None:
+    """Refuse a user's cell that breaks its contract, by tracing one step of two environments."""
+    name = f"memory {type(module.cell).__name__}"
+
+    def one_step(key: Array) -> tuple[Any, Any, Any]:
+        memory, x = module.zero(2), jnp.zeros((2, module.features), jnp.float32)
+        variables = module.init(key, memory, x)
+        return variables, memory, module.apply(variables, memory, x)
+
+    with user_code(name):
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        variables, before, result = jax.eval_shape(one_step, key)
+    for path, x in jax.tree.leaves_with_path(variables.get(TRAINED, {})):
+        if x.dtype != jnp.float32:
+            raise TypeError(
+                f"{name} has {jax.tree_util.keystr(path)}, of type {x.dtype}; accepted: trained "
+                f"parameters of float32"
+            )
+    out: Any
+    after, out = result if isinstance(result, tuple) and len(result) == 2 else (None, None)
+    if _described(after) != _described(before):
+        raise BrokenContract(
+            f"{name} turned memory {_described(before)} into {_described(after)}; a cell must "
+            f"return memory as it was given it, and features"
+        )
+    if len(getattr(out, "shape", ())) != 2 or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise BrokenContract(
+            f"{name} returned features {_described(out)} of two environments; a cell must return "
+            f"floats [n, M], here [2, M]"
+        )
+
+
+def _described(tree: Any) -> str:
+    """Types and shapes of a pytree's arrays."""
+    return str(jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", tree)).replace("'", "")
 
 
 def steps_first(x: Array) -> Array:

@@ -53,7 +53,8 @@ def unroll(
         def one_step(memory: Any, now: tuple[Array, Array]) -> tuple[Any, Any]:
             projected, starts = now
             memory = select(starts, _zeros(memory), memory)
-            memory = gates(memory, projected, dot(hidden(memory), recurrent[0]) + recurrent[1])
+            a = dot(hidden(memory), recurrent[0]) + recurrent[1][None]
+            memory = gates(memory, projected, a)
             return memory, memory
 
         return Compute().scan(one_step, memory, (projected, starts))[1]
@@ -83,7 +84,7 @@ def _tangent(
     d_recurrent, d_memory, d_projected = tangents
 
     def products(recurrent: tuple[Array, Array]) -> Array:  # of all steps, [T, n, K]
-        a = dot(flatten(hidden(before)), recurrent[0]) + recurrent[1]
+        a = dot(flatten(hidden(before)), recurrent[0]) + recurrent[1][None]
         return a.reshape(*starts.shape, -1)
 
     a, d_a = jax.jvp(products, (recurrent,), (d_recurrent,))
