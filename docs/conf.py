@@ -26,7 +26,7 @@ exclude_patterns = ["_build", "README.md"]
 
 # Pages
 myst_enable_extensions = ["amsmath", "attrs_block", "attrs_inline", "colon_fence", "deflist",
-                          "dollarmath"]  # fmt: skip
+                          "dollarmath", "html_image"]  # fmt: skip
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 html_math_renderer = "mathml"
