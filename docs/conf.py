@@ -26,7 +26,7 @@ exclude_patterns = ["_build", "README.md"]
 
 # Pages
 myst_enable_extensions = ["amsmath", "attrs_block", "attrs_inline", "colon_fence", "deflist",
-                          "dollarmath"]  # fmt: skip
+                          "dollarmath", "html_image"]  # fmt: skip
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 html_math_renderer = "mathml"
@@ -61,7 +61,8 @@ viewcode_line_numbers = True
 html_theme = "furo"
 html_title = "purejaxvpg"
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files, html_js_files = ["site.css"], ["site.js"]
+html_favicon = "_static/favicon.svg"  # browsers report it where there is none
 html_copy_source = False
 html_show_sphinx = False
 pygments_style, pygments_dark_style = "friendly", "github-dark"

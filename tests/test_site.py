@@ -84,6 +84,11 @@ def test_formulas_become_mathml_or_are_refused(extension):
     assert mathml(r"\begin{align} a &= b \\ &= c \end{align}", "block").count("<mtr>") == 2
     with pytest.raises(ValueError, match=r"not known: \\foo"):
         mathml(r"\foo x", "inline")
+    space = '<mspace width="0.167em" />'
+    formula = mathml(r"\nabla\log p = 2\log(x)", "inline")
+    assert f"<mo>∇</mo>{space}<mi>log</mi>{space}<mi>p</mi><mo>=</mo>" in formula
+    assert f'<mn>2</mn>{space}<mi>log</mi><mo stretchy="false">(</mo>' in formula
+    assert f"<mi>log</mi><mn>2</mn></msub>{space}<mi>x</mi>" in mathml(r"\log_2 x", "inline")
 
 
 # Attributes with which a browser asks the network by itself (a link that is followed is none).
