@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from support.reports import LAMBDAS, LRS, report, synthetic
+from support.scored import scored
 from support.studies import all_parts, make_spec
 
 from purejaxvpg import statistics
@@ -208,6 +209,17 @@ def test_the_terminal_shows_the_best_of_each_and_the_first_by_rank(capsys, monke
         "best mean rank over 2 conditions, of 6 settings: policy_lr=0.01, gae_lambda=1" in printed
     )
     assert "best by half of the seeds" not in printed
+
+
+def test_the_table_scores_the_best_of_each_on_seeds_that_did_not_choose_it():
+    """Seeds at even places prefer the first setting (10), those at odd places the second (8)."""
+    lucky = [[10, 1, 10, 1, 10, 2, 10, 4], [5, 8, 5, 8, 5, 8, 5, 8]]
+    study = scored(lucky + lucky, {GRAVITY: [5.0, 9.8], "policy_lr": [1e-3, 1e-2]})
+    table = tables.conditions(digests(study))
+    _, best, score, _, seeds, _ = (list(column.cells) for column in table.columns)
+    assert (best, seeds) == (["policy_lr=0.001"] * 2, ["4"] * 2)
+    assert [float(text.split(" [")[0]) for text in score] == [1.5, 1.5]  # of 1, 1, 2, 4
+    assert table.caption == "scores are of seeds that did not choose the setting"
 
 
 def test_the_table_of_many_conditions_counts_the_others():
