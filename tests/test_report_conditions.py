@@ -283,6 +283,17 @@ def test_a_legend_is_never_cut():
         assert len(legend.get_texts()) >= 5
 
 
+def test_the_profile_steps_at_the_scores_themselves():
+    """Of -50, -9 and -8: 2/3 of the runs from -50 to -9, 1/3 to -8, none from there on."""
+    figure = profile_figure(digest(scored([-50.0, -9.0, -8.0])))
+    line = figure.axes[0].lines[0]
+    below, *steps, above = line.get_xdata()
+    assert steps == [-50, -9, -8]
+    assert below < -50
+    assert above > -8
+    np.testing.assert_allclose(line.get_ydata(), [1, 2 / 3, 1 / 3, 0, 0])
+
+
 def test_many_settings_are_resampled_together(monkeypatch):
     """Three statistics in two blocks are six calls, not 1,800; and a plot has 400 grey lines."""
     calls = []
