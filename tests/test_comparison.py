@@ -336,7 +336,8 @@ def test_the_sentences_say_the_numbers_and_what_they_mean():
     assert last == (
         "A score is the mean return of the last 20 training episodes. IQM is the interquartile "
         "mean over runs; brackets are 95% percentile bootstrap intervals over runs; runs of the "
-        "same seeds are resampled together (Agarwal et al. 2021)."
+        "same seeds are resampled together; equal scores count half in a probability (Agarwal et "
+        "al. 2021)."
     )
     unsure = compare(scored(LOW), scored(HIGH, first_seed=9), labels=["a", "b"]).sentences()[0]
     assert "contains 0: these runs do not tell the two apart." in unsure
