@@ -122,6 +122,8 @@ def _under_one_name(samples: list[Sample]) -> list[Sample]:
     """Scores whose file names no environment are of the only one that there is."""
     worlds = list(dict.fromkeys(sample.world for sample in samples if sample.world))
     if len(worlds) > 1 and (nameless := [s.score for s in samples if not s.world]):
-        raise ValueError(f"{nameless[0]}: of {', '.join(worlds)}? add a column env that says which, "
-                         f"in quotation marks where there is a comma")  # fmt: skip
+        raise ValueError(
+            f"{nameless[0]}: of {', '.join(worlds)}? add a column env that says which, in "
+            f"quotation marks where there is a comma"
+        )
     return [s._replace(world=s.world or (worlds or [""])[0]) for s in samples]
