@@ -250,6 +250,25 @@ def test_a_file_without_environments_is_of_the_only_one_there_is(tmp_path):
         compare(scored([1.0]), named)
 
 
+def test_a_file_names_an_environment_of_a_file_as_the_tables_do(tmp_path):
+    """`mine.py:Mine`, and under conditions `"mine.py:Mine, gravity=0.4"`, from any folder."""
+    (tmp_path / "mine.py").write_text(
+        "from gymnax.environments.classic_control.cartpole import CartPole as Mine\n"
+    )
+    mine = dataclasses.replace(CONFIG, env=str(tmp_path / "mine.py:Mine"))
+    ours = scored([1.0, 3.0], config=mine)
+    theirs = file_of(tmp_path, "score,env\n7,mine.py:Mine\n")
+    (table,) = compare(ours, theirs, labels=["a", "b"]).tables
+    assert (table.world, values(table)) == ("mine.py:Mine", {"a": 2, "b": 7})
+    planets = scored([[1.0], [3.0]], {"env_params.gravity": [0.2, 0.4]}, config=mine)
+    theirs = file_of(tmp_path, 'score,env\n7,"mine.py:Mine, gravity=0.4"\n', "g.csv")
+    tables = compare(planets, theirs, labels=["a", "b"]).tables
+    assert {table.world: values(table) for table in tables} == {
+        "mine.py:Mine, gravity=0.2": {"a": 1},
+        "mine.py:Mine, gravity=0.4": {"a": 3, "b": 7},
+    }
+
+
 # --------------------------------------------------------------------------------------- LABELS
 
 
@@ -317,7 +336,8 @@ def test_the_sentences_say_the_numbers_and_what_they_mean():
     assert last == (
         "A score is the mean return of the last 20 training episodes. IQM is the interquartile "
         "mean over runs; brackets are 95% percentile bootstrap intervals over runs; runs of the "
-        "same seeds are resampled together (Agarwal et al. 2021)."
+        "same seeds are resampled together; equal scores count half in a probability (Agarwal et "
+        "al. 2021)."
     )
     unsure = compare(scored(LOW), scored(HIGH, first_seed=9), labels=["a", "b"]).sentences()[0]
     assert "contains 0: these runs do not tell the two apart." in unsure

@@ -144,6 +144,19 @@ def test_mean_return_of_progress_weighs_runs_alike():
     assert progress[-1].mean_return == pytest.approx((500 + 5) / 2)
 
 
+def test_steps_before_an_interruption_are_not_left():
+    """2 runs of 10 updates of 8 steps, interrupted after 6: 4 are left, and 3 after one more."""
+    progress = []
+    clock = Clock(progress.append)
+    clock.begin([SimpleNamespace(num_runs=2, runs=[0, 1], start=0, end=10)], [8])
+    clock.chunk(6, seconds=3.0, steps=2 * 6 * 8)
+    rows = {"episode_return_sum": np.zeros((2, 1)), "episode_count": np.zeros((2, 1))}
+    metrics = SimpleNamespace(**rows)
+    clock.segment(SimpleNamespace(runs=[0, 1], updates=7, metrics=metrics, seconds=4.0), 8)
+    assert (progress[-1].steps_done, progress[-1].steps_left) == (2 * 8, 2 * 3 * 8)
+    assert progress[-1].steps_per_second == 2 * 8
+
+
 # ------------------------------------------------------------------------------- REFUSALS
 
 

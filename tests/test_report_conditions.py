@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from support.reports import LAMBDAS, LRS, report, synthetic
+from support.scored import scored
 from support.studies import all_parts, make_spec
 
 from purejaxvpg import statistics
@@ -210,6 +211,17 @@ def test_the_terminal_shows_the_best_of_each_and_the_first_by_rank(capsys, monke
     assert "best by half of the seeds" not in printed
 
 
+def test_the_table_scores_the_best_of_each_on_seeds_that_did_not_choose_it():
+    """Seeds at even places prefer the first setting (10), those at odd places the second (8)."""
+    lucky = [[10, 1, 10, 1, 10, 2, 10, 4], [5, 8, 5, 8, 5, 8, 5, 8]]
+    study = scored(lucky + lucky, {GRAVITY: [5.0, 9.8], "policy_lr": [1e-3, 1e-2]})
+    table = tables.conditions(digests(study))
+    _, best, score, _, seeds, _ = (list(column.cells) for column in table.columns)
+    assert (best, seeds) == (["policy_lr=0.001"] * 2, ["4"] * 2)
+    assert [float(text.split(" [")[0]) for text in score] == [1.5, 1.5]  # of 1, 1, 2, 4
+    assert table.caption == "scores are of seeds that did not choose the setting"
+
+
 def test_the_table_of_many_conditions_counts_the_others():
     design = make_design(sample={GRAVITY: Uniform(1, 9)}, num_samples=8)
     table = tables.conditions(digests(synthetic(design, seeds=2)), most=5)
@@ -269,6 +281,17 @@ def test_a_legend_is_never_cut():
         (legend,) = figure.legends
         assert legend.get_window_extent().y0 >= 0
         assert len(legend.get_texts()) >= 5
+
+
+def test_the_profile_steps_at_the_scores_themselves():
+    """Of -50, -9 and -8: 2/3 of the runs from -50 to -9, 1/3 to -8, none from there on."""
+    figure = profile_figure(digest(scored([-50.0, -9.0, -8.0])))
+    line = figure.axes[0].lines[0]
+    below, *steps, above = line.get_xdata()
+    assert steps == [-50, -9, -8]
+    assert below < -50
+    assert above > -8
+    np.testing.assert_allclose(line.get_ydata(), [1, 2 / 3, 1 / 3, 0, 0])
 
 
 def test_many_settings_are_resampled_together(monkeypatch):

@@ -112,6 +112,14 @@ def test_a_return_that_is_no_number_is_not_taken_for_zero(lost):
     np.testing.assert_array_equal(study.trailing_returns(1)[0, 0], [4, NAN, NAN, NAN])
 
 
+def test_returns_end_where_the_run_diverged():
+    """Later updates end no episode, and the last good return, held, would flatter the run."""
+    study = episodes([1, 1, 0, 0], [4, 8, 0, 0], finite=np.array([True, True, False, False]))
+    np.testing.assert_array_equal(study.trailing_returns(1)[0, 0], [4, 8, NAN, NAN])
+    once = episodes([1, 1, 1, 1], [4, 8, 9, 9], finite=np.array([True, False, True, True]))
+    np.testing.assert_array_equal(once.trailing_returns(1)[0, 0], [4, NAN, NAN, NAN])
+
+
 # -------------------------------------------------------------------------------- DONE, COMPLETE
 
 

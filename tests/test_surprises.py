@@ -334,6 +334,9 @@ def test_the_time_that_is_left_is_no_wild_guess():
     now = Progress(0, 1, 16, 64_000_000 - 16, 124.0, float("nan"), "running")
     assert "left" not in words(now)
     assert "left" in words(now._replace(steps_done=65_000))
+    first = Progress(0, 1, 100, 900, 200.0, float("nan"), "running")  # half a second of it
+    assert "left" not in words(first)
+    assert "4.0 s left" in words(first._replace(steps_done=200, steps_left=800))
 
 
 def test_a_stream_that_is_closed_or_none_ends_no_work(monkeypatch):

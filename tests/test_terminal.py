@@ -22,8 +22,8 @@ from purejaxvpg.report import tables
 # ------------------------------------------------------------------------------- ONE LINE
 
 WRONG = {
-    "": "Expected one of {train, eval, export, render, repro, sweep, plan, merge, report, envs, "
-    "doctor, completion}.",
+    "": "Expected one of {train, eval, export, render, repro, sweep, plan, merge, report, plot, "
+    "compare, envs, doctor, completion}.",
     "trian CartPole-v1": "unknown command trian; did you mean train?",
     "swep CartPole-v1": "unknown command swep; did you mean sweep?",
     "train CartPole-v1 --num-env 3": "perhaps you meant --num-envs INT",

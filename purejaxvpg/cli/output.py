@@ -76,7 +76,7 @@ def print_results(study: Study) -> None:
 
 def _print_seeds(study: Study) -> None:
     """Returns over the seeds of a single setting."""
-    returns = finite_returns(study)[0]  # [S, U]
+    returns = study.trailing_returns()[0]  # [S, U]
     columns: dict[str, Any] = {
         f"last {LAST_EPISODES} episodes": returns[:, -1],
         f"best {LAST_EPISODES} in a row": _best(returns),
@@ -136,11 +136,6 @@ def print_diverged(study: Study) -> None:
         f"{number} of {len(study.seeds)} seeds diverged, and stay at their last finite state: "
         f"{', '.join(each)}{more}"
     )
-
-
-def finite_returns(study: Study) -> np.ndarray:
-    """Mean return of the last episodes by each update, [H, S, U]; NaN from a divergence on."""
-    return np.where(study.metrics["finite"] > 0, study.trailing_returns(), np.nan)
 
 
 def _best(returns: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from purejaxvpg.cli import arguments, parsing, resuming
-from purejaxvpg.cli.output import Bar, finite_returns, print_results
+from purejaxvpg.cli.output import Bar, print_results
 from purejaxvpg.cli.terminal import (
     Interrupted,
     UserError,
@@ -116,7 +116,7 @@ def _draw(study: Study, folder: Path, report: bool) -> None:
         if not study.design.axes:
             from purejaxvpg.report import plots
 
-            number, returns = len(study.seeds), finite_returns(study)[0]
+            number, returns = len(study.seeds), study.trailing_returns()[0]
             title = f"{shown(study.config.env)} ({number} seed{'s' * (number > 1)})"
             plots.learning_curve(folder / "learning_curve.png", study.steps[0], returns, title)
         elif study.complete and report:

@@ -42,7 +42,8 @@ def words(now: Progress, steps: bool = True) -> str:
         pieces.append(f"{now.steps_per_second:,.0f} steps/s")
         if np.isfinite(now.mean_return):
             pieces.append(f"mean return {now.mean_return:.1f}")
-        if 1000 * now.steps_done >= now.steps_done + now.steps_left:  # else it is a wild guess
+        measured = now.steps_done >= now.steps_per_second  # a second of it: a first update is slow
+        if measured and 1000 * now.steps_done >= now.steps_done + now.steps_left:  # no wild guess
             pieces.append(f"{duration(now.steps_left / now.steps_per_second)} left")
     return ", ".join(pieces)
 

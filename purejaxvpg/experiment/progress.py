@@ -50,8 +50,12 @@ class Clock:
         yield
         self.compile_seconds += time.perf_counter() - begun
 
-    def chunk(self, updates: int, seconds: float = 0.0) -> None:
-        """A chunk begins at this update, or goes on from it after so many seconds."""
+    def chunk(self, updates: int, seconds: float = 0.0, steps: int = 0) -> None:
+        """A chunk begins at this update, or goes on from it after so many seconds.
+
+        Args: steps: those taken before it was interrupted, which are not to be taken again.
+        """
+        self._steps_left -= steps
         self._updates, self._before, self._running = updates, seconds, 0.0
 
     def segment(self, segment: Segment, steps_per_update: int) -> None:

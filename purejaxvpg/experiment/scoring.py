@@ -36,11 +36,13 @@ def trailing_mean(
 ) -> np.ndarray:
     """Mean over the last `episodes` episodes by each update.  `[..., U]`
 
-    NaN before so many ended, after the last update done, and from an infinite sum on.
+    NaN before so many ended, after the last update done, and from an infinite sum or a divergence
+    on: held at its last value, the curve of a run that is lost would flatter it.
     """
     sums, counts = metrics[MEANS[name]], metrics["episode_count"]
     recorded = ~np.isnan(counts)
-    lost = np.logical_or.accumulate(recorded & ~np.isfinite(sums), axis=-1)
+    broken = ~np.isfinite(sums) | (np.asarray(metrics["finite"]) == 0)
+    lost = np.logical_or.accumulate(recorded & broken, axis=-1)
     usable, rows = recorded & ~lost, (-1, sums.shape[-1])
     flat_sums, flat_counts = (np.where(usable, x, 0).reshape(rows) for x in (sums, counts))
     means = trailing_return(flat_sums, flat_counts, episodes).reshape(sums.shape)

@@ -76,7 +76,8 @@ class Study(NamedTuple):
     def trailing_returns(self, episodes: int = LAST_EPISODES) -> np.ndarray:
         """Mean return of the last `episodes` episodes by each update.  [H, S, U] float64
 
-        NaN before so many ended, after the last update done, and from an infinite return on.
+        NaN before so many ended, after the last update done, and from an infinite return or a
+        divergence on: such a run has no return any more, and left out it flatters its setting.
         """
         return scoring.trailing_mean(self.metrics, "episode_return", episodes)
 

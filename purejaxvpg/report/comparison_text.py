@@ -80,13 +80,14 @@ def sentences(comparison: Any) -> list[str]:
     lines += [_over_all(row, comparison) for row in comparison.overall[1:]]
     alone = {row.paired for t in comparison.tables for row in t.rows if row.difference is not None}
     pairing = "; runs of the same seeds are resampled together" * (True in alone)
+    ties = "; equal scores count half in a probability" * bool(alone)
     failures = any(row.failed for table in comparison.tables for row in table.rows)
     failed = " A run that failed counts as the worst of all that is compared." * failures
     return [
         *lines,
         f"A score is the {score_text(comparison.scores)}. IQM is the interquartile mean over "
-        f"runs; brackets are 95% percentile bootstrap intervals over runs{pairing} ({SOURCE})."
-        f"{failed}",
+        f"runs; brackets are 95% percentile bootstrap intervals over runs{pairing}{ties} "
+        f"({SOURCE}).{failed}",
     ]
 
 

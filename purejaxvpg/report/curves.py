@@ -16,9 +16,9 @@ from purejaxvpg.report.digest import Digest
 GRID = 60  # points of a curve
 FACETS = 12  # settings that get a panel of their own
 OTHERS = 400  # settings drawn in grey, at most
-THRESHOLDS = 101  # scores along the profile
 LEGEND = {"loc": "outside right upper", "frameon": False, "fontsize": 9, "labelspacing": 0.8,
           "handlelength": 2.8}  # fmt: skip
+THRESHOLDS = 200  # scores along the profile, at most
 BARS = 40  # settings in the timeline of a pruned study
 
 
@@ -209,13 +209,17 @@ def profile_figure(digest: Digest) -> Any:
         return None
     low, high = min(map(np.min, scores)), max(map(np.max, scores))
     margin = 0.03 * (high - low) or max(abs(high), 1.0) * 0.03
-    thresholds = np.linspace(low - margin, high + margin, THRESHOLDS)
+    # The fraction changes at scores alone: between them a grid would draw its steps beside them.
+    there = np.unique(np.concatenate(scores))
+    there = there[np.unique(np.linspace(0, len(there) - 1, THRESHOLDS).astype(int))]
+    thresholds = np.array([low - margin, *there, high + margin])
     figure = plots.new_figure(9.6, max(3.8, legend_height(digest)))
     axes = figure.add_subplot()
     styles = zip(scores, plots.COLORS, plots.DASHES, strict=False)
     for values, color, dashes in reversed(list(styles)):
         curve = statistics.performance_profile(values, thresholds, resamples=500)
-        axes.fill_between(thresholds, curve.low, curve.high, color=color, alpha=0.13, linewidth=0)
+        band = {"color": color, "alpha": 0.13, "linewidth": 0, "step": "post"}
+        axes.fill_between(thresholds, curve.low, curve.high, **band)
         line = {"color": color, "linestyle": dashes, "linewidth": 2}
         axes.step(thresholds, curve.value, where="post", **line)
     label_settings(axes, digest, digest.labels[0])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxvpg.by_name import suggest
-from purejaxvpg.envs import canonical
+from purejaxvpg.envs import canonical, shown
 from purejaxvpg.experiment.paths import expanded
 from purejaxvpg.report.entries import Entry, read_entries
 from purejaxvpg.report.entry_labels import labelled
@@ -109,7 +109,7 @@ def _of_entry(entry: Entry) -> Sample:
 
 def _of_file(path: Any, label: str, worlds: list[str]) -> list[Sample]:
     """Samples of a file.  Args: worlds: of the folders."""
-    by_env = {canonical(env): scores for env, scores in read_scores(path).items()}
+    by_env = {shown(canonical(env)): scores for env, scores in read_scores(path).items()}
     if worlds and "" not in by_env and not set(by_env) & set(worlds):
         env = next(iter(by_env))
         raise ValueError(f"{path} has scores of {env}, which none of the folders has; "
@@ -122,5 +122,8 @@ def _under_one_name(samples: list[Sample]) -> list[Sample]:
     """Scores whose file names no environment are of the only one that there is."""
     worlds = list(dict.fromkeys(sample.world for sample in samples if sample.world))
     if len(worlds) > 1 and (nameless := [s.score for s in samples if not s.world]):
-        raise ValueError(f"{nameless[0]}: of {', '.join(worlds)}? add a column env that says which")
+        raise ValueError(
+            f"{nameless[0]}: of {', '.join(worlds)}? add a column env that says which, in "
+            f"quotation marks where there is a comma"
+        )
     return [s._replace(world=s.world or (worlds or [""])[0]) for s in samples]

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from purejaxvpg.envs import shown
 from purejaxvpg.extras import require
-from purejaxvpg.report.digest import Digest
+from purejaxvpg.report.digest import Digest, choose_best
 from purejaxvpg.statistics import bootstrap, interquartile_mean
 
 
@@ -68,23 +68,35 @@ def settings(judged: Digest, most: int = 10):
 def conditions(judged: Sequence[Digest], most: int = 20):
     """Rich table of the best setting of each condition: scores of two conditions do not compare.
 
+    Half of the seeds choose it, and the score is that of the others (choose_best), as in the
+    report; where one seed is all there is, or one setting, of all seeds.
+
     Args: most: rows at most; the caption counts the other conditions.
     Raises: ImportError without the extra `cli`.
     """
-    rich = require("rich.table", "cli")
+    rich, others = (
+        require("rich.table", "cli"),
+        False,
+    )  # others: some seeds took no part in a choice
     title = f"best setting of each condition: {judged[0].score_name}"
     table = rich.Table(title=title, title_justify="left", caption_justify="left")
     for heading in ("condition", "best setting", "IQM [95%]", "of", "seeds", "diverged"):
         left = heading in ("condition", "best setting")
         table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
     for digest in judged[:most]:
-        first, score = digest.rows[0], "-"
-        if first.iqm is not None:
-            spread = digest.interval(first.iqm)
-            score = digest.number(first.iqm.value) + (f" {spread}" if spread else "")
-        best = digest.labels[first.setting]
-        numbers = [str(n) for n in (len(digest.rows), first.seeds, first.diverged)]
-        table.add_row(digest.condition, best, score, *numbers)
+        row, score = digest.rows[0], "-"
+        iqm, seeds = row.iqm, row.seeds
+        if len(digest.rows) > 1 and (choice := choose_best(digest)) is not None:
+            best, _, shared = choice
+            row = next(row for row in digest.rows if row.setting == best.index)
+            iqm, seeds, others = best.held_out, len(shared) // 2, True
+        if iqm is not None:
+            spread = digest.interval(iqm)
+            score = digest.number(iqm.value) + (f" {spread}" if spread else "")
+        numbers = [str(n) for n in (len(digest.rows), seeds, row.diverged)]
+        table.add_row(digest.condition, digest.labels[row.setting], score, *numbers)
+    notes = ["scores are of seeds that did not choose the setting"] * others
     if len(judged) > most:
-        table.caption = f"and {len(judged) - most} more conditions"
+        notes.append(f"and {len(judged) - most} more conditions")
+    table.caption = "; ".join(notes) or None
     return table

@@ -14,6 +14,9 @@ def trailing_return(
     The metrics hold sums over the episodes of an update, not single episodes.  So the window at
     update u is the shortest span of updates that ends at u and has at least `episodes` episodes.
 
+    A run that diverged ends no further episode, so its value stays: leave it out from
+    `diverged_at` on, or count it as the worst (`Study.trailing_returns` does the first).
+
     Args: return_sum, count: `[S, U]`, the metrics episode_return_sum and episode_count.
     Returns: `[S, U]`; NaN until `episodes` episodes have ended.
     """
