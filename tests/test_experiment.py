@@ -144,6 +144,22 @@ def test_mean_return_of_progress_weighs_runs_alike():
     assert progress[-1].mean_return == pytest.approx((500 + 5) / 2)
 
 
+def test_progress_counts_the_runs_of_all_processes_and_not_what_a_checkpoint_had():
+    """4 runs of 10 updates of 16 steps, 3 of which are done; this process has 2 of the runs."""
+    progress = []
+    clock = Clock(progress.append)
+    work = SimpleNamespace(num_runs=4, runs=range(4), start=0, end=10)
+    clock.begin([work], [16])
+    clock.chunk(4, 3, done=4 * 3 * 16, seconds=100.0)
+    counts = np.zeros((2, 1))
+    metrics = SimpleNamespace(episode_return_sum=counts, episode_count=counts)
+    for updates, done, left in ((4, 64, 6 * 64), (10, 7 * 64, 0)):
+        segment = SimpleNamespace(runs=range(2), updates=updates, metrics=metrics, seconds=102.0)
+        clock.segment(segment, steps_per_update=16)
+        assert (progress[-1].steps_done, progress[-1].steps_left) == (done, left)
+        assert progress[-1].steps_per_second == done / 2
+
+
 # ------------------------------------------------------------------------------- REFUSALS
 
 
