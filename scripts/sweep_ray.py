@@ -5,6 +5,7 @@ RAY_ADDRESS=auto python scripts/sweep_ray.py --folder /shared/NAME --gpus 1    o
 """
 
 import argparse
+import shlex
 from pathlib import Path
 
 import ray
@@ -38,7 +39,8 @@ def main() -> None:
     task = run_shard.options(num_cpus=1, num_gpus=args.gpus)
     ray.get([task.remote(index, args) for index in range(args.tasks)])  # raises what a task raised
     done = load_study(args.folder).done
-    print(f"{done.sum()} of {done.size} runs are done; see: purejaxvpg report {args.folder}")
+    folder = shlex.quote(args.folder)
+    print(f"{done.sum()} of {done.size} runs are done; see: purejaxvpg report {folder}")
 
 
 if __name__ == "__main__":

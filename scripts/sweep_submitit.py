@@ -5,6 +5,7 @@ python scripts/sweep_submitit.py --folder runs/NAME --cluster local   on this ma
 """
 
 import argparse
+import shlex
 
 import submitit
 
@@ -38,7 +39,8 @@ def main() -> None:
     for job in executor.map_array(run_shard, range(args.jobs), [args] * args.jobs):
         job.result()  # waits; raises what the job raised
     done = load_study(args.folder).done
-    print(f"{done.sum()} of {done.size} runs are done; see: purejaxvpg report {args.folder}")
+    folder = shlex.quote(args.folder)
+    print(f"{done.sum()} of {done.size} runs are done; see: purejaxvpg report {folder}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The examples for many machines run, at a tiny size, and each completes one study in shards."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,7 @@ def check(folder: Path) -> None:
 )
 def test_two_shards_make_one_study(library, arguments, tmp_path):
     pytest.importorskip(library, reason=f"{library} is not installed")
-    folder = tmp_path / "study"
+    folder = tmp_path / "a study"  # to be quoted where it is printed
     done = subprocess.run(
         [
             sys.executable,
@@ -59,7 +60,7 @@ def test_two_shards_make_one_study(library, arguments, tmp_path):
         env=surroundings(),
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert f"9 of 9 runs are done; see: purejaxvpg report {folder}" in done.stdout
+    assert f"9 of 9 runs are done; see: purejaxvpg report {shlex.quote(str(folder))}" in done.stdout
     check(folder)
 
 

@@ -144,17 +144,20 @@ def test_mean_return_of_progress_weighs_runs_alike():
     assert progress[-1].mean_return == pytest.approx((500 + 5) / 2)
 
 
-def test_steps_before_an_interruption_are_not_left():
-    """2 runs of 10 updates of 8 steps, interrupted after 6: 4 are left, and 3 after one more."""
+def test_progress_counts_the_runs_of_all_processes_and_not_what_a_checkpoint_had():
+    """4 runs of 10 updates of 16 steps, 3 of which are done; this process has 2 of the runs."""
     progress = []
     clock = Clock(progress.append)
-    clock.begin([SimpleNamespace(num_runs=2, runs=[0, 1], start=0, end=10)], [8])
-    clock.chunk(6, seconds=3.0, steps=2 * 6 * 8)
-    rows = {"episode_return_sum": np.zeros((2, 1)), "episode_count": np.zeros((2, 1))}
-    metrics = SimpleNamespace(**rows)
-    clock.segment(SimpleNamespace(runs=[0, 1], updates=7, metrics=metrics, seconds=4.0), 8)
-    assert (progress[-1].steps_done, progress[-1].steps_left) == (2 * 8, 2 * 3 * 8)
-    assert progress[-1].steps_per_second == 2 * 8
+    work = SimpleNamespace(num_runs=4, runs=range(4), start=0, end=10)
+    clock.begin([work], [16])
+    clock.chunk(4, 3, done=4 * 3 * 16, seconds=100.0)
+    counts = np.zeros((2, 1))
+    metrics = SimpleNamespace(episode_return_sum=counts, episode_count=counts)
+    for updates, done, left in ((4, 64, 6 * 64), (10, 7 * 64, 0)):
+        segment = SimpleNamespace(runs=range(2), updates=updates, metrics=metrics, seconds=102.0)
+        clock.segment(segment, steps_per_update=16)
+        assert (progress[-1].steps_done, progress[-1].steps_left) == (done, left)
+        assert progress[-1].steps_per_second == done / 2
 
 
 # ------------------------------------------------------------------------------- REFUSALS

@@ -254,8 +254,9 @@ def test_the_same_line_begins_goes_on_and_succeeds(tmp_path, capsys):
 # --------------------------------------------------------------------------------- SLURM'S ARRAYS
 
 
-def array_task(monkeypatch, index="9", count="4", first="5", step="2"):
-    pairs = (("ID", index), ("COUNT", count), ("MIN", first), ("STEP", step))
+def array_task(monkeypatch, index="9", count="4", first="5", step="2", last=None):
+    pairs = [("ID", index), ("COUNT", count), ("MIN", first), ("STEP", step)]
+    pairs += [("MAX", last)] * (last is not None)
     for name, value in pairs:
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "99")
@@ -290,6 +291,23 @@ def test_some_tasks_of_an_array_run_again_must_say_which_share(index, count, mon
     else:
         with pytest.raises(ValueError, match="give --shard i/n"):
             arguments.shard_of("auto")
+
+
+@pytest.mark.parametrize("index", ["3", "5"])
+def test_no_task_of_a_gapped_array_takes_a_share(index, monkeypatch):
+    """--array=3,5 with all that SLURM sets: the first of them is not share 0 of 2 either."""
+    array_task(monkeypatch, index, "2", "3", "1", last="5")
+    with pytest.raises(ValueError, match=f"TASK_ID={index} is not one of 2 in a row; give --shard"):
+        arguments.shard_of("auto")
+    array_task(monkeypatch, index, "3", "3", "1", last="5")  # --array=3-5
+    assert arguments.shard_of("auto") == (int(index) - 3, 3)
+
+
+def test_the_missing_variable_of_an_array_is_named(monkeypatch):
+    array_task(monkeypatch)
+    monkeypatch.delenv("SLURM_ARRAY_TASK_COUNT")
+    with pytest.raises(ValueError, match="SLURM_ARRAY_TASK_COUNT is not set; give --shard i/n"):
+        arguments.shard_of("auto")
 
 
 # --------------------------------------------------------------------------------- WHAT plan SAYS

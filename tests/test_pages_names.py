@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 from purejaxvpg import Hyperparams, Metrics, VPGConfig
@@ -51,3 +52,9 @@ def test_every_preset_has_a_row_of_what_it_reaches():
     presets = [path.stem for path in Path(flags.__file__).parents[1].glob("presets/*.toml")]
     assert presets
     assert set(presets) <= set(table)
+
+
+def test_every_extra_has_a_row():
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+    named = {name for row in rows("install.md") for name in quoted(row[0])}
+    assert set(project["optional-dependencies"]) <= named

@@ -222,6 +222,20 @@ def test_the_table_scores_the_best_of_each_on_seeds_that_did_not_choose_it():
     assert table.caption == "scores are of seeds that did not choose the setting"
 
 
+def test_no_best_setting_is_named_before_all_runs_are_done(capsys, monkeypatch):
+    """As of the first shards that end: the best of their settings is not the best of the study."""
+    monkeypatch.setattr(console, "width", 200)
+    grid = make_design({"gamma": [0.9, 0.95, 0.99]})
+    for study in (synthetic(grid, seeds=2, missing=[(2, 0), (2, 1)]), worlds(missing=[(0, 0)])):
+        output.print_results(study)
+        printed = capsys.readouterr().out
+        assert "best by half" not in printed and "best mean rank" not in printed
+        number = int((~study.done).sum())
+        assert f"{number} of {study.done.size} runs are not done yet; the best" in printed
+    output.print_results(synthetic(grid, seeds=2))
+    assert "(IQM over 1 seed)" in capsys.readouterr().out
+
+
 def test_the_table_of_many_conditions_counts_the_others():
     design = make_design(sample={GRAVITY: Uniform(1, 9)}, num_samples=8)
     table = tables.conditions(digests(synthetic(design, seeds=2)), most=5)

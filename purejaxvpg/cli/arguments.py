@@ -117,19 +117,23 @@ def shard_of(text: str) -> Shard | None:
     """
     if text != "auto":
         return None if text in ("", "none") else parse_shard(text)
-    index, number = os.environ.get("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_ARRAY_TASK_COUNT")
-    if not index or not number:
-        raise ValueError(
-            "--shard auto is for a task of a SLURM array, and SLURM_ARRAY_TASK_ID is not set; give "
-            "--shard i/n"
-        )
-    first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
-    place, rest = divmod(int(index) - first, int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1")))
-    if rest or not 0 <= place < int(number):  # some tasks of an array, run again
+    names = [f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "COUNT", "MIN", "MAX", "STEP")]
+    for name in names[:2]:
+        if not os.environ.get(name):
+            raise ValueError(
+                f"--shard auto is for a task of a SLURM array, and {name} is not set; give "
+                "--shard i/n"
+            )
+    index, number = int(os.environ[names[0]]), int(os.environ[names[1]])
+    first, step = int(os.environ.get(names[2], "0")), int(os.environ.get(names[4], "1"))
+    last = int(os.environ.get(names[3], first + step * (number - 1)))
+    place, rest = divmod(index - first, step)
+    # Some tasks of an array, run again: none of them may take a share for another's.
+    if rest or not 0 <= place < number or last != first + step * (number - 1):
         raise ValueError(
             f"SLURM_ARRAY_TASK_ID={index} is not one of {number} in a row; give --shard i/n"
         )
-    return place, int(number)
+    return place, number
 
 
 def default_folder(args: Any, shard: Shard | None) -> str:

@@ -71,7 +71,8 @@ def print_results(study: Study) -> None:
         )
     if not study.complete:
         missing = int((~study.done & ~study.pruned[:, None]).sum())
-        console.print(f"{missing} of {study.done.size} runs are not done yet")
+        best = "; the best setting is named when all are" * (len(study.done) > 1)
+        console.print(f"{missing} of {study.done.size} runs are not done yet{best}")
 
 
 def _print_seeds(study: Study) -> None:
@@ -94,16 +95,19 @@ def _print_settings(study: Study) -> None:
     judged = digests(study)
     if len(judged) > 1:
         show(tables.conditions(judged))
-        _print_over_conditions(study)
+        if study.complete:
+            _print_over_conditions(study)
         return
     (only,) = judged
     show(tables.settings(only))
-    choice = choose_best(only)
+    # A shard has settings of its own only, and the best of those is not the study's.
+    choice = choose_best(only) if study.complete else None
     if choice is not None and len(only.rows) > 1:
         best, _, seeds = choice
+        half = len(seeds) // 2
         say(
             f"best by half of the seeds: {only.labels[best.index]}; by the other half it scores "
-            f"{only.number(float(best.held_out.value))} (IQM over {len(seeds) // 2} seeds)"
+            f"{only.number(float(best.held_out.value))} (IQM over {half} seed{'s' * (half > 1)})"
         )
 
 

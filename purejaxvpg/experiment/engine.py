@@ -204,11 +204,9 @@ def _run_chunk(
     clock, options = prepared.clock, prepared.options
 
     def on_start(checkpoint: Checkpoint | None) -> None:
-        if checkpoint is None:
-            clock.chunk(chunk.start)
-        else:
-            before = len(chunk.runs) * (checkpoint.update - chunk.start) * steps_per_update
-            clock.chunk(checkpoint.update, checkpoint.seconds, before)
+        at, seconds = (checkpoint.update, checkpoint.seconds) if checkpoint else (chunk.start, 0.0)
+        done = len(chunk.runs) * (at - chunk.start) * steps_per_update
+        clock.chunk(len(chunk.runs), at, done, seconds)
         options.on_start(checkpoint)
 
     def on_segment(segment: Segment) -> bool:

@@ -12,7 +12,7 @@ from purejaxvpg.experiment.segments import Segment
 
 
 class Progress(NamedTuple):
-    """How far a study is.  Counts are of this process or shard, and of this rung."""
+    """How far a study is.  Counts are of this shard (of all processes of a cluster) and rung."""
 
     runs_done: int
     num_runs: int  # fewer after each rung of a pruned study
@@ -31,7 +31,7 @@ class Clock:
         self.compile_seconds = 0.0
         self._seconds = 0.0  # running, of the chunks that ended
         self._steps_done = self._steps_left = self._runs_done = self._num_runs = 0
-        self._updates = 0  # of the running chunk, counted so far
+        self._runs = self._updates = 0  # of the running chunk, counted so far
         self._before = self._running = 0.0  # its seconds before it was interrupted, and since
         self._return = float("nan")
 
@@ -50,17 +50,19 @@ class Clock:
         yield
         self.compile_seconds += time.perf_counter() - begun
 
-    def chunk(self, updates: int, seconds: float = 0.0, steps: int = 0) -> None:
-        """A chunk begins at this update, or goes on from it after so many seconds.
+    def chunk(self, runs: int, updates: int, done: int = 0, seconds: float = 0.0) -> None:
+        """A chunk of so many runs, of all processes, begins at this update.
 
-        Args: steps: those taken before it was interrupted, which are not to be taken again.
+        Args: done, seconds: steps of it that a checkpoint had, which are not computed again, and
+        what they took.
         """
-        self._steps_left -= steps
-        self._updates, self._before, self._running = updates, seconds, 0.0
+        self._runs, self._updates = runs, updates
+        self._before, self._running = seconds, 0.0
+        self._steps_left -= done
 
     def segment(self, segment: Segment, steps_per_update: int) -> None:
         """A segment ended."""
-        steps = len(segment.runs) * (segment.updates - self._updates) * steps_per_update
+        steps = self._runs * (segment.updates - self._updates) * steps_per_update
         self._updates = segment.updates
         self._steps_done, self._steps_left = self._steps_done + steps, self._steps_left - steps
         sums = segment.metrics.episode_return_sum.sum(1, np.float64)  # [k]
