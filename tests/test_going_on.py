@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -249,6 +250,18 @@ def test_the_same_line_begins_goes_on_and_succeeds(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main([*shlex.split(line), "--gamma", "0.5"]) == 2
     assert "gamma is 0.99 there, and 0.5 is given" in capsys.readouterr().err
+
+
+def test_several_processes_promise_no_unfinished_chunk(monkeypatch):
+    """They keep no checkpoints, so nothing is left of a chunk that was stopped."""
+    study = SimpleNamespace(done=np.array([[True, False]]), updates=np.array([[10, 4]]))
+    args = parsing.parse(["sweep", "CartPole-v1"])
+    line = resuming.how_to_go_on(study, "runs/x", args, None)
+    assert line.startswith("1 of 2 runs are done and kept, the others up to update 4; go on with: ")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    line = resuming.how_to_go_on(study, "runs/x", args, None)
+    assert "the others begin again: several processes keep whole chunks only; go on" in line
+    assert "up to update" not in line
 
 
 # --------------------------------------------------------------------------------- SLURM'S ARRAYS
