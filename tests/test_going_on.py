@@ -220,8 +220,14 @@ def test_the_line_that_goes_on_repeats_every_flag(command):
         if field.name in (*resuming.IDENTITY, "imports"):  # a folder records what it imports
             continue
         default = field.default
-        value = not default if isinstance(default, bool) else OTHER[type(default)]
-        fixed = {"keep_policies": "best", "keep_states": "no", "split": "envs", "shard": "1/3"}
+        value = not default if isinstance(default, bool) else OTHER.get(type(default))
+        fixed = {
+            "log": ("jsonl,tensorboard",),  # as parsed
+            "keep_policies": "best",
+            "keep_states": "no",
+            "split": "envs",
+            "shard": "1/3",
+        }
         value = fixed.get(field.name, value)
         changed = dataclasses.replace(args, **{field.name: value})
         shard = (1, 3) if field.name == "shard" else None
