@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -219,8 +220,14 @@ def test_the_line_that_goes_on_repeats_every_flag(command):
         if field.name in (*resuming.IDENTITY, "imports"):  # a folder records what it imports
             continue
         default = field.default
-        value = not default if isinstance(default, bool) else OTHER[type(default)]
-        fixed = {"keep_policies": "best", "keep_states": "no", "split": "envs", "shard": "1/3"}
+        value = not default if isinstance(default, bool) else OTHER.get(type(default))
+        fixed = {
+            "log": ("jsonl,tensorboard",),  # as parsed
+            "keep_policies": "best",
+            "keep_states": "no",
+            "split": "envs",
+            "shard": "1/3",
+        }
         value = fixed.get(field.name, value)
         changed = dataclasses.replace(args, **{field.name: value})
         shard = (1, 3) if field.name == "shard" else None
@@ -249,6 +256,18 @@ def test_the_same_line_begins_goes_on_and_succeeds(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main([*shlex.split(line), "--gamma", "0.5"]) == 2
     assert "gamma is 0.99 there, and 0.5 is given" in capsys.readouterr().err
+
+
+def test_several_processes_promise_no_unfinished_chunk(monkeypatch):
+    """They keep no checkpoints, so nothing is left of a chunk that was stopped."""
+    study = SimpleNamespace(done=np.array([[True, False]]), updates=np.array([[10, 4]]))
+    args = parsing.parse(["sweep", "CartPole-v1"])
+    line = resuming.how_to_go_on(study, "runs/x", args, None)
+    assert line.startswith("1 of 2 runs are done and kept, the others up to update 4; go on with: ")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    line = resuming.how_to_go_on(study, "runs/x", args, None)
+    assert "the others begin again: several processes keep whole chunks only; go on" in line
+    assert "up to update" not in line
 
 
 # --------------------------------------------------------------------------------- SLURM'S ARRAYS

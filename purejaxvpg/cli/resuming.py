@@ -5,6 +5,8 @@ import os
 import shlex
 from typing import Any
 
+import jax
+
 from purejaxvpg.cli import arguments, flags, typed
 from purejaxvpg.config import Hyperparams, VPGConfig
 from purejaxvpg.envs import by_path
@@ -118,7 +120,10 @@ def how_to_go_on(study: Study, folder: str, args: Any, shard: Shard | None) -> s
     """How much of a study is done, and the command that goes on with it."""
     done = f"{study.done.sum()} of {study.done.size} runs are done and kept"
     if (furthest := study.updates[~study.done]).any():
-        done += f", the others up to update {furthest.max()}"
+        if jax.process_count() > 1:
+            done += ", the others begin again: several processes keep whole chunks only"
+        else:
+            done += f", the others up to update {furthest.max()}"
     return f"{done}; go on with: {command(folder, args, shard)}"
 
 

@@ -197,7 +197,8 @@ def stopping(stop: Callable[[], None]) -> Iterator[list[int]]:
         if len(signals) > 1:
             raise KeyboardInterrupt(number)
         stop()
-        console.print("stopping after this segment, to keep it; once more: at once, without it")
+        keeps = ", to keep it" * (jax.process_count() == 1)  # several keep whole chunks only
+        console.print(f"stopping after this segment{keeps}; once more: at once, without it")
 
     if threading.current_thread() is not threading.main_thread():  # only there can they be caught
         yield signals
