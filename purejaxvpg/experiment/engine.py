@@ -207,7 +207,8 @@ def _run_chunk(
         if checkpoint is None:
             clock.chunk(chunk.start)
         else:
-            clock.chunk(checkpoint.update, checkpoint.seconds)
+            steps = len(chunk.runs) * (checkpoint.update - chunk.start) * steps_per_update
+            clock.chunk(checkpoint.update, checkpoint.seconds, steps)
         options.on_start(checkpoint)
 
     def on_segment(segment: Segment) -> bool:
