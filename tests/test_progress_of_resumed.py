@@ -24,6 +24,12 @@ def test_a_resumed_run_counts_its_earlier_steps(tmp_path):
     assert (running[-1].steps_done, running[-1].steps_left) == (160, 0)
 
 
+def test_one_run_is_compiled_for_one_run():
+    progress = []
+    train(CONFIG, num_seeds=1, on_progress=progress.append)
+    assert progress[1].status == "compiling for 1 run"
+
+
 def test_the_rate_of_a_resumed_run_is_that_of_this_call():
     """100 updates of 10 steps: 70 earlier ones in 700 s, and 20 in 2 s now."""
     progress = []
