@@ -94,6 +94,7 @@ def test_the_example_of_the_page_runs(tmp_path, monkeypatch):
     assert "| obs | [3] | float32 | [-1, -1, -8] | [1, 1, 8] | float32, as it is |" in page
     assert "(low + high) / 2 + (high - low) / 2 * tanh(raw)" in page
     assert "- return: 7" in page
+    assert "`purejaxvpg export --onnx` writes it. It needs onnxruntime, and gives" in page
 
 
 def test_a_page_of_somebody_else_is_not_written_over(tmp_path):

@@ -121,6 +121,12 @@ def test_settings_left_from_debugging():
     assert line == "JAX_DISABLE_JIT=1 makes everything many times slower; unset JAX_DISABLE_JIT"
 
 
+def test_devices_are_named_once():
+    h200 = {"platform": "gpu", "kind": "NVIDIA H200", "memory (GiB)": 139.8}
+    assert doctor._device({"platform": "cpu", "kind": "cpu"}) == "cpu"
+    assert doctor._device(h200) == "gpu NVIDIA H200 (139.8 GiB)"
+
+
 # ----------------------------------------------------------------------------------- SELF-TEST
 
 

@@ -153,10 +153,10 @@ def test_progress_counts_the_runs_of_all_processes_and_not_what_a_checkpoint_had
     clock.chunk(4, 3, done=4 * 3 * 16, seconds=100.0)
     counts = np.zeros((2, 1))
     metrics = SimpleNamespace(episode_return_sum=counts, episode_count=counts)
-    for updates, done, left in ((4, 64, 6 * 64), (10, 7 * 64, 0)):
+    for updates, done, left in ((4, 64, 6 * 64), (10, 7 * 64, 0)):  # done: by this call
         segment = SimpleNamespace(runs=range(2), updates=updates, metrics=metrics, seconds=102.0)
         clock.segment(segment, steps_per_update=16)
-        assert (progress[-1].steps_done, progress[-1].steps_left) == (done, left)
+        assert (progress[-1].steps_done, progress[-1].steps_left) == (4 * 3 * 16 + done, left)
         assert progress[-1].steps_per_second == done / 2
 
 

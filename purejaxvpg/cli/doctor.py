@@ -108,8 +108,9 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
 
 
 def _device(device: dict[str, Any]) -> str:
-    memory = device.get("memory (GiB)")
-    return f"{device['platform']} {device['kind']}{f' ({memory} GiB)' if memory else ''}"
+    memory, platform, kind = device.get("memory (GiB)"), device["platform"], device["kind"]
+    name = platform if kind == platform else f"{platform} {kind}"  # a CPU's kind is cpu
+    return f"{name}{f' ({memory} GiB)' if memory else ''}"
 
 
 def _extra(pair: tuple[str, dict[str, str]]) -> str:

@@ -10,7 +10,9 @@ Each has one adapter file, imported when one of its names is made or listed.  An
 A name without a slash is gymnax's.
 """
 
+import contextlib
 import importlib
+import io
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -27,10 +29,14 @@ class Suite(NamedTuple):
     needs: tuple[str, ...] = ()  # modules that it imports and does not declare
 
     def load(self) -> Any:
-        """The library.  Raises: ImportError, in one line that names the extra."""
-        for module in self.needs:
-            require(module, self.extra)
-        return require(self.package, self.extra)
+        """The library.  Raises: ImportError, in one line that names the extra.
+
+        Its import may print (mujoco.mjx: that it has no warp), but stdout is for results.
+        """
+        with contextlib.redirect_stdout(io.StringIO()):
+            for module in self.needs:
+                require(module, self.extra)
+            return require(self.package, self.extra)
 
     @property
     def installed(self) -> bool:

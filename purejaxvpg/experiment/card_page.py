@@ -34,10 +34,16 @@ def card_page(card: Mapping[str, Any]) -> str:
         *_program(
             "policy.jax",
             use["policy.jax"],
+            "`purejaxvpg export`",
             "the greedy action, or a drawn one if it was exported with --sampled (then "
             "`jax.random.key_data(key)` is the last argument)",
         ),
-        *_program("policy.onnx", use["policy.onnx"], "the greedy action, and numbers to draw by"),
+        *_program(
+            "policy.onnx",
+            use["policy.onnx"],
+            "`purejaxvpg export --onnx`",
+            "the greedy action, and numbers to draw by",
+        ),
         "| output | array |",
         "|---|---|",
         *[f"| {name} | {text} |" for name, text in use["policy.onnx"]["outputs"].items()],
@@ -50,11 +56,11 @@ def card_page(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _program(name: str, program: Mapping[str, Any], gives: str) -> list[str]:
+def _program(name: str, program: Mapping[str, Any], writer: str, gives: str) -> list[str]:
     return [
         f"## {name}",
         "",
-        f"Where it was exported. It needs {program['needs']}, and gives {gives}.",
+        f"{writer} writes it. It needs {program['needs']}, and gives {gives}.",
         "",
         "```python",
         program["example"],

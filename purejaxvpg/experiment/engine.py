@@ -127,7 +127,8 @@ def _run_width(prepared: Prepared, work: Work, width: int) -> list[Part]:
     devices = group_plan.devices(resources)
     hps = stack_hyperparams(group.config, group.hyperparams)
     config = prepared.spec.config_until(work.end, group.config)
-    with prepared.clock.compiling(f"compiling for {len(work.runs)} runs"):
+    runs = f"{len(work.runs)} run{'s' * (len(work.runs) != 1)}"
+    with prepared.clock.compiling(f"compiling for {runs}"):
         program = compile_program(config, most, width, devices, hps, resources.split)
     prepared.programs.add((config, width))
     return_freed_memory()

@@ -16,9 +16,9 @@ class Progress(NamedTuple):
 
     runs_done: int
     num_runs: int  # fewer after each rung of a pruned study
-    steps_done: int  # environment steps, of this call
+    steps_done: int  # environment steps of the runs of this call, earlier ones of a resumed run too
     steps_left: int
-    steps_per_second: float  # compilation excluded; 0 while the first program is compiled
+    steps_per_second: float  # of this call; 0 while the first program is compiled
     mean_return: float  # mean over runs of the episodes that ended in the last segment, or NaN
     status: str  # measuring memory, compiling, running
 
@@ -31,6 +31,7 @@ class Clock:
         self.compile_seconds = 0.0
         self._seconds = 0.0  # running, of the chunks that ended
         self._steps_done = self._steps_left = self._runs_done = self._num_runs = 0
+        self._steps_earlier = 0  # of the steps done: those of calls that were interrupted
         self._runs = self._updates = 0  # of the running chunk, counted so far
         self._before = self._running = 0.0  # its seconds before it was interrupted, and since
         self._return = float("nan")
@@ -58,7 +59,8 @@ class Clock:
         """
         self._runs, self._updates = runs, updates
         self._before, self._running = seconds, 0.0
-        self._steps_left -= done
+        self._steps_done, self._steps_left = self._steps_done + done, self._steps_left - done
+        self._steps_earlier += done
 
     def segment(self, segment: Segment, steps_per_update: int) -> None:
         """A segment ended."""
@@ -81,6 +83,7 @@ class Clock:
     def tell(self, status: str, running: float = 0.0) -> None:
         """Tell how far it is.  running: seconds of the chunk so far."""
         seconds = self._seconds + running
-        rate = self._steps_done / seconds if seconds and self._steps_done else 0.0
+        steps = self._steps_done - self._steps_earlier
+        rate = steps / seconds if seconds and steps else 0.0
         counts = (self._runs_done, self._num_runs, self._steps_done, self._steps_left)
         self._tell(Progress(*counts, rate, self._return, status))
