@@ -62,6 +62,7 @@ def make_meta_train(config: VPGConfig):
 
     def train(key, meta_lr):
         """A whole run; with meta_lr = 0 eta stays.  Returns etas [U] and metrics [U]."""
+        # Clipped: Adam's step is nearly a sign, so its derivative has rare and huge spikes.
         optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(meta_lr))
 
         def one_update(carry, _):

@@ -8,6 +8,11 @@ Shows:
 - `check_env`, which runs it and says in one line what breaks the contract;
 - environment parameters as conditions: one compiled program trains all of them.
 
+    return of the last 20 episodes; 100 is perfect
+    gust  0.0    96.0 [95.5, 96.3]
+    gust  5.0    67.9 [61.7, 74.1]
+    gust 20.0    18.0 [16.6, 19.7]
+
 The command line takes the same object: `purejaxvpg train examples/own_env.py:Drone`.
 """
 

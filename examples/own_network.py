@@ -8,6 +8,12 @@ Shows:
   policy and value are added to it, and each has a torso of its own unless `shared_torso`;
 - networks are values of a sweep like any other, with one compilation for each.
 
+    CartPole-v1, return of the last 20 episodes: interquartile mean [95%], policy's parameters
+    mlp        486.5 [473.7, 494.7]  4610
+    Residual   489.8 [450.0, 500.0]  33986
+
+So here the larger one is not better: the intervals overlap.
+
 A module that can be imported may be named instead, and is then kept with the run:
 `purejaxvpg train CartPole-v1 --network examples/own_network.py:Residual`.
 """
@@ -57,7 +63,8 @@ def main(argv=None) -> None:
         arrays = study.policies.arrays([run]).items()  # observation statistics among them
         size = sum(x.size for name, x in arrays if name.startswith("params"))
         iqm, low, high = aggregate(scores)
-        print(f"{network!s:60.60} {iqm:6.1f} [{low:.1f}, {high:.1f}]  {size}")
+        name = network if isinstance(network, str) else type(network).__name__
+        print(f"{name:9} {iqm:6.1f} [{low:.1f}, {high:.1f}]  {size}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,11 @@ Shows:
 
 The members' hyperparameters follow a schedule that nobody wrote.  The best member is chosen by
 its own training returns, so its score is optimistic; compare medians.
+
+    never evolves   return: best 500.0, median 145.7
+        medians: policy_lr=9.6e-04 value_lr=6.9e-03 gae_lambda=0.894
+    evolves         return: best 500.0, median 500.0
+        medians: policy_lr=1.6e-03 value_lr=4.2e-02 gae_lambda=0.956
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Memory: a task that nobody solves without, and that a GRU solves.
 
-    python examples/recurrent.py            # a minute or two
+    python examples/recurrent.py            # a few minutes
     python examples/recurrent.py --smoke    # tiny sizes
 
 MemoryChain (bsuite, as gymnax has it) shows one bit and asks for it later: +1 if the answer is
@@ -10,6 +10,15 @@ return cannot exceed 0, except at length 1.
 Shows:
 - `memory="gru"`, one field: a recurrent cell between the torso and the head of both networks;
 - the length of the chain as a condition, traced: settings are compared within one length.
+
+    length  2   no memory   -0.00 [-0.01, 0.00]
+    length  5   no memory   -0.00 [-0.01, 0.01]
+    length 10   no memory   -0.02 [-0.02, -0.01]
+    length  2   gru          1.00 [1.00, 1.00]
+    length  5   gru          1.00 [1.00, 1.00]
+    length 10   gru          1.00 [0.26, 1.00]
+
+(The last interval is wide because some of the 8 seeds have not found it yet.)
 """
 
 import argparse

@@ -32,9 +32,9 @@ def _programs_are_given_back():
 # Modules whose subject is what is kept and said, and not the machine code: their programs compile
 # in half the time without tuning.  (Tests of bits against recorded or other programs are not here.)
 UNTUNED = {
-    "test_checkpoint", "test_cli", "test_cli_policies", "test_damage", "test_full_disk",
-    "test_example_files", "test_kept_policies", "test_merge", "test_pruning", "test_repro", "test_resume",
-    "test_search", "test_search_folders", "test_surprises_process",
+    "test_checkpoint", "test_cli", "test_cli_policies", "test_damage", "test_example_files",
+    "test_full_disk", "test_kept_policies", "test_merge", "test_pruning", "test_repro",
+    "test_resume", "test_search", "test_search_folders", "test_surprises_process",
 }  # fmt: skip
 
 

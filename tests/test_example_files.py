@@ -120,8 +120,9 @@ def test_the_meta_gradient_is_the_derivative_through_an_update(example):
     meta = example("meta_gradient")
     learner = make_learner(TINY)
     loss = meta.make_meta_loss(learner)
-    state = jax.jit(learner.init)(jax.random.key(1))
-    size = 1e-2
+    # A state where between the points no action flips and no entry of Adam's step changes sign.
+    state = jax.jit(learner.init)(jax.random.key(5))
+    size = 5e-2
     shift = jnp.array([[0, 0], [size, 0], [-size, 0], [0, size], [0, -size]])
     etas = {"policy_lr": -4.0 + shift[:, 0], "gae_lambda": 2.0 + shift[:, 1]}
     both = jax.value_and_grad(lambda eta, state: loss(eta, state)[0])
@@ -129,7 +130,7 @@ def test_the_meta_gradient_is_the_derivative_through_an_update(example):
     for name, up in (("policy_lr", 1), ("gae_lambda", 3)):
         numeric = (losses[up] - losses[up + 1]) / (2 * size)
         assert abs(numeric) > 1e-5
-        np.testing.assert_allclose(grads[name][0], numeric, rtol=0.1)
+        np.testing.assert_allclose(grads[name][0], numeric, rtol=0.05)
 
 
 def test_meta_gradient(example, tmp_path, capsys):
@@ -232,7 +233,7 @@ def test_the_tour_is_committed_without_outputs():
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells())
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)  # six programs are compiled
 def test_tour(tmp_path, capsys):
     sizes = "sizes = dict(num_envs=2, num_steps=32, total_steps=1920, hidden_sizes=(8,))"
     names = {}
