@@ -10,7 +10,13 @@ Shows:
 - estimators are values of a sweep, each judged on the same seeds.
 
 The question that it asks: GAE weighs the n-step estimates by (1 - lambda) lambda^(n-1), so that
-every n counts.  Do its two ends alone, one real reward and all of them, do as well?
+every n counts.  Do its two ends alone, one real reward and all of them, do as well?  They do not:
+
+    CartPole-v1, return of the last 20 episodes: interquartile mean [95%], P(beats gae)
+    gae              488.2 [482.9, 494.3]  0.50
+    td               229.1 [112.7, 335.7]  0.00
+    value_baseline   492.2 [488.9, 496.0]  0.62
+    both_ends        424.9 [409.0, 449.8]  0.11
 """
 
 import argparse

@@ -12,7 +12,8 @@ Shows:
     mlp        486.5 [473.7, 494.7]  4610
     Residual   489.8 [450.0, 500.0]  33986
 
-So here the larger one is not better: the intervals overlap.
+So seven times the parameters buy nothing visible here.  (To tell two apart, take the interval of
+their difference, as in paper_figure.py.)
 
 A module that can be imported may be named instead, and is then kept with the run:
 `purejaxvpg train CartPole-v1 --network examples/own_network.py:Residual`.
