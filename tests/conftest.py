@@ -33,8 +33,8 @@ def _programs_are_given_back():
 # in half the time without tuning.  (Tests of bits against recorded or other programs are not here.)
 UNTUNED = {
     "test_checkpoint", "test_cli", "test_cli_policies", "test_damage", "test_docs",
-    "test_example_files", "test_full_disk", "test_kept_policies", "test_loggers", "test_logs", "test_merge",
-    "test_pruning", "test_readme", "test_repro", "test_resume", "test_search",
+    "test_example_files", "test_full_disk", "test_kept_policies", "test_loggers", "test_logs",
+    "test_merge", "test_pruning", "test_readme", "test_repro", "test_resume", "test_search",
     "test_search_folders", "test_surprises_process",
 }  # fmt: skip
 
