@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 from support.probes import quick_jit
+from support.slow import slow_but
 
 from purejaxvpg import VPGConfig, make_train
 from purejaxvpg.agent import make_agent
@@ -18,13 +19,12 @@ def test_none_is_missing():
     assert len(NAMES) >= 25
 
 
-# Half a minute of compilation each; two environments of their kind stay in every run.
-LONG = ("Asterix-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar")
+# One of each kind; the others compile for seconds each.
+QUICK = ("Acrobot-v1", "Breakout-MinAtar", "Catch-bsuite", "DeepSea-bsuite", "FourRooms-misc",
+         "MemoryChain-bsuite", "MountainCarContinuous-v0", "Pendulum-v1")  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in NAMES]
-)
+@pytest.mark.parametrize("name", slow_but(QUICK, NAMES))
 def test_trains(name):
     """Two updates of two seeds under jit and vmap: finite numbers, moved and distinct networks."""
     config = VPGConfig(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.slow import slow_but
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = sorted(path.name for path in FOLDER.glob("[!_]*.py"))
@@ -25,7 +26,7 @@ def quick(tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", slow_but(["presets.py", "throughput.py"], SCRIPTS))
 def test_smoke(script, tmp_path, quick):
     done = subprocess.run(
         [sys.executable, FOLDER / script, "--smoke", "--json", tmp_path / "out.json"],

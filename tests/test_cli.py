@@ -146,8 +146,8 @@ def test_the_preset_gives_the_defaults_and_flags_go_before_it():
 
 
 BAD = {
-    "": "Expected one of {train, eval, export, render, repro, sweep, plan, merge, report, envs, "
-    "doctor, completion}",
+    "": "Expected one of {train, eval, export, render, repro, sweep, plan, merge, report, plot, "
+    "compare, envs, doctor, completion}",
     "train": "train needs ENV, or --resume FOLDER",
     "train --resume {tmp}/none": "is no run or study folder",
     "train CartPole-v1 --resume {tmp}/none": "is no run or study folder",

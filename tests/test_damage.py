@@ -225,6 +225,6 @@ def test_a_policy(tmp_path, copies):
             noticed += 1
         else:  # a blank of the card
             np.testing.assert_array_equal(policy.act(state.obs, jax.random.key(1)), expected)
-            assert name.suffix == ".json"
+            assert name.suffix in (".json", ".md")  # nothing is read from card.md
     print(f"{CASES} damaged policies: {noticed} refused in a line")
     assert noticed >= 0.8 * CASES

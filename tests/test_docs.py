@@ -9,6 +9,7 @@ import jax
 import pytest
 from support import files, pages
 from support.probes import quick_jit
+from support.slow import slow_but
 
 from purejaxvpg import VPGConfig, envs, make_learner
 from purejaxvpg.agent import make_agent
@@ -30,7 +31,18 @@ def having(found):
 # Blocks
 
 
-@pytest.mark.parametrize("page", having(PYTHON))
+LONG = {
+    "networks.md",
+    "not_learning.md",
+    "quickstart.md",
+    "results.md",
+    "statistics.md",
+    "sweeps.md",
+    "watching.md",
+}
+
+
+@pytest.mark.parametrize("page", slow_but(set(having(PYTHON)) - LONG, having(PYTHON)))
 def test_python_runs_from_top_to_bottom(page, tmp_path):
     with files.other_process(), files.in_folder(tmp_path):
         pages.run(page, tmp_path, shell=False)

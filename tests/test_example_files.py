@@ -75,6 +75,7 @@ def test_own_env(example, tmp_path, capsys):
     assert (tmp_path / "drone.gif").read_bytes().startswith(b"GIF8")
 
 
+@pytest.mark.slow
 def test_own_network(example, capsys):
     network = example("own_network")
     torso = network.Residual(width=8, depth=1)
@@ -93,6 +94,7 @@ def random_trajectory():
     return Trajectory(rewards, values, next_values, terminated, truncated, every)
 
 
+@pytest.mark.slow
 def test_own_estimator(example, capsys):
     estimator = example("own_estimator")
     trajectory = random_trajectory()
@@ -108,6 +110,7 @@ def test_own_estimator(example, capsys):
     assert rows[0].endswith("0.50")  # beside itself
 
 
+@pytest.mark.slow
 def test_recurrent(example, capsys):
     example("recurrent").main(["--smoke"])
     rows = re.findall(r"length +2   (no memory|gru) +(\S+) \[", capsys.readouterr().out)
@@ -133,6 +136,7 @@ def test_the_meta_gradient_is_the_derivative_through_an_update(example):
         np.testing.assert_allclose(grads[name][0], numeric, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_meta_gradient(example, tmp_path, capsys):
     example("meta_gradient").main(["--smoke", "--out", str(tmp_path / "meta.png")])
     printed = capsys.readouterr().out
@@ -161,6 +165,7 @@ def test_the_worst_quarter_becomes_the_best_quarter(example):
     assert changed["policy_lr"][1] != 2  # a copy, and then a step
 
 
+@pytest.mark.slow
 def test_population(example, capsys):
     outcomes = example("population").main(["--smoke"])
     (fixed, still), (evolved, moved) = outcomes["never evolves"], outcomes["evolves"]
@@ -209,6 +214,7 @@ def test_log_to_tensorboard(example, tmp_path, capsys):
         assert b"charts/episodic_return" in events.read_bytes()
 
 
+@pytest.mark.slow
 def test_deploy(tmp_path):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -234,6 +240,7 @@ def test_the_tour_is_committed_without_outputs():
 
 
 @pytest.mark.timeout(900)  # six programs are compiled
+@pytest.mark.slow
 def test_tour(tmp_path, capsys):
     sizes = "sizes = dict(num_envs=2, num_steps=32, total_steps=1920, hidden_sizes=(8,))"
     names = {}

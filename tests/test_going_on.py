@@ -158,6 +158,7 @@ def test_schedules_that_bend_are_named(line, tmp_path):
         begin(tmp_path / "study", longer(400, **changes), **how, resume=True)
 
 
+@pytest.mark.slow
 def test_schedules_go_on_as_in_a_run_of_the_new_length(tmp_path):
     """Up to the old end the numbers stay; there the learning rate is 0, and then half of it."""
     how = {"chunk_size": 1, "devices": jax.devices()[:1], "folder": tmp_path / "run"}

@@ -53,6 +53,7 @@ class SometimesNaN(Probe):
 
 
 @pytest.mark.filterwarnings("ignore:SometimesNaN. a reward is not finite")
+@pytest.mark.slow
 def test_the_operation_is_named_where_runs_are_evaluated():
     """Each evaluation takes a key of its own; a run that has diverged keeps the key that did it."""
     config = VPGConfig(env=SometimesNaN(), **SMALL, total_steps=16 * 12, eval_every=1,

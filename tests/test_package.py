@@ -73,7 +73,8 @@ def test_the_wheel_has_the_package_and_nothing_else(built):
     of_package = {path for path in built.wheel if ".dist-info/" not in path}
     assert of_package == expected
     assert {"purejaxvpg/py.typed", "purejaxvpg/presets/CartPole-v1.toml"} <= of_package
-    assert not [path for path in built.wheel if "test" in path.lower() or path.endswith(".ipynb")]
+    strangers = re.compile(r"(^|/)(tests?|conftest)([/._]|$)|(^|/)test_|\.ipynb$")
+    assert not [path for path in built.wheel if strangers.search(path)]
     assert [path for path in built.wheel if path.endswith(".dist-info/licenses/LICENSE")]
     assert [path for path in built.wheel if path.endswith(".dist-info/entry_points.txt")]
 

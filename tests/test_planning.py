@@ -68,6 +68,7 @@ def test_one_training_compilation_beside_two_that_measure_memory(compiled, line)
     assert sorted(compiled) == [2, 3, 64]
 
 
+@pytest.mark.slow
 def test_static_values_cost_one_compilation_each(compiled):
     study = sweep(CONFIG, {"estimator": ["gae", "td"], "policy_lr": RATES}, 1, **ONE)
     assert compiled == [2, 2]
@@ -87,6 +88,7 @@ def test_environment_parameters_are_traced_axes(compiled):
 # ------------------------------------------------------------------------------------- WIDTHS
 
 
+@pytest.mark.slow
 def test_the_measured_line_lies_just_above_what_programs_take(line):
     """Narrower ones and wider ones than were measured."""
     hps = stack_hyperparams(CONFIG, [Hyperparams()])
@@ -122,6 +124,7 @@ def test_a_plan_says_what_a_sweep_then_does():
     assert math.isfinite(seconds)
 
 
+@pytest.mark.slow
 def test_a_plan_of_environments_split_over_devices_is_of_that_program():
     """Each device holds half of a run: fewer bytes than a whole one takes."""
     config = dataclasses.replace(CONFIG, num_envs=64, total_steps=64 * 8)

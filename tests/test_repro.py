@@ -172,6 +172,7 @@ def test_what_is_no_run_is_a_line(folder, tmp_path, capsys):
 # --------------------------------------------------------------------------------- DETERMINISM
 
 
+@pytest.mark.slow
 def test_deterministic_sets_its_flags_and_records_them(tmp_path, capsys):
     """And both versions of the compiler know them: a flag that is unknown ends the process."""
     folder = tmp_path / "run"

@@ -189,7 +189,7 @@ def test_a_killed_search_goes_on_inside_its_round(trained, tmp_path):
             np.testing.assert_array_equal(study.metrics[name], values)
     assert load_study(folder).record.complete
     names = {path.name for path in folder.iterdir()}
-    assert names <= {".lock", "study.json", "study.nc", "parts", "policies"}
+    assert names <= {".lock", "study.json", "study.nc", "metrics.jsonl", "parts", "policies"}
 
 
 def test_a_search_that_is_stopped_returns_what_it_has(trained):

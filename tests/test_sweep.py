@@ -115,6 +115,7 @@ def test_another_width_agrees_in_the_first_update(study):
         np.testing.assert_allclose(rows[:, 0], runs_of(study)[run][:, 0], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_environments_of_one_run_split_over_devices_agree():
     config = dataclasses.replace(CONFIG, num_envs=16, total_steps=16 * 8 * 2)
     whole = sweep(config, None, 1, chunk_size=1, devices=jax.devices()[:1])

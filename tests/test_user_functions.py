@@ -103,6 +103,7 @@ def test_what_is_no_psi_is_refused(estimator, returned):
 # --------------------------------------------------------------------------------- optimizers
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_equals_adam_gives_the_run_of_adam():
     """To the last bit; and another epsilon gives another run."""
     fields = {"optimizer": lambda lr: optax.adam(lr, eps=1e-5), "lr_schedule": "linear"}
