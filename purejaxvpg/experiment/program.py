@@ -105,7 +105,8 @@ def _compile(shape: _Shape) -> Program:
     scalar = functools.partial(place, sharding=traced.everywhere)
 
     def advanced(state: TrainState, hp: Any, done: int, count: int) -> TrainResult:
-        return advance(state, hp, *scalar((np.int32(done), np.int32(count))))
+        result = advance(state, hp, *scalar((np.int32(done), np.int32(count))))
+        return result._replace(state=jax.tree.map(_laid_out, result.state, traced.state))
 
     return Program(
         width=shape.width,
@@ -176,6 +177,12 @@ class _Traced:
     @staticmethod
     def _like(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+
+def _laid_out(x: jax.Array, like: Any) -> jax.Array:
+    """x in the layout that the next call wants.  jax leaves arrays without elements (as MuJoCo's
+    state has some) on all devices, and then refuses them."""
+    return x if x.size else place(np.empty(x.shape, x.dtype), sharding=like.sharding)
 
 
 def _options(shape: _Shape, tuned: bool) -> dict[str, Any]:
