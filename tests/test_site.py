@@ -71,6 +71,7 @@ def test_links_out_of_the_site(extension):
     assert rewrite("see [examples](../examples/), [code](../purejaxvpg/vpg.py)") == (
         "see examples, [code](../purejaxvpg/vpg.py)"
     )
+    assert rewrite("[tour.ipynb](../examples/tour.ipynb)") == "tour.ipynb"
 
 
 def test_formulas_become_mathml_or_are_refused(extension):

@@ -2,7 +2,7 @@
 
 On a code host a page may link to any file or folder of the repository. In the site the texts that
 are pages here too are linked as such, other files are copied beside it (MyST does that), and of a
-folder only the words stay.
+folder, or of a notebook that is no page, only the words stay.
 """
 
 import re
@@ -18,7 +18,7 @@ def rewrite(text: str) -> str:
     """A page's text with its links to `../`, from docs/, as the site can follow them."""
     for name, page in PAGES.items():
         text = re.sub(rf"\]\(\.\./{re.escape(name)}(?=[)#])", f"]({page}", text)
-    return re.sub(r"\[([^\]\n]*)\]\(\.\./(?:[^)\s]*/)?\)", r"\1", text)
+    return re.sub(r"\[([^\]\n]*)\]\(\.\./(?:[^)\s]*(?:/|\.ipynb))?\)", r"\1", text)
 
 
 def process(app, name, source) -> None:
