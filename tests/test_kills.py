@@ -149,7 +149,7 @@ BEGIN = {
 AGAIN = {"train": ["--checkpoint-updates", "3"], "sweep": ["--chunk-size", "1", "--no-report"]}
 
 
-@pytest.mark.parametrize("what", slow_but(["train"], BEGIN))
+@pytest.mark.parametrize("what", slow_but([], BEGIN))
 @pytest.mark.timeout(600)
 def test_killed_while_writing(what, tmp_path, process_environment):
     """SIGKILL between the bytes of a file and its name, four times; then it goes on to its end."""

@@ -54,6 +54,7 @@ def test_one_compilation_where_rollouts_are_small(compiled):
     assert study.record.compilations_to_measure_memory == 0
 
 
+@pytest.mark.slow
 def test_one_training_compilation_beside_two_that_measure_memory(compiled, line):
     """And the chunk that memory_limit gives stays within it."""
     how = {"memory_limit": line.at(3), "devices": ONE_DEVICE}
@@ -137,6 +138,7 @@ def test_a_plan_of_environments_split_over_devices_is_of_that_program():
     assert plans[0].device_bytes < plans[1].device_bytes
 
 
+@pytest.mark.slow
 def test_a_pruned_study_is_as_wide_as_what_is_left_of_it():
     """Else the survivors would run in a chunk of padding, and pruning would save no time."""
     study = sweep(

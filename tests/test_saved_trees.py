@@ -411,6 +411,7 @@ def test_a_card_of_format_2_is_read(tmp_path):
     assert before.card["call"] == now.card["call"]
 
 
+@pytest.mark.slow
 def test_studies_keep_evaluate_and_export_them(tmp_path, capsys):
     """Trees, a mask and a GRU: each of four steps pays 1, for only action 1 is possible."""
     run = tmp_path / "run"
