@@ -81,10 +81,10 @@ def summed_grad(
 
 
 def select(mask: Array, on_true: Any, on_false: Any) -> Any:
-    """`jnp.where` over pytrees, row by row.  mask: `[N]`, leaves: `[N, ...]`; or mask: `[]`."""
+    """`jnp.where` over pytrees, row by row; mask: `[]`, `[N]`, `[T, N]`; leaves `[*mask, ...]`."""
 
     def where(x: Array, y: Array) -> Array:
-        return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 1)), x, y)
+        return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x, y)
 
     return jax.tree.map(where, on_true, on_false)
 

@@ -64,7 +64,7 @@ def unroll(
         recurrent, memory, projected, starts, _ = primals
         after = run(*primals)
         before = jax.tree.map(lambda m, x: jnp.concatenate([m[None], x[:-1]]), memory, after)
-        before = jax.tree.map(lambda x: _where(starts, x), before)  # [T, n, ...]
+        before = select(starts, _zeros(before), before)  # [T, n, ...]
         steps = before, projected, starts
         return after, _tangent(gates, hidden, recurrent, steps, tangents[:3])
 
@@ -115,8 +115,3 @@ def _tangent(
 
 def _zeros(tree: Any) -> Any:
     return jax.tree.map(jnp.zeros_like, tree)
-
-
-def _where(starts: Array, x: Array) -> Array:
-    """x `[T, n, ...]`, 0 where an episode begins."""
-    return jnp.where(starts.reshape(*starts.shape, *[1] * (x.ndim - 2)), 0, x)
