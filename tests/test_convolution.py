@@ -42,12 +42,23 @@ GEOMETRY = {
     "dilated": ((4, 9, 9, 2), (3, 3), {"kernel_dilation": 2}),
     "groups": ((4, 6, 6, 2), (3, 3), {"feature_group_count": 2}),
 }
+QUICK = ("minatar", "pads, three axes", "circular", "no batch", "groups")
 
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("name", "parts"),
-    [*((name, False) for name in GEOMETRY), ("minatar", True), ("same, other steps", True)],
+    [
+        *((name, False) for name in QUICK),
+        ("minatar", True),
+        *(
+            pytest.param(name, parts, marks=pytest.mark.slow)
+            for name, parts in [
+                *((name, False) for name in GEOMETRY if name not in QUICK),
+                ("same, other steps", True),
+            ]
+        ),
+    ],
 )
 def test_numbers_and_gradients_are_those_of_flax(name, parts, monkeypatch):
     """For x and for every parameter; also where the windows are cut some rows at a time."""

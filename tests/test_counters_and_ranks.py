@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from support import curves
+from support.slow import slow_but
 
 from purejaxvpg import VPGConfig, make_train
 from purejaxvpg.evaluate import make_evaluate
@@ -48,7 +49,9 @@ def test_evaluations_count_as_far():
         make_evaluate(VPGConfig(), max_steps=MOST + 1)
 
 
-@pytest.mark.parametrize("name", sorted(curves.CURVES))
+@pytest.mark.parametrize(
+    "name", slow_but(["clip", "cnn", "episodes", "evaluated", "td"], sorted(curves.CURVES))
+)
 def test_no_rank_is_promoted(name):
     """Traced as by a user who has jax refuse it."""
     config, hp = curves.settings(name, 2)

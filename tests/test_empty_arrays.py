@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.slow import slow_but
 
 from purejaxvpg import VPGConfig, envs
 from purejaxvpg.experiment import train
@@ -26,7 +27,7 @@ def with_nothing():
                             env.observation_space, time_limit=env.time_limit)  # fmt: skip
 
 
-@pytest.mark.parametrize("split", ["runs", "envs"])
+@pytest.mark.parametrize("split", slow_but(["envs"], ["runs", "envs"]))
 def test_segments_follow_each_other_on_several_devices(split):
     """A second call of the program takes what the first one gave."""
     config = VPGConfig(env=with_nothing(), num_envs=4, num_steps=8, total_steps=160,

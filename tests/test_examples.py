@@ -33,6 +33,7 @@ def check(folder: Path) -> None:
     assert sorted(np.concatenate(runs)) == list(range(study.done.size))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(TIMEOUT + 30)
 @pytest.mark.parametrize(
     ("library", "arguments"),
@@ -64,6 +65,7 @@ def test_two_shards_make_one_study(library, arguments, tmp_path):
     check(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(TIMEOUT + 30)
 def test_the_tasks_of_an_array_make_one_study(tmp_path):
     """Both tasks at once, as a scheduler starts them; the folder is new to both."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gymnax.environments.classic_control.cartpole import CartPole
 from support.assertions import assert_same_bits
+from support.probes import quick_jit
 from support.segments import Seen
 from support.studies import assert_same_study
 
@@ -58,7 +59,7 @@ def files(folder):
 def test_a_run_has_the_numbers_of_one_call(whole, told):
     """Of `make_train` with the key of each seed, up to rounding: it is another program."""
     keys = jax.vmap(jax.random.key)(np.arange(5, 7))
-    expected = jax.jit(jax.vmap(make_train(CONFIG), in_axes=(0, None)))(keys, HP)
+    expected = quick_jit(jax.vmap(make_train(CONFIG), in_axes=(0, None)))(keys, HP)
     state = told[1][-1].state
     np.testing.assert_array_equal(state.key, jax.random.key_data(expected.state.key))
     counts = whole.metrics["episode_count"][0]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.slow import slow_but
 
 from purejaxvpg import Hyperparams, VPGConfig, cli, make_learner
 from purejaxvpg.agent import make_agent
@@ -28,7 +29,7 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=slow_but(["discrete", "image", "shared torso"], CONFIGS))
 def trained(request, tmp_path_factory):
     """Config, parameters, statistics, and the folder that they were saved to."""
     config = CONFIGS[request.param]

@@ -14,6 +14,7 @@ import optax
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.slow import slow_but
 
 from purejaxvpg import Hyperparams, VPGConfig, make_train
 from purejaxvpg.advantages import ESTIMATORS, future_return
@@ -110,7 +111,7 @@ def test_the_pool_has_every_choice():
 
 # Configs one by one, each with its share of the examples: hypothesis would jump between them, and
 # compile again and again.
-@pytest.mark.parametrize("number", range(POOL))
+@pytest.mark.parametrize("number", slow_but(range(4), range(POOL)))
 def test_a_valid_config_trains_two_updates_with_finite_metrics(number):
     """All hyperparameters within their ranges, and any seed."""
 

@@ -157,8 +157,15 @@ def test_v_remembers_what_it_saw(rolled):
         )
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("rollout", ["segments", "episodes"])
+@pytest.mark.parametrize(
+    ("rollout", "shared"),
+    [
+        ("segments", False),
+        ("episodes", True),
+        pytest.param("segments", True, marks=pytest.mark.slow),
+        pytest.param("episodes", False, marks=pytest.mark.slow),
+    ],
+)
 def test_chunks_are_taken_over_environments(rollout, shared):
     """gradient_rows of two sequences of eight steps: the update of one chunk, up to rounding."""
     env = probes.Endless(5)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from support.assertions import as_numpy
 from support.probes import quick_jit
+from support.slow import slow_but
 
 from purejaxvpg import Hyperparams, VPGConfig, make_learner, make_segment, vpg
 from purejaxvpg.advantages import Discounts, Trajectory, future_return
@@ -66,7 +67,7 @@ def exchanges(compiled):
     return re.findall(rf" ({names})(?:-start)?\(", compiled.as_text())
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", slow_but(["segments", "leave one out"], CONFIGS))
 def test_two_devices_compute_what_one_does(name):
     """State and metrics are those of one device, up to rounding."""
     whole, state, compiled = both(CONFIGS[name])

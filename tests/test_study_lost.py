@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.assertions import assert_same_bits
 from support.segments import Seen
+from support.slow import slow_but
 from support.studies import assert_same_study
 from support.sweeps import CONFIG, GRID, ONE, assert_same_runs, whole_study
 
@@ -55,7 +56,9 @@ def stop_at_call(number):
     return on_segment
 
 
-@pytest.mark.parametrize("kind", ["discrete", "continuous", "pruned"])
+@pytest.mark.parametrize(
+    "kind", slow_but(["discrete", "pruned"], ["discrete", "continuous", "pruned"])
+)
 def test_a_stopped_study_goes_on_inside_its_chunk_to_the_same_bits(kind, tmp_path):
     config = PENDULUM if kind == "continuous" else CONFIG
     how, folder = {**ONE, **(HALVING if kind == "pruned" else {})}, tmp_path / "study"

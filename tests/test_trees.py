@@ -254,7 +254,12 @@ def only(number, chosen):
     ("space", "mask", "expected"),
     [
         (spaces.Discrete(4), lambda time, _: only(4, time % 4), [0, 1, 2, 3, 0]),
-        (MULTI, lambda time, _: jnp.stack([only(3, time % 2), only(3, time % 3)]), [0, 2, 2, 1, 1]),
+        pytest.param(
+            MULTI,
+            lambda time, _: jnp.stack([only(3, time % 2), only(3, time % 3)]),
+            [0, 2, 2, 1, 1],
+            marks=pytest.mark.slow,
+        ),
         (BOTH, lambda time, _: {"one": only(2, time % 2), "two": None}, None),
     ],
     ids=["Discrete", "MultiDiscrete", "Dict"],
