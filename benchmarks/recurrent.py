@@ -8,6 +8,7 @@ step on each batch; PureJaxRL's ppo_rnn.py therefore runs one epoch of one minib
 
 Differences: PureJaxRL has one GRU for policy and value, and a dense layer of 128 after it for each;
 `shared` here has one GRU too, `separate` one for each network, and neither has a layer after it.
+`cell alone` is `shared` without the dense layer before the GRU: the network of `hidden_sizes=()`.
 PureJaxRL also returns the info of every step.  Its file is changed in two places, for today's flax:
 the size of a GRU is an argument, and its first carry is zeros.
 """
@@ -24,12 +25,18 @@ CHANGES = {
 }
 
 
-def with_memory(env: str, shape: tuple[int, int, int], shared: bool, memory: str | None = "gru"):
+def with_memory(
+    env: str,
+    shape: tuple[int, int, int],
+    shared: bool,
+    memory: str | None = "gru",
+    hidden_sizes: tuple[int, ...] = (SIZE,),
+):
     """Jitted run of this package.  shape: environments, steps, updates."""
     return ours(
         env,
         shape,
-        hidden_sizes=(SIZE,),
+        hidden_sizes=hidden_sizes,
         activation="relu",
         memory=memory,
         memory_size=SIZE,
@@ -53,6 +60,7 @@ def main() -> None:
     runs = {
         "shared": with_memory(args.env, shape, shared=True),
         "separate": with_memory(args.env, shape, shared=False),
+        "cell alone": with_memory(args.env, shape, shared=True, hidden_sizes=()),
         "without memory": with_memory(args.env, shape, shared=False, memory=None),
     }
     if args.purejaxrl:
