@@ -5,6 +5,7 @@ Each has one adapter file, imported when one of its names is made or listed.  An
     NAMES            names of the library's environments, written out: listing imports no library
     DOWNLOADS        those of NAMES that download something when they are made
     REFUSED          (optional) other names of the library, and why they are none for one learner
+    accepts(name)    (optional) whether a name that is not listed may be one all the same
     make(name, **kwargs) -> Environment      imports the library
 
 A name without a slash is gymnax's.
@@ -48,6 +49,7 @@ SUITES: dict[str, Suite] = {
     "brax": Suite("brax", "brax"),
     "playground": Suite("mujoco_playground", "playground"),
     "craftax": Suite("craftax", "craftax"),
+    "envelope": Suite("envelope", "envelope"),
     "navix": Suite("navix", "navix"),
     "xminigrid": Suite("xminigrid", "xminigrid"),
     "gymnasium": Suite("gymnasium", "gymnasium"),
@@ -62,7 +64,8 @@ SUITES: dict[str, Suite] = {
 def split(name: str) -> tuple[str, str] | None:
     """Suite and name in it; None for a name without a slash, or of a file (`path/mine.py:Name`)."""
     suite, slash, rest = name.partition("/")
-    return None if not slash or ":" in name else (suite, rest)
+    of_file = ":" in name.replace("::", "")  # `envelope/brax::ant` is of a suite
+    return None if not slash or of_file else (suite, rest)
 
 
 def adapter(suite: str) -> Any:
@@ -97,7 +100,8 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     reason = getattr(module, "REFUSED", {}).get(rest)
     if reason:
         raise ValueError(f"environment {name!r} is refused: it is {reason}")
-    if rest not in module.NAMES:
+    accepts = getattr(module, "accepts", lambda name: False)
+    if rest not in module.NAMES and not accepts(rest):
         close = did_you_mean(rest, module.NAMES) or f"see: purejaxvpg envs {suite}"
         raise ValueError(f"environment {name!r} is unknown; {close}")
     SUITES[suite].load()
