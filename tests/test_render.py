@@ -343,6 +343,7 @@ def test_a_last_state_that_is_gone_is_left_out():
 
 def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     (tmp_path / "theirs.gif").write_bytes(b"GIF89a")
     lines = {
         "x.png": (ValueError, r"ends in none of .gif, .mp4, .svg"),

@@ -8,7 +8,10 @@ traced.  The time limit, 1000 steps, is that of `brax.envs.create`.
 import copy
 import inspect
 import numbers
+import types
 from typing import Any
+
+import jax.numpy as jnp
 
 from purejaxvpg.by_name import suggest
 from purejaxvpg.envs import brax_style, mujoco_pictures
@@ -45,6 +48,7 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     """
     with brax_style.without_notices():
         envs = require("brax.envs", "brax")
+    _mend_fluid()
 
     limit = kwargs.pop(LIMIT, EPISODE_LENGTH)
     signature = inspect.signature(envs._envs[name]).parameters.values()
@@ -86,3 +90,14 @@ def make(name: str, /, **kwargs: Any) -> Environment:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _mend_fluid() -> None:
+    """Brax's forces of a fluid (the swimmer's) call `clip` with `a_min=`, which jax 0.11 refuses;
+    they are given a jax.numpy whose `clip` takes it."""
+    if "a_min" in inspect.signature(jnp.clip).parameters:
+        return
+    from brax import fluid
+
+    clip = {"clip": lambda x, a_min: jnp.clip(x, a_min)}
+    fluid.jp = types.SimpleNamespace(**vars(jnp) | clip)
