@@ -371,6 +371,20 @@ def test_a_state_of_another_config_is_refused(name):
         assert "\n" not in str(error.value)
 
 
+def test_a_state_whose_memory_is_of_other_environments_is_refused():
+    config = VPGConfig(**SMALL, memory="gru", memory_size=3)
+    state = state_of(config)
+    fewer = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), state.memory)
+    for memory, has in (
+        (fewer, r"has shape \(1, 3\)"),
+        (state.memory._replace(policy=()), "is missing"),
+    ):
+        message = rf"^state.memory are not .*: policy {has}; accepted: shape \(2, 3\); pass"
+        with pytest.raises(ValueError, match=message) as error:
+            jax.eval_shape(make_learner(config).update, state._replace(memory=memory))
+        assert "\n" not in str(error.value)
+
+
 def test_no_state_is_refused():
     with pytest.raises(TypeError, match=r"^state is a Params; pass a TrainState"):
         jax.eval_shape(make_learner(CONFIG).update, state_of(CONFIG).params)

@@ -47,6 +47,8 @@ def check_state(setup: Setup, state: Any) -> None:
             f"state.obs has shape {shapes[0]}; accepted: {shapes[1]}, which is num_envs "
             f"observations of this config's environment"
         )
+    memory = jax.eval_shape(lambda: setup.agent.networks.no_memory(setup.num_envs))
+    _check_alike("state.memory", state.memory, memory, "the state")
 
 
 def _check_stats(config: VPGConfig, agent: Agent, stats: Any) -> None:
