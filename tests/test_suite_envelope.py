@@ -147,6 +147,25 @@ def test_it_trains():
     assert (metrics.episode_count == 4).all()  # of two environments, six steps
 
 
+def test_a_class_in_a_file_is_an_environment(tmp_path):
+    """Its floats are arguments of the class, and parameters."""
+    (tmp_path / "mine.py").write_text(
+        "import envelope, jax.numpy as jnp\n"
+        "class Mine(envelope.Environment):\n"
+        "    pay: float = 1.5\n"
+        "    def init(self, key):\n"
+        "        return jnp.zeros(1), envelope.InfoContainer(jnp.zeros(1), 0.0, False)\n"
+        "    def step(self, state, action):\n"
+        "        return state, envelope.InfoContainer(state, self.pay * action, True)\n"
+        "    action_space = envelope.Discrete(n=2)\n"
+        "    observation_space = envelope.Continuous.from_shape(0.0, 1.0, (1,))\n"
+    )
+    env = envs.make(f"{tmp_path / 'mine.py'}:Mine", pay=2.5)
+    assert env.default_params == {"pay": 2.5}
+    _, steps = suites.walk(env, [jnp.array(1)])
+    assert float(steps[0].reward) == 2.5
+
+
 def test_a_suite_of_another_package_is_made_by_its_name(monkeypatch):
     made = envelope.create
     monkeypatch.setattr(

@@ -231,9 +231,6 @@ def _adapted(env: Any, kwargs: dict[str, Any]) -> tuple[Environment, bool]:
         raise ValueError(f"environment {name!r} is unknown; {_advice(name)}")
     if isinstance(env, Environment):
         return env, False
-    bases = [(base.__module__, base.__name__) for base in type(env).__mro__]
-    if ("envelope.environment", "Environment") in bases:  # known without importing envelope
-        from purejaxvpg.envs import envelope_adapter
-
-        return envelope_adapter.bridge(env, name=name), False
+    if suites.is_of_envelope(env):
+        return suites.adapter("envelope").bridge(env, name=name), False
     return gymnax_adapter.adapt(env, name), gymnax_adapter.is_gymnax_own(env)

@@ -11,15 +11,17 @@ from typing import Any
 from purejaxvpg import by_name, user_code
 from purejaxvpg.envs.names import canonical
 from purejaxvpg.envs.protocol import Environment
+from purejaxvpg.envs.suites import is_of_envelope
 from purejaxvpg.fields import first_line
 
 PARTS = ("default_params", "reset", "step", "action_space", "observation_space")
 
 
 def load(path: str, kwargs: dict[str, Any]) -> Any:
-    """The environment that a path names: an `Environment`, or an object in gymnax's style.
+    """The environment that a path names: an `Environment`, or an object of gymnax's style or
+    envelope's.
 
-    Name is a class in gymnax's style, which is called with the keyword arguments; a function
+    Name is a class of either kind, which is called with the keyword arguments; a function
     annotated `-> Environment`, likewise; or a value that is an environment.  In a file it may be a
     name that the file registers as well; and if the user named the file, any class or function
     that makes an environment.
@@ -109,6 +111,8 @@ def _remedy(path: str, target: Any) -> str:
 
 
 def _lacking(value: Any) -> list[str]:
+    if is_of_envelope(value):
+        return []
     return [part for part in PARTS if not hasattr(value, part)]
 
 

@@ -68,6 +68,12 @@ def split(name: str) -> tuple[str, str] | None:
     return None if not slash or of_file else (suite, rest)
 
 
+def is_of_envelope(value: Any) -> bool:
+    """Whether it is an `envelope.Environment` or a class of them; envelope is not imported."""
+    bases = (value if isinstance(value, type) else type(value)).__mro__
+    return any((b.__module__, b.__name__) == ("envelope.environment", "Environment") for b in bases)
+
+
 def adapter(suite: str) -> Any:
     """The module that adapts a suite.  Raises: ValueError, in one line, for an unknown suite."""
     if suite not in SUITES:
