@@ -327,3 +327,28 @@ def test_a_parameter_of_another_shape_is_refused():
     """[N] gravities would broadcast over N environments instead of being swept."""
     with pytest.raises(ValueError, match=r"gravity has shape \(2,\).*jax.vmap"):
         envs.resolve_params(envs.make("CartPole-v1"), {"gravity": np.ones(2)})
+
+
+def test_a_step_may_write_into_the_state_that_it_is_given():
+    """It is given a copy: the caller's state stays, and types are those of before."""
+
+    def reset(key, params):
+        return jnp.zeros(1), {"time": jnp.zeros((), jnp.int32), "paid": 0}
+
+    def step(key, state, action, params):
+        state["time"] += 1
+        state["paid"] = 0.5
+        obs = jnp.ones(1) * state["time"]
+        return envs.Step(state, obs, obs, state["paid"], state["time"] >= 3, False)
+
+    spaces = gymnax.environments.spaces
+    of_actions, of_obs = spaces.Discrete(2), spaces.Box(0, 3, (1,))
+    env = envs.make(
+        envs.Environment("writes", reset, step, None, lambda _: of_actions, lambda _: of_obs)
+    )
+    key = jax.random.key(0)
+    _, before = env.reset(key, None)
+    out = env.step(key, before, 0, None)
+    assert (int(before["time"]), float(before["paid"])) == (0, 0.0)
+    assert (int(out.state["time"]), float(out.state["paid"])) == (1, 0.5)
+    assert before["paid"].dtype == out.state["paid"].dtype == jnp.float32

@@ -68,7 +68,7 @@ def settle(env: Environment) -> Environment:
 
     def step(key: Array, state: Any, action: Any, params: Any) -> Step:
         action = cast_action(env.action_space(params), action)
-        out = in_width_that_fits(env.step, key, state, action, params)
+        out = in_width_that_fits(env.step, key, _copy(state), action, params)
         state = _cast(out.state, jax.tree.map(lambda x: x.dtype, state))
         terminated = jnp.asarray(out.terminated, bool)
         return Step(
@@ -137,12 +137,17 @@ def _first_step(env: Environment, key: Array, params: Any) -> Any:
         raise BrokenContract(f"{env.name}.reset returned {_many(start)}; expected 2: obs, state")
     obs, state = start
     action = zero_action(env.action_space(params))
-    out: Any = in_width_that_fits(env.step, key, state, action, params)
+    out: Any = in_width_that_fits(env.step, key, _copy(state), action, params)
     if not isinstance(out, tuple) or getattr(out, "_fields", None) != Step._fields:
         raise BrokenContract(
             f"{env.name}.step returned {_many(out)}; expected a Step({', '.join(Step._fields)})"
         )
     return obs, state, out
+
+
+def _copy(tree: Any) -> Any:
+    """The same leaves in new dicts: a step may write into one that it is given."""
+    return jax.tree.map(lambda x: x, tree)
 
 
 def _many(values: Any) -> str:
