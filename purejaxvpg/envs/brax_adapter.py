@@ -48,7 +48,7 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     """
     with brax_style.without_notices():
         envs = require("brax.envs", "brax")
-    _mend_fluid()
+    mend_fluid()
 
     limit = kwargs.pop(LIMIT, EPISODE_LENGTH)
     signature = inspect.signature(envs._envs[name]).parameters.values()
@@ -92,7 +92,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _mend_fluid() -> None:
+def mend_fluid() -> None:
     """Brax's forces of a fluid (the swimmer's) call `clip` with `a_min=`, which jax 0.11 refuses;
     they are given a jax.numpy whose `clip` takes it."""
     if "a_min" in inspect.signature(jnp.clip).parameters:

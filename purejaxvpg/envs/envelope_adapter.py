@@ -20,6 +20,7 @@ Traps of envelope 0.6:
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,12 +81,16 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     limit = kwargs.pop(LIMIT, None)
 
     def create(**kwargs: Any) -> Any:
-        return envelope.create(name, env_kwargs=kwargs, max_episode_steps=None)
+        with warnings.catch_warnings():  # of JAX's physics in the place of Warp's
+            warnings.simplefilter("ignore")
+            return envelope.create(name, env_kwargs=kwargs, max_episode_steps=None)
 
     try:  # floats of the environment are known when it is made: first without the others
         plain = construct(name, create, {})
         values = {key: kwargs.pop(key) for key in _numbers(plain) if key in kwargs}
         made = construct(name, create, kwargs) if kwargs else plain
+        if name.startswith("brax::"):
+            brax_adapter.mend_fluid()
     except ImportError as error:
         raise ImportError(f"{name} needs its own library: {error}") from error
     return bridge(made, limit, name, **values)
