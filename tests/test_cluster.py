@@ -46,6 +46,7 @@ def run_python(code, *arguments, **kwargs):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_study_of_one_bit_for_bit(tmp_path):
     """9 runs, 5 on each process, a width that both measured: process 1 has a row of padding.
 

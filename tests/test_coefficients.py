@@ -4,11 +4,12 @@ import jax
 import numpy as np
 import pytest
 from support.probes import Discounting, quick_jit
+from support.slow import slow_but
 
 from purejaxvpg import Hyperparams, VPGConfig, make_learner
 
 
-@pytest.mark.parametrize("shared_torso", [False, True])
+@pytest.mark.parametrize("shared_torso", slow_but([True], [False, True]))
 def test_episodes_scale_the_whole_loss_by_their_length(shared_torso):
     """Three episodes of two steps: with `episodes` the step of SGD is twice that with `segments`,
     whatever the weights of entropy and of the value's error."""

@@ -126,6 +126,7 @@ def test_environments_of_several_devices_have_starts_of_their_own():
     assert_each_start_is_used_once(obs, done, after)
 
 
+@pytest.mark.slow
 def test_training_is_traced_inside_a_shard_map_that_checks():
     """Large observations too, of which V is taken in the rollout."""
     sizes = {"num_envs": 8, "num_steps": 2, "total_steps": 32, "hidden_sizes": (4,)}

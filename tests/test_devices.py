@@ -33,6 +33,7 @@ def train(out, **environment) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_a_second_start_takes_its_programs_from_the_cache(tmp_path):
     """The second adds none, is silent, and trains the same bits."""
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}

@@ -119,6 +119,7 @@ def test_recurrent(example, capsys):
     assert returns["gru"] > 0.75
 
 
+@pytest.mark.slow
 def test_the_meta_gradient_is_the_derivative_through_an_update(example):
     meta = example("meta_gradient")
     learner = make_learner(TINY)

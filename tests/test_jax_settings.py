@@ -87,6 +87,7 @@ def first_state():
 
 
 @pytest.mark.usefixtures("_no_updates_are_compiled")
+@pytest.mark.slow
 def test_a_program_of_another_layout_of_draws_is_not_used_again():
     """The first states are those of the plain function, and others than under the default."""
     before = as_numpy(first_state().obs)

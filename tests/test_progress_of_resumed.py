@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from purejaxvpg import VPGConfig
 from purejaxvpg.experiment import train
@@ -11,6 +12,7 @@ from purejaxvpg.experiment.progress import Clock
 CONFIG = VPGConfig(num_envs=2, num_steps=4, total_steps=80, hidden_sizes=(4,), value_iterations=1)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_counts_its_earlier_steps(tmp_path):
     """Two seeds of 10 updates of 8 steps, stopped after the first segment."""
     segments, progress = [], []

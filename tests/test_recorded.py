@@ -74,9 +74,7 @@ QUICK = (
     "clip",
     "cnn",
     "episodes",
-    "evaluated",
     "gae",
-    "normalised",
 )  # others differ in Psi or a head
 
 

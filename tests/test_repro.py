@@ -223,6 +223,7 @@ def test_what_overflows_without_nan_is_said(learner):
     )
 
 
+@pytest.mark.slow
 def test_debug_nans_on_the_command_line(tmp_path, capsys):
     line = f"train Pendulum-v1 --no-preset {TINY} --num-seeds 2 --env-params l=0.0 --debug-nans"
     assert cli.main([*line.split(), "--out", str(tmp_path / "run")]) == 0

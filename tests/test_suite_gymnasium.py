@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from support import suites
+from support.slow import slow_but
 
 from purejaxvpg import envs
 from purejaxvpg.agent.encoding import make_encoder
@@ -77,7 +78,7 @@ def test_a_tabular_game_may_be_given_a_limit():
     assert (len(steps), bool(steps[-1].terminated), bool(steps[-1].truncated)) == (7, False, True)
 
 
-@pytest.mark.parametrize("name", [PENDULUM, CLIFF])
+@pytest.mark.parametrize("name", slow_but([CLIFF], [PENDULUM, CLIFF]))
 def test_max_episode_steps_cuts(name):
     if name == CLIFF:  # walls ahead: no policy is at the goal after five steps
         assert suites.three_updates(name, max_episode_steps=5).episode_count.min() == 2

@@ -129,7 +129,7 @@ RUNS = {
 SLOW = pytest.mark.slow
 SEGMENT_RUNS = [
     "discrete_segments",
-    "continuous_episodes",
+    pytest.param("continuous_episodes", marks=SLOW),
     pytest.param("discrete_episodes", marks=SLOW),
     pytest.param("continuous_segments", marks=SLOW),
 ]
