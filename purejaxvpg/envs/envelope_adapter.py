@@ -39,6 +39,7 @@ from purejaxvpg.envs import (
 from purejaxvpg.envs.arguments import construct
 from purejaxvpg.envs.clock import LIMIT, NEVER, clocked
 from purejaxvpg.envs.protocol import Environment, Step
+from purejaxvpg.envs.quiet import quietly
 from purejaxvpg.envs.spaces import MultiDiscrete
 from purejaxvpg.fields import check_count
 
@@ -127,10 +128,12 @@ def _adapt(name: str, instance: Any, params: dict[str, float]) -> Environment:
         _as_ours, (instance.action_space, instance.observation_space)
     )
 
+    @quietly
     def reset(key: Array, params: Any) -> tuple[Any, Any]:
         state, info = _with_numbers(instance, params).init(key)
         return info.obs, state
 
+    @quietly
     def step(key: Array, state: Any, action: Any, params: Any) -> Step:
         action = _shaped(instance.action_space, action)
         state, info = _with_numbers(instance, params).step(state, action)
