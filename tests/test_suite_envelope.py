@@ -217,5 +217,14 @@ def test_every_name_is_made_and_stepped(name):
     jax.clear_caches()
 
 
+def test_mujoco_writes_no_log(tmp_path, monkeypatch):
+    """Its model of halfcheetah uses what is deprecated, which MuJoCo writes to a file here."""
+    suites.need("brax")
+    monkeypatch.chdir(tmp_path)
+    env = envs.suites.make("envelope/brax::halfcheetah")
+    assert env.default_params == {"max_steps_in_episode": 1000}
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_suite_names_its_extra(monkeypatch):
     suites.assert_names_the_extra(monkeypatch, "envelope")

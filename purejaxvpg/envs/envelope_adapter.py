@@ -18,6 +18,7 @@ Traps of envelope 0.6:
 - A mask is a part of the observation, as integers, and stays one.
 """
 
+import contextlib
 import dataclasses
 import math
 import warnings
@@ -33,6 +34,7 @@ from purejaxvpg.envs import (
     craftax_adapter,
     gymnax_adapter,
     jumanji_adapter,
+    mujoco_pictures,
     navix_adapter,
     playground_adapter,
 )
@@ -82,8 +84,11 @@ def make(name: str, /, **kwargs: Any) -> Environment:
     limit = kwargs.pop(LIMIT, None)
 
     def create(**kwargs: Any) -> Any:
-        with warnings.catch_warnings():  # of JAX's physics in the place of Warp's
-            warnings.simplefilter("ignore")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")  # of JAX's physics in the place of Warp's
+            if name.startswith(("brax::", "mujoco_playground::")):
+                stack.enter_context(mujoco_pictures.without_log())
             return envelope.create(name, env_kwargs=kwargs, max_episode_steps=None)
 
     try:  # floats of the environment are known when it is made: first without the others
