@@ -26,7 +26,7 @@ def quick(tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("script", slow_but(["startup.py"], SCRIPTS))
+@pytest.mark.parametrize("script", slow_but(["throughput.py"], SCRIPTS))
 def test_smoke(script, tmp_path, quick):
     done = subprocess.run(
         [sys.executable, FOLDER / script, "--smoke", "--json", tmp_path / "out.json"],

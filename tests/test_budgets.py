@@ -9,6 +9,7 @@ import re
 
 import jax
 import pytest
+from support.slow import slow_but
 
 from purejaxvpg import VPGConfig, make_learner, make_train
 
@@ -40,7 +41,7 @@ BUDGETS: dict[tuple[str, str], tuple[float, float, int, int]] = {
 }
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=slow_but(["CartPole-v1"], CONFIGS))
 def update(request):
     """Name, and the compiled update."""
     learner = make_learner(CONFIGS[request.param])

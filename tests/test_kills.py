@@ -53,7 +53,8 @@ def assert_same_run(folder, other):
 # -------------------------------------------------------------------------------------- SIGNALS
 
 
-@pytest.mark.parametrize("number", slow_but([signal.SIGINT], [signal.SIGINT, signal.SIGTERM]))
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_keeps_the_run_and_says_how_to_go_on(
     number, tmp_path, process_environment, uninterrupted
 ):

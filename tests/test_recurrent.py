@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support import probes
 from support.probes import quick_jit
+from support.slow import slow_but
 
 from purejaxvpg import VPGConfig, make_evaluate, make_learner
 from purejaxvpg.agent import make_agent, make_setup
@@ -101,7 +102,7 @@ def test_a_replay_is_its_steps(name):
 # ------------------------------------------------------------------------------------ ROLLOUTS
 
 
-@pytest.fixture(scope="module", params=["gru", "lstm", "flax"])
+@pytest.fixture(scope="module", params=slow_but(["gru", "flax"], ["gru", "lstm", "flax"]))
 def rolled(request):
     """A setup, its state after one update, and the rollout that follows."""
     # CartPole, with episodes of five steps in rollouts of eight.
@@ -161,7 +162,7 @@ def test_v_remembers_what_it_saw(rolled):
     ("rollout", "shared"),
     [
         ("segments", False),
-        ("episodes", True),
+        pytest.param("episodes", True, marks=pytest.mark.slow),
         pytest.param("segments", True, marks=pytest.mark.slow),
         pytest.param("episodes", False, marks=pytest.mark.slow),
     ],

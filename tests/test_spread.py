@@ -67,7 +67,7 @@ def exchanges(compiled):
     return re.findall(rf" ({names})(?:-start)?\(", compiled.as_text())
 
 
-@pytest.mark.parametrize("name", slow_but(["segments", "leave one out"], CONFIGS))
+@pytest.mark.parametrize("name", slow_but(["segments"], CONFIGS))
 def test_two_devices_compute_what_one_does(name):
     """State and metrics are those of one device, up to rounding."""
     whole, state, compiled = both(CONFIGS[name])
