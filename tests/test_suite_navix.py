@@ -1,5 +1,8 @@
 """Navix: MiniGrid's rooms."""
 
+import contextlib
+from importlib import metadata
+
 import jax
 import numpy as np
 import pytest
@@ -172,4 +175,8 @@ def test_every_name_keeps_its_contract(name):
     """Random actions for a while: types, spaces, limits that truncate."""
     if name not in navix.registry():
         pytest.skip(f"{name} came with navix 4")
-    envs.check_env(f"navix/{name}", 100)
+    of_0_7 = metadata.version("navix").startswith("0.7")
+    beyond = of_0_7 and name.startswith("Navix-KeyCorridor")  # -2 as a byte
+    warned = pytest.warns(UserWarning, match="an observation is none of 0 to 10")
+    with warned if beyond else contextlib.nullcontext():
+        envs.check_env(f"navix/{name}", 100)

@@ -12,7 +12,8 @@ Traps of navix:
 - The state holds a picture of the empty grid (49 kB for 16 x 16).  It is left out, unless
   observations are pictures.
 - Grids of (tag, colour, state) are categories, declared MultiDiscrete, so networks see them
-  one-hot.
+  one-hot.  In navix 0.7 one of KeyCorridor's entities has the state 254, -2 as a byte, which is no
+  category: networks see zeros in all of them, and `check_env` warns of it.
 """
 
 # The library is optional.
