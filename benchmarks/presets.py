@@ -39,14 +39,9 @@ def over_seeds(kind: str, scores: np.ndarray) -> dict[str, float]:
     return dict(zip(names, map(float, bootstrap(scores)[:3]), strict=True))
 
 
-def at_first(return_sums: np.ndarray, counts: np.ndarray, episodes: int = 20) -> float:
-    """Mean return of the first episodes of training, over seeds; [S, U] each."""
-    sums, counts = return_sums.cumsum(1), counts.cumsum(1)
-    until = (
-        (counts < episodes).sum(1).clip(max=counts.shape[1] - 1)
-    )  # [S], the update that has them
-    seeds = np.arange(len(sums))
-    return float((sums[seeds, until] / np.maximum(counts[seeds, until], 1)).mean())
+def at_first(return_sums: np.ndarray, counts: np.ndarray) -> float:
+    """Mean return of each seed's first 20 episodes: the last ones, back in time.  [S, U] each."""
+    return float(trailing_return(return_sums[:, ::-1], counts[:, ::-1])[:, -1].mean())
 
 
 def measure(env: str, seed: int, num_seeds: int, episodes: int, smoke: bool) -> dict:
