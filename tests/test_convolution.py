@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.assertions import assert_same_bits
 from support.networks import networks_of
+from support.slow import slow_but
 
 import purejaxvpg
 from purejaxvpg import Conv, VPGConfig
@@ -48,17 +49,10 @@ QUICK = ("minatar", "pads, three axes", "circular", "no batch", "groups")
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("name", "parts"),
-    [
-        *((name, False) for name in QUICK),
-        ("minatar", True),
-        *(
-            pytest.param(name, parts, marks=pytest.mark.slow)
-            for name, parts in [
-                *((name, False) for name in GEOMETRY if name not in QUICK),
-                ("same, other steps", True),
-            ]
-        ),
-    ],
+    slow_but(
+        [*((name, False) for name in QUICK), ("minatar", True)],
+        [*((name, False) for name in GEOMETRY), ("minatar", True), ("same, other steps", True)],
+    ),
 )
 def test_numbers_and_gradients_are_those_of_flax(name, parts, monkeypatch):
     """For x and for every parameter; also where the windows are cut some rows at a time."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support import probes
 from support.probes import quick_jit
+from support.slow import slow_but
 
 from purejaxvpg import VPGConfig, envs, make_learner
 from purejaxvpg.envs.contract import settle
@@ -19,9 +20,7 @@ NAMES = [name for name in envs.registered() if name not in envs.downloads()]
 SLOW = ("Asterix-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar", "SpaceInvaders-MinAtar")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NAMES]
-)
+@pytest.mark.parametrize("name", slow_but(set(NAMES) - set(SLOW), NAMES))
 def test_gymnax_environments_step(name):
     """Whatever comes in 64 bits: actions, and parameters as arrays.  Nothing is compiled."""
     env = envs.make(name)

@@ -1,6 +1,7 @@
 """Memory: the cells, and that what is learned from is what was done."""
 
 import dataclasses
+import itertools
 import json
 
 import flax.linen as nn
@@ -160,12 +161,7 @@ def test_v_remembers_what_it_saw(rolled):
 
 @pytest.mark.parametrize(
     ("rollout", "shared"),
-    [
-        ("segments", False),
-        pytest.param("episodes", True, marks=pytest.mark.slow),
-        pytest.param("segments", True, marks=pytest.mark.slow),
-        pytest.param("episodes", False, marks=pytest.mark.slow),
-    ],
+    slow_but([("segments", False)], itertools.product(["segments", "episodes"], [False, True])),
 )
 def test_chunks_are_taken_over_environments(rollout, shared):
     """gradient_rows of two sequences of eight steps: the update of one chunk, up to rounding."""

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from support.assertions import assert_same_bits
+from support.slow import slow_but
 from support.sweeps import (
     CONFIG,
     GRID,
@@ -79,9 +80,7 @@ def test_the_first_seed_changes_no_bit(study):
     assert assert_same_runs(study, later) == 3
 
 
-@pytest.mark.parametrize(
-    ("number", "num_seeds"), [(8, 3), pytest.param(2, 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("number", "num_seeds"), slow_but([(8, 3)], [(2, 2), (8, 3)]))
 def test_the_number_of_devices_changes_no_bit(study, number, num_seeds):
     """18 runs on 8 devices, two on each: of the second chunk all but two rows are padding."""
     spread = sweep(CONFIG, GRID, num_seeds, chunk_size=2, devices=jax.devices()[:number])
